@@ -1,0 +1,1 @@
+"""Foundations that every layer may use and that use nothing of ours."""

@@ -1,0 +1,81 @@
+"""A system and an objective as an environment to act in."""
+
+from typing import Generic, Protocol, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
+
+from forethought.core.spaces import Box
+from forethought.core.types import Action
+from forethought.environments.base import (
+    AbstractEnvironment,
+    AbstractSystem,
+    EnvironmentSpec,
+    TimeStep,
+)
+
+State = TypeVar("State")
+
+
+class Judge(Protocol):
+    """What an environment needs of an objective."""
+
+    def reward(self, x: PyTree, action: Action, next_x: PyTree) -> Scalar: ...  # noqa: D102
+    def discount(self, x: PyTree, action: Action, next_x: PyTree) -> Scalar: ...  # noqa: D102
+
+
+class Timed(eqx.Module, Generic[State]):
+    """A system's state and the steps since the episode began."""
+
+    system: State
+    time: Int[Array, ""]
+
+
+class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
+    """An environment whose physics and rewards are both written down.
+
+    Args:
+        system: Equations of motion.
+        objective: Its rewards; a discount of exactly zero terminates the episode.
+        episode_length: Steps after which it is truncated.
+    """
+
+    system: AbstractSystem[State]
+    objective: Judge
+    episode_length: int = eqx.field(static=True)
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        """Observations are unbounded boxes of the shape that the system shows."""
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        obs = jax.eval_shape(
+            lambda key: self.system.observe(self.system.start(key=key)), key
+        )
+        boxes = jax.tree.map(
+            lambda leaf: Box(np.full(leaf.shape, -np.inf), np.full(leaf.shape, np.inf)),
+            obs,
+        )
+        return EnvironmentSpec(boxes, self.system.action, self.episode_length)
+
+    def reset(self, *, key: PRNGKeyArray) -> tuple[Timed[State], TimeStep]:
+        """A start state of the system."""
+        state = self.system.start(key=key)
+        obs = self.system.observe(state)
+        zero = jnp.zeros((), jax.tree.leaves(obs)[0].dtype)
+        no = jnp.asarray(False)
+        return Timed(state, jnp.asarray(0)), TimeStep(obs, zero, no, no)
+
+    def step(
+        self, state: Timed[State], action: Action, *, key: PRNGKeyArray
+    ) -> tuple[Timed[State], TimeStep]:
+        """One step of physics, judged by the objective."""
+        after = self.system.step(state.system, action, key=key)
+        reward = self.objective.reward(state.system, action, after)
+        terminated = self.objective.discount(state.system, action, after) == 0
+        time = state.time + 1
+        obs = self.system.observe(after)
+        truncated = (time >= self.episode_length) & ~terminated
+        return Timed(after, time), TimeStep(obs, reward, terminated, truncated)

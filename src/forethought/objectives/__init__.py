@@ -1,0 +1,1 @@
+"""Objectives: how good would it be?"""

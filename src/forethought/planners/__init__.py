@@ -1,0 +1,1 @@
+"""Planners: what should I do, given a model?"""

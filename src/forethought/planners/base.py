@@ -1,0 +1,64 @@
+"""The protocol of planners: `init`, `plan`, `shift`.
+
+A planner is a set of settings. What it carries from one plan to the next (a mean, the
+last actions, a regulariser) is its *plan state*: `init` makes the first one, `plan`
+improves on it, and `shift` moves it one step on in time, so that the next plan starts
+warm.
+"""
+
+import abc
+from typing import Generic, TypeVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from forethought.problem import Plan, Problem
+
+PlanState = TypeVar("PlanState")
+
+
+class AbstractPlanner(eqx.Module, Generic[PlanState]):
+    """Finds good actions from a belief; one example at a time, batches by `vmap`."""
+
+    horizon: eqx.AbstractVar[int]
+    """Steps that it looks ahead."""
+
+    @abc.abstractmethod
+    def init(
+        self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
+    ) -> PlanState:
+        """The plan state before anything was planned.
+
+        Raises:
+            TypeError: The planner cannot work on this problem; the message says why.
+        """
+
+    @abc.abstractmethod
+    def plan(
+        self, problem: Problem, belief: PyTree, state: PlanState, *, key: PRNGKeyArray
+    ) -> tuple[Plan, PlanState]:
+        """Plan from `belief`, starting from what `state` remembers."""
+
+    @abc.abstractmethod
+    def shift(self, problem: Problem, state: PlanState) -> PlanState:
+        """The plan state one step later: drop the first action, extend the last."""
+
+
+def shift_actions(
+    actions: Array, last: Array | None = None
+) -> Array:
+    """Drop the first of a sequence, and append `last` (by default, repeat the end)."""
+    tail = actions[-1:] if last is None else last[None]
+    return jnp.concatenate([actions[1:], tail])
+
+
+def require_positive(planner: str, **settings: int) -> None:
+    """Refuse a count below one.
+
+    Raises:
+        ValueError: Naming the planner, the setting and the number given.
+    """
+    for name, number in settings.items():
+        if number < 1:
+            raise ValueError(f"{planner} needs {name} >= 1, got {number}.")
