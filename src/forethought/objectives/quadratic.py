@@ -1,0 +1,208 @@
+"""The quadratic objective, with cross terms, linear terms, and time-varying arrays."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Scalar
+
+from forethought.core.linalg import (
+    Values,
+    as_float,
+    dot,
+    quadratic_form,
+    require_finite,
+)
+from forethought.core.types import Action, Stamped, ravel
+from forethought.objectives.base import AbstractObjective, Readout, constant
+
+
+def _require_convex(name: str, values: Array, *, definite: bool) -> None:
+    """Refuse a matrix, or any of a sequence, that is not symmetric and convex."""
+    if isinstance(values, Tracer):
+        return
+    precision = float(jnp.finfo(values.dtype).eps)
+    matrices = np.asarray(values, np.float64).reshape(-1, *values.shape[-2:])
+    scale = max(float(np.abs(matrices).max(initial=0)), np.finfo(np.float64).tiny)
+    gap = float(np.abs(matrices - matrices.swapaxes(1, 2)).max(initial=0))
+    if gap > 100 * precision * scale:
+        raise ValueError(
+            f"Quadratic needs a symmetric {name}, but it differs from its transpose by "
+            f"{gap:.3g}."
+        )
+    eigenvalues = np.linalg.eigvalsh(matrices)[:, 0]
+    step = int(eigenvalues.argmin())
+    lowest = float(eigenvalues[step])
+    slack = 100 * precision * scale
+    where = f" at step {step}" if values.ndim == 3 else ""
+    if definite and not lowest > slack:
+        raise ValueError(
+            f"Quadratic needs a positive definite {name}, but its lowest eigenvalue is "
+            f"{lowest:.3g}{where}."
+        )
+    if lowest < -slack:
+        raise ValueError(
+            f"Quadratic needs a positive semidefinite {name}, but its lowest eigenvalue"
+            f" is {lowest:.3g}{where}."
+        )
+
+
+class Quadratic(AbstractObjective):
+    r"""A quadratic cost; the reward is its negative.
+
+    $$c_t(x, u) = \tfrac12 \begin{bmatrix} x \\ u \end{bmatrix}^\top C_t
+      \begin{bmatrix} x \\ u \end{bmatrix}
+      + \begin{bmatrix} x \\ u \end{bmatrix}^\top c_t, \qquad
+      c_T(x) = \tfrac12 x^\top C_T x + x^\top c_T$$
+
+    The state is `ravel` of what the model reads out. Where `C` or `c` has a leading
+    time axis the model must read out `Stamped(x, t)`; beyond the last entry the last
+    one holds.
+
+    ```python
+    >>> import equinox as eqx
+    import jax.numpy as jnp
+    >>> from forethought.objectives.quadratic import Quadratic
+    >>> cost = Quadratic(jnp.eye(3), C_final=10.0 * jnp.eye(2))
+    >>> x, u = jnp.array([1.0, 0.0]), jnp.array([2.0])
+    >>> float(cost.reward(x, u, x)), float(cost.value(x))
+    (-2.5, -5.0)
+
+    ```
+
+    Args:
+        C: Shape `[state + action, state + action]`, or `[time, ...]`; symmetric,
+            positive semidefinite, its action block positive definite.
+        c: Shape `[state + action]` or `[time, state + action]`; zero by default.
+        C_final: Shape `[state, state]`, positive semidefinite; zero by default.
+        c_final: Shape `[state]`; zero by default.
+        gamma: Discount factor of one step, in (0, 1].
+
+    Raises:
+        ValueError: A shape is wrong, time axes differ, an entry is not finite, a matrix
+            is not symmetric or not convex, or `gamma` lies outside its range. The
+            message names which, and the lowest eigenvalue.
+
+    Note:
+        Arrays that are being traced cannot be looked at, so they are not checked. The
+        action block of `C` is known once the state's size is: here where a terminal
+        cost is given, otherwise when LQR first meets the objective.
+    """
+
+    C: Float[Array, "*time both both"]
+    c: Float[Array, "*time both"]
+    C_final: Float[Array, "state state"] | None
+    c_final: Float[Array, " state"] | None
+    gamma: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        C: Values,
+        c: Values | None = None,
+        C_final: Values | None = None,
+        c_final: Values | None = None,
+        *,
+        gamma: float = 1.0,
+    ):
+        C = as_float(C)
+        if C.ndim not in (2, 3) or C.shape[-1] != C.shape[-2]:
+            raise ValueError(
+                "Quadratic needs C of shape [state + action, state + action], or that "
+                f"with a leading time axis, got {list(C.shape)}."
+            )
+        both = C.shape[-1]
+        c = jnp.zeros(C.shape[:-1], C.dtype) if c is None else as_float(c)
+        if c.ndim not in (1, 2) or c.shape[-1] != both:
+            raise ValueError(
+                f"Quadratic needs c of shape [{both}], or that with a leading time "
+                f"axis, to go with C of shape {list(C.shape)}, got {list(c.shape)}."
+            )
+        if C.ndim == 3 and c.ndim == 2 and C.shape[0] != c.shape[0]:
+            raise ValueError(
+                "Quadratic needs C and c of one length in time, got "
+                f"{C.shape[0]} and {c.shape[0]}."
+            )
+        if C.ndim == 2 and c.ndim == 2:
+            C = jnp.broadcast_to(C, (c.shape[0], *C.shape))
+        if C.ndim == 3 and c.ndim == 1:
+            c = jnp.broadcast_to(c, (C.shape[0], *c.shape))
+        require_finite("Quadratic", C=C, c=c)
+        _require_convex("C", C, definite=False)
+        self.C, self.c, self.gamma = C, c, gamma
+        self.C_final, self.c_final = _terminal(C_final, c_final, both, C.dtype)
+        if not 0 < gamma <= 1:
+            raise ValueError(f"Quadratic needs gamma in (0, 1], got {gamma}.")
+        if self.C_final is not None:
+            self.require_action_cost(self.C_final.shape[0])
+
+    @property
+    def time_varying(self) -> bool:
+        """Whether the cost depends on the time, which the readout must then carry."""
+        return self.C.ndim == 3
+
+    def require_action_cost(self, state: int) -> None:
+        """Refuse a cost whose action block is not positive definite.
+
+        Args:
+            state: How many coordinates the state has.
+
+        Raises:
+            ValueError: Naming the lowest eigenvalue of the block.
+        """
+        _require_convex("action block of C", self.C[..., state:, state:], definite=True)
+
+    def reward(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
+        """Minus the cost of the state and the action taken in it."""
+        state = ravel(x)[0]
+        xu = jnp.concatenate([state, action.astype(state.dtype)])
+        C, c = self._at(x)
+        C, c = C.astype(xu.dtype), c.astype(xu.dtype)
+        return -(0.5 * quadratic_form(C, xu) + dot(xu, c))
+
+    def _at(self, x: Readout) -> tuple[Array, Array]:
+        """The arrays of the step at which `x` holds."""
+        if not self.time_varying:
+            return self.C, self.c
+        if not isinstance(x, Stamped):
+            raise TypeError(
+                "A Quadratic with arrays that vary in time needs a model that reads "
+                f"out Stamped(x, t), such as Linear with a time axis, got {type(x)}."
+            )
+        t = jnp.clip(x.time, 0, self.C.shape[0] - 1)
+        return self.C[t], self.c[t]
+
+    def discount(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
+        """The constant `gamma`."""
+        return constant(x, self.gamma)
+
+    def value(self, x: Readout) -> Scalar:
+        """Minus the terminal cost."""
+        state = ravel(x)[0]
+        if self.C_final is None or self.c_final is None:
+            return constant(x, 0.0)
+        C, c = self.C_final.astype(state.dtype), self.c_final.astype(state.dtype)
+        return -(0.5 * quadratic_form(C, state) + dot(state, c))
+
+
+def _terminal(
+    C_final: Values | None, c_final: Values | None, both: int, dtype: jnp.dtype
+) -> tuple[Array | None, Array | None]:
+    """Both terminal arrays, checked, or neither."""
+    if C_final is None and c_final is None:
+        return None, None
+    V = None if C_final is None else as_float(C_final)
+    v = None if c_final is None else as_float(c_final)
+    if V is None:
+        V = jnp.zeros(v.shape * 2 if v is not None else (), dtype)
+    if v is None:
+        v = jnp.zeros(V.shape[:1], dtype)
+    state = v.shape[0] if v.ndim == 1 else 0
+    if V.shape != (state, state) or not 0 < state < both:
+        raise ValueError(
+            "Quadratic needs C_final of shape [state, state] and c_final of shape "
+            f"[state], with 0 < state < {both}, got {list(V.shape)} and "
+            f"{list(v.shape)}."
+        )
+    require_finite("Quadratic", C_final=V, c_final=v)
+    _require_convex("C_final", V, definite=False)
+    return V, v
