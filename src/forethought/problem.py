@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.returns import Risk
 from forethought.core.results import Result
+from forethought.core.returns import Risk
 from forethought.core.spaces import Space
 from forethought.core.types import Action, ravel
 from forethought.models.base import AbstractModel
@@ -175,5 +175,3 @@ def evaluate(
     keys = jax.random.split(key, particles)
     returns = jax.vmap(lambda k: rollout(problem, belief, actions, key=k).value)(keys)
     return jnp.where(jnp.all(jnp.isfinite(returns)), risk(returns), -jnp.inf)
-
-

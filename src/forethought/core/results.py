@@ -35,5 +35,5 @@ NAMES = (
 
 
 def name_of(result: Result) -> str:
-    """The code's name, on the host: `successful`, `iteration_limit`, …"""
+    """The code's name, on the host, such as `iteration_limit`."""
     return next(name for name in NAMES if bool(result == Result[getattr(Result, name)]))

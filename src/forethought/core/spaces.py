@@ -37,8 +37,8 @@ class Box(eqx.Module):
     """Whether any side is finite; a planner may drop its limits where it is not."""
 
     def __init__(self, low: ArrayLike, high: ArrayLike):
-        self.low = jnp.asarray(low, dtype=jnp.result_type(float, low))
-        self.high = jnp.asarray(high, dtype=jnp.result_type(float, high))
+        self.low = jnp.asarray(low) * 1.0
+        self.high = jnp.asarray(high) * 1.0
         if self.low.shape != self.high.shape:
             raise ValueError(
                 "A Box needs two bounds of one shape, got low of shape "
@@ -69,7 +69,14 @@ class Box(eqx.Module):
 
     def clip(self, value: Float[Array, "*batch dimension"]) -> Array:
         """The nearest element of the box, for each row."""
-        return jnp.clip(value, self.low.astype(value.dtype), self.high.astype(value.dtype))
+        low, high = self.low.astype(value.dtype), self.high.astype(value.dtype)
+        return jnp.clip(value, low, high)
+
+    def centre_and_scale(self, dtype: jnp.dtype) -> tuple[Array, Array]:
+        """Middle and half width of each side; 0 and 1 where a side is free."""
+        finite = jnp.isfinite(self.low) & jnp.isfinite(self.high)
+        low, high = jnp.where(finite, self.low, -1), jnp.where(finite, self.high, 1)
+        return ((low + high) / 2).astype(dtype), ((high - low) / 2).astype(dtype)
 
     def sample(self, *, key: PRNGKeyArray) -> Float[Array, " dimension"]:
         """A uniform draw, or a standard normal one along a side that is free."""
@@ -88,7 +95,7 @@ def free_box(dimension: int) -> Box:
 
 
 class Discrete(eqx.Module):
-    """The finite set $\\{0, …, n - 1\\}$.
+    r"""The finite set $\{0, …, n - 1\}$.
 
     Args:
         n: How many elements.

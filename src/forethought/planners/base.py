@@ -25,9 +25,7 @@ class AbstractPlanner(eqx.Module, Generic[PlanState]):
     """Steps that it looks ahead."""
 
     @abc.abstractmethod
-    def init(
-        self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
-    ) -> PlanState:
+    def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> PlanState:
         """The plan state before anything was planned.
 
         Raises:
@@ -45,9 +43,7 @@ class AbstractPlanner(eqx.Module, Generic[PlanState]):
         """The plan state one step later: drop the first action, extend the last."""
 
 
-def shift_actions(
-    actions: Array, last: Array | None = None
-) -> Array:
+def shift_actions(actions: Array, last: Array | None = None) -> Array:
     """Drop the first of a sequence, and append `last` (by default, repeat the end)."""
     tail = actions[-1:] if last is None else last[None]
     return jnp.concatenate([actions[1:], tail])

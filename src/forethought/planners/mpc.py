@@ -66,9 +66,11 @@ class MPC(eqx.Module):
             self.planner.plan, problem, belief, state, key=key
         )
         blank = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)
-            if isinstance(leaf, jax.ShapeDtypeStruct)
-            else leaf,
+            lambda leaf: (
+                jnp.zeros(leaf.shape, leaf.dtype)
+                if isinstance(leaf, jax.ShapeDtypeStruct)
+                else leaf
+            ),
             plan,
         )
         return MPCState(state, blank, jnp.asarray(self.replan_every))
@@ -190,6 +192,4 @@ def closed_loop(
     )
     belief = problem.model.observe(loop.state, loop.state, key=keys[0])
     final = loop.discount * problem.value(belief)
-    return loop, Episode(
-        states, actions, rewards, alive, planned, result, stats, final
-    )
+    return loop, Episode(states, actions, rewards, alive, planned, result, stats, final)

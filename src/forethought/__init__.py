@@ -1,0 +1,1 @@
+"""Acting by thinking ahead: planning and model-based reinforcement learning."""

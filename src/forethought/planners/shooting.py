@@ -1,0 +1,129 @@
+"""Random shooting: draw many sequences of actions, keep the best.
+
+The simplest planner there is, and the yardstick of all others: it needs no gradient,
+no distribution to adapt, and works on continuous and discrete actions alike.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from forethought.core.results import Result
+from forethought.core.returns import Risk
+from forethought.core.spaces import Box, Space
+from forethought.core.types import ravel
+from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.problem import Plan, Problem, evaluate, rollout
+
+SHOWN = 64
+"""Candidates that a plan keeps to be looked at."""
+
+
+class RandomShootingState(eqx.Module):
+    """The best sequence found so far, `[horizon, action]`."""
+
+    actions: Array
+
+
+class RandomShooting(AbstractPlanner[RandomShootingState]):
+    r"""Draw $A_1, \dots, A_N$ from a fixed distribution, return the best.
+
+    $$A^* = \arg\max_{A_i} J(A_i), \qquad A_i \sim \mathcal U(\text{action space})$$
+
+    Args:
+        horizon: Steps to look ahead.
+        population: Sequences drawn for each plan.
+        hold: Steps that each drawn action is held for; a longer hold reaches further
+            with the same number of draws.
+        keep_best: Whether the last plan, shifted by a step, competes again.
+        particles: Futures drawn for each sequence, where the model is stochastic.
+        risk: How the returns of the particles become one score.
+
+    Raises:
+        ValueError: A count is below one.
+
+    References:
+        Nagabandi, Kahn, Fearing and Levine, Neural network dynamics for model-based
+        deep reinforcement learning with model-free fine-tuning, 2018, §IV-C.
+    """
+
+    horizon: int = eqx.field(static=True)
+    population: int = eqx.field(static=True, default=1024)
+    hold: int = eqx.field(static=True, default=1)
+    keep_best: bool = eqx.field(static=True, default=True)
+    particles: int = eqx.field(static=True, default=1)
+    risk: Risk = Risk()
+
+    def __check_init__(self):
+        require_positive(
+            "Random shooting",
+            horizon=self.horizon,
+            population=self.population,
+            hold=self.hold,
+            particles=self.particles,
+        )
+
+    def init(
+        self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
+    ) -> RandomShootingState:
+        """Remember a first sequence, drawn at random."""
+        return RandomShootingState(self._draw(problem.action, belief, 1, key)[0])
+
+    def plan(
+        self,
+        problem: Problem,
+        belief: PyTree,
+        state: RandomShootingState,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Plan, RandomShootingState]:
+        """Draw, evaluate, keep the best."""
+        draw_key, evaluate_key = jax.random.split(key)
+        candidates = self._draw(problem.action, belief, self.population, draw_key)
+        if self.keep_best:
+            candidates = candidates.at[0].set(state.actions)
+        returns = jax.vmap(
+            lambda actions: evaluate(
+                problem,
+                belief,
+                actions,
+                key=evaluate_key,
+                particles=self.particles,
+                risk=self.risk,
+            )
+        )(candidates)
+        best = jnp.argmax(returns)
+        actions, value = candidates[best], returns[best]
+        shown = jnp.argsort(-returns)[:SHOWN]
+        plan = Plan(
+            actions,
+            rollout(problem, belief, actions, key=evaluate_key).beliefs,
+            value,
+            None,
+            Result.where(jnp.isfinite(value), Result.successful, Result.non_finite),
+            {
+                "candidates": candidates[shown],
+                "candidate_return": returns[shown],
+                "best_return": value,
+                "non_finite": jnp.sum(~jnp.isfinite(returns)),
+            },
+        )
+        return plan, RandomShootingState(actions)
+
+    def shift(
+        self, problem: Problem, state: RandomShootingState
+    ) -> RandomShootingState:
+        """One step later, the last action repeated."""
+        return RandomShootingState(shift_actions(state.actions))
+
+    def _draw(
+        self, space: Space, belief: PyTree, count: int, key: PRNGKeyArray
+    ) -> Array:
+        """Sequences from the whole space, shape `[count, horizon, ...]`."""
+        knots = -(-self.horizon // self.hold)
+        keys = jax.random.split(key, (count, knots))
+        draws = jax.vmap(jax.vmap(lambda key: space.sample(key=key)))(keys)
+        if isinstance(space, Box):
+            draws = draws.astype(ravel(belief)[0].dtype)
+        return jnp.repeat(draws, self.hold, axis=1)[:, : self.horizon]

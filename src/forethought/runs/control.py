@@ -1,0 +1,353 @@
+"""Plan and act on a task: what the command line and `forethought.control` both do."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from forethought.core.names import unknown
+from forethought.core.types import ravel
+from forethought.planners import CEM, MPC, PLANNERS, AbstractPlanner
+from forethought.planners.mpc import Episode, Loop, begin, closed_loop
+from forethought.problem import Plan, Problem
+from forethought.tasks.base import Task
+
+_advance = eqx.filter_jit(closed_loop)
+Execution = Literal["closed loop", "closed loop by feedback", "open loop"]
+
+
+@eqx.filter_jit
+def _plan(
+    planner: AbstractPlanner, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
+) -> Plan:
+    init_key, plan_key = jax.random.split(key)
+    state = planner.init(problem, belief, key=init_key)
+    return planner.plan(problem, belief, state, key=plan_key)[0]
+
+
+def make_planner(task: Task, name: str, **fields: Any) -> AbstractPlanner:
+    """A planner by name, with the task's own settings for it.
+
+    Args:
+        task: Where the settings come from.
+        name: As on the command line.
+        **fields: Settings that go before the task's.
+
+    Raises:
+        ValueError: There is no such planner, or no such field.
+    """
+    if name not in PLANNERS:
+        raise unknown("planner", name, PLANNERS)
+    cls = PLANNERS[name]
+    known = [field.name for field in dataclasses.fields(cls)]
+    for field in fields:
+        if field not in known:
+            raise unknown(f"field of {cls.__name__}", field, known)
+    settings = {"horizon": min(task.steps, 50)} | dict(task.settings.get(name, {}))
+    return cls(**(settings | fields))
+
+
+def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
+    """The state to begin in: the task's own, or one given as coordinates or whole.
+
+    Raises:
+        ValueError: The coordinates are of the wrong number, or not finite.
+    """
+    own = task.system.start(key=key)
+    vector, unravel = ravel(own)
+    if start is None:
+        state = own
+    elif jax.tree.structure(start) == jax.tree.structure(own) and not isinstance(
+        own, jax.Array
+    ):
+        state = start
+    else:
+        given = jnp.asarray(start, vector.dtype)
+        if given.shape != vector.shape:
+            names = ", ".join(task.system.state_names)
+            raise ValueError(
+                f"A start state of {task.name} needs {vector.shape[0]} numbers "
+                f"({names}), got shape {list(given.shape)}."
+            )
+        state = unravel(given)
+    if not bool(jnp.all(jnp.isfinite(ravel(state)[0]))):
+        raise ValueError(
+            "Planning needs a finite start state, got "
+            f"{np.asarray(ravel(state)[0]).tolist()}."
+        )
+    return state
+
+
+def plan(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    *,
+    start: Any = None,
+    seed: int = 0,
+) -> Plan:
+    """Plan once from a task's start state.
+
+    Args:
+        task: What to control.
+        planner: Any planner; by default CEM with the task's settings.
+        start: The state to plan from; by default the task's own.
+        seed: Of the start state and of the planner's draws.
+
+    Returns:
+        Actions, what the model expects of them, and how planning ended.
+
+    Raises:
+        ValueError: The start state is not finite or has the wrong shape.
+        TypeError: The planner cannot work on this task.
+    """
+    planner = planner or make_planner(task, "cem")
+    start_key, key = jax.random.split(jax.random.key(seed))
+    belief = start_state(task, start, key=start_key)
+    return _plan(planner, task.problem, belief, key=key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An episode, how it was planned, and what it cost."""
+
+    task: Task
+    planner: AbstractPlanner
+    execution: Execution
+    replan_every: int
+    seed: int
+    first: Plan
+    """The first plan in full, with the statistics of its search."""
+    episode: Episode
+    seconds: np.ndarray
+    """Wall time of each step, planning and simulation together, shape `[time]`."""
+    compile_seconds: float
+    interrupted: bool = False
+
+    @property
+    def plans(self) -> int:
+        """How many plans were made."""
+        return -(-len(self.seconds) // self.replan_every)
+
+    @property
+    def plan_rate(self) -> float:
+        """Plans per second of wall time."""
+        return self.plans / max(float(np.sum(self.seconds)), 1e-9)
+
+
+Progress = Callable[[Episode, np.ndarray], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A control run that is compiled and ready to start."""
+
+    task: Task
+    controller: MPC
+    execution: Execution
+    steps: int
+    chunk: int
+    seed: int
+    loop: Loop
+    keys: PRNGKeyArray
+    advance: Callable[..., tuple[Loop, Episode]]
+    compile_seconds: float
+
+
+def prepare(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    start: Any = None,
+    replan_every: int | None = None,
+    open_loop: bool = False,
+    chunk: int | None = None,
+) -> Prepared:
+    """Check everything that `control` needs, and compile it.
+
+    Raises:
+        ValueError: A number, the start state or the planner's settings are wrong.
+        TypeError: The planner cannot work on this task.
+    """
+    planner = planner or make_planner(task, "cem")
+    steps = task.steps if steps is None else steps
+    if steps < 1:
+        raise ValueError(f"Control needs steps >= 1, got {steps}.")
+    if open_loop:
+        if replan_every is not None:
+            raise ValueError(
+                "Open loop plans once, so it takes no replan_every, got "
+                f"{replan_every}."
+            )
+        planner = dataclasses.replace(planner, horizon=steps)
+        controller = MPC(planner, steps, feedback=False)
+    else:
+        every = task.replan_every if replan_every is None else replan_every
+        if replan_every is None:
+            every = min(every, planner.horizon)
+        controller = MPC(planner, every)
+    start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
+    state = start_state(task, start, key=start_key)
+    loop = begin(controller, task.problem, state, key=begin_key)
+    keys = jax.random.split(key, steps)
+    chunk = steps if chunk is None else _divisor(steps, chunk)
+
+    began = time.perf_counter()
+    lowered = _advance.lower(
+        controller, task.problem, task.system, loop, keys=keys[:chunk]
+    )
+    advance = lowered.compile()
+    seconds = time.perf_counter() - began
+    execution: Execution = "closed loop"
+    if open_loop:
+        execution = "open loop"
+    elif controller.replan_every >= steps:
+        gains = loop.controller.plan.feedback is not None
+        execution = "closed loop by feedback" if gains else "open loop"
+    return Prepared(
+        task,
+        controller,
+        execution,
+        steps,
+        chunk,
+        seed,
+        loop,
+        keys,
+        advance,
+        seconds,
+    )
+
+
+def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
+    """Run what was prepared; Ctrl-C ends it early with what happened so far.
+
+    Args:
+        prepared: From `prepare`.
+        on_progress: Called after each chunk with its part of the episode and the wall
+            seconds of each of its steps.
+    """
+    task, loop = prepared.task, prepared.loop
+    pieces: list[Episode] = []
+    seconds: list[np.ndarray] = []
+    interrupted = False
+    try:
+        for i in range(0, prepared.steps, prepared.chunk):
+            began = time.perf_counter()
+            loop, piece = prepared.advance(
+                prepared.controller,
+                task.problem,
+                task.system,
+                loop,
+                keys=prepared.keys[i : i + prepared.chunk],
+            )
+            jax.block_until_ready(piece)
+            spent = time.perf_counter() - began
+            pieces.append(piece)
+            seconds.append(np.full(prepared.chunk, spent / prepared.chunk))
+            if on_progress is not None:
+                on_progress(piece, seconds[-1])
+    except KeyboardInterrupt:
+        if not pieces:
+            raise
+        interrupted = True
+    planner = prepared.controller.planner
+    key = jax.random.split(prepared.keys[0], 3)[1]
+    first = _first_plan(
+        planner,
+        task.problem,
+        prepared.loop.controller.planner,
+        prepared.loop.state,
+        key=key,
+    )
+    return Run(
+        task,
+        planner,
+        prepared.execution,
+        prepared.controller.replan_every,
+        prepared.seed,
+        first,
+        join(pieces),
+        np.concatenate(seconds),
+        prepared.compile_seconds,
+        interrupted,
+    )
+
+
+def control(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    start: Any = None,
+    replan_every: int | None = None,
+    open_loop: bool = False,
+) -> Run:
+    """Act on a task by planning.
+
+    Args:
+        task: What to control.
+        planner: Any planner; by default CEM with the task's settings.
+        steps: Length of the episode; by default the task's.
+        seed: Of the start state, the planner's draws and the system's noise.
+        start: The state to begin in; by default the task's own.
+        replan_every: Steps between plans; by default the task's.
+        open_loop: Plan once for the whole episode, and act with closed eyes.
+
+    Returns:
+        The episode, the first plan in full, and the wall time of each step.
+
+    Raises:
+        ValueError: A number, the start state or the planner's settings are wrong.
+        TypeError: The planner cannot work on this task.
+    """
+    return execute(
+        prepare(
+            task,
+            planner,
+            steps=steps,
+            seed=seed,
+            start=start,
+            replan_every=replan_every,
+            open_loop=open_loop,
+        )
+    )
+
+
+@eqx.filter_jit
+def _first_plan(
+    planner: AbstractPlanner,
+    problem: Problem,
+    memory: PyTree,
+    state: PyTree,
+    *,
+    key: PRNGKeyArray,
+) -> Plan:
+    belief = problem.model.observe(state, state, key=key)
+    return planner.plan(problem, belief, memory, key=key)[0]
+
+
+def join(pieces: list[Episode]) -> Episode:
+    """Consecutive pieces of one episode as a whole."""
+    last = pieces[-1]
+    states = jax.tree.map(
+        lambda *leaves: jnp.concatenate(
+            [leaves[0], *(leaf[1:] for leaf in leaves[1:])]
+        ),
+        *(piece.states for piece in pieces),
+    )
+    rest = [dataclasses.replace(piece, states=None, final=None) for piece in pieces]
+    whole = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rest)
+    return dataclasses.replace(whole, states=states, final=last.final)
+
+
+def _divisor(steps: int, at_most: int) -> int:
+    """The largest divisor of `steps` that is no larger than `at_most`."""
+    return next(n for n in range(min(steps, at_most), 0, -1) if steps % n == 0)

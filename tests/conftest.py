@@ -1,0 +1,41 @@
+"""What every test runs under: strict dtypes, strict ranks, both precisions."""
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(params=[32, 64], ids=["float32", "float64"])
+def precision(request):
+    """Run the test once in each precision."""
+    with jax.enable_x64(request.param == 64):
+        yield request.param
+
+
+@pytest.fixture
+def x64():
+    """Run the test in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+class Compilations:
+    """Counts how often JAX compiled something."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.count += 1
+
+
+@pytest.fixture
+def compilations():
+    """A counter of compilations; read `.count` before and after."""
+    counter = Compilations()
+    jax.monitoring.register_event_duration_secs_listener(counter)
+    yield counter
+    jax.monitoring.unregister_event_duration_listener(counter)
