@@ -1,0 +1,20 @@
+"""Systems whose equations of motion are written down.
+
+Each file holds one machine: its physical parameters as fields with units, its
+equations with the reference they come from, and a drawing of its state. The state is
+one vector, positions before velocities, and the arithmetic is plain enough that a
+compiler turns a whole planning loop over it into one native function.
+
+Only the pendulum limits its own actions, because Gymnasium's does; the others obey
+whatever they are given, and their `action` box says what a planner may give. A clip
+inside the physics would halve or erase derivatives exactly where an optimal plan of
+limited actuators likes to be.
+"""
+
+from forethought.environments.analytic.double_integrator import DoubleIntegrator
+from forethought.environments.analytic.pendulum import Pendulum
+
+__all__ = [
+    "DoubleIntegrator",
+    "Pendulum",
+]
