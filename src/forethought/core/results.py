@@ -36,4 +36,4 @@ NAMES = (
 
 def name_of(result: Result) -> str:
     """The code's name, on the host, such as `iteration_limit`."""
-    return next(name for name in NAMES if bool(result == Result[getattr(Result, name)]))
+    return next(name for name in NAMES if bool(result == getattr(Result, name)))

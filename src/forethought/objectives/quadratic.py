@@ -60,8 +60,7 @@ class Quadratic(AbstractObjective):
     one holds.
 
     ```python
-    >>> import equinox as eqx
-    import jax.numpy as jnp
+    >>> import jax.numpy as jnp
     >>> from forethought.objectives.quadratic import Quadratic
     >>> cost = Quadratic(jnp.eye(3), C_final=10.0 * jnp.eye(2))
     >>> x, u = jnp.array([1.0, 0.0]), jnp.array([2.0])
