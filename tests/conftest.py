@@ -1,10 +1,14 @@
 """What every test runs under: strict dtypes, strict ranks, both precisions."""
 
+import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compilation makes the first example slow; the same examples run every time.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(params=[32, 64], ids=["float32", "float64"])

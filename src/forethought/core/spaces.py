@@ -5,11 +5,16 @@ A space says what a planner may choose from. `Box` is a product of intervals,
 space with `require_box` or `require_discrete`, whose error names the planner.
 """
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+
+Bound = ArrayLike | Sequence[float]
 
 
 class Box(eqx.Module):
@@ -36,7 +41,7 @@ class Box(eqx.Module):
     bounded: bool = eqx.field(static=True)
     """Whether any side is finite; a planner may drop its limits where it is not."""
 
-    def __init__(self, low: ArrayLike, high: ArrayLike):
+    def __init__(self, low: Bound, high: Bound):
         self.low = jnp.asarray(low) * 1.0
         self.high = jnp.asarray(high) * 1.0
         if self.low.shape != self.high.shape:
@@ -72,7 +77,7 @@ class Box(eqx.Module):
         low, high = self.low.astype(value.dtype), self.high.astype(value.dtype)
         return jnp.clip(value, low, high)
 
-    def centre_and_scale(self, dtype: jnp.dtype) -> tuple[Array, Array]:
+    def centre_and_scale(self, dtype: DTypeLike) -> tuple[Array, Array]:
         """Middle and half width of each side; 0 and 1 where a side is free."""
         finite = jnp.isfinite(self.low) & jnp.isfinite(self.high)
         low, high = jnp.where(finite, self.low, -1), jnp.where(finite, self.high, 1)

@@ -8,6 +8,7 @@ explore far more with the same number of samples.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
@@ -47,7 +48,7 @@ def spectral_basis(horizon: int, beta: float) -> np.ndarray:
 
 
 def coloured_noise(
-    beta: float, shape: tuple[int, int, int], dtype: jnp.dtype, *, key: PRNGKeyArray
+    beta: float, shape: tuple[int, int, int], dtype: DTypeLike, *, key: PRNGKeyArray
 ) -> Float[Array, "population horizon action"]:
     """Independent coloured sequences for each candidate and action dimension.
 
