@@ -193,10 +193,7 @@ def prepare(
         if replan_every is None:
             every = min(every, planner.horizon)
         controller = MPC(planner, every)
-    start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
-    state = start_state(task, start, key=start_key)
-    loop = begin(controller, task.problem, state, key=begin_key)
-    keys = jax.random.split(key, steps)
+    loop, keys = _begin(task, controller, start, seed, steps)
     chunk = steps if chunk is None else _divisor(steps, chunk)
 
     began = time.perf_counter()
@@ -223,6 +220,22 @@ def prepare(
         advance,
         seconds,
     )
+
+
+def _begin(
+    task: Task, controller: MPC, start: Any, seed: int, steps: int
+) -> tuple[Loop, PRNGKeyArray]:
+    """The loop before its first step, and a key for each step."""
+    start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
+    state = start_state(task, start, key=start_key)
+    loop = begin(controller, task.problem, state, key=begin_key)
+    return loop, jax.random.split(key, steps)
+
+
+def reseed(prepared: Prepared, seed: int) -> Prepared:
+    """The same run from another seed, without compiling again."""
+    loop, keys = _begin(prepared.task, prepared.controller, None, seed, prepared.steps)
+    return dataclasses.replace(prepared, seed=seed, loop=loop, keys=keys)
 
 
 def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:

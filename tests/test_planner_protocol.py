@@ -1,0 +1,158 @@
+"""One table: every planner on every kind of problem keeps the same promises."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forethought import tasks
+from forethought.core.types import ravel
+from forethought.planners import PLANNERS
+from forethought.problem import rollout
+
+SMALL = {
+    "random-shooting": {"horizon": 6, "population": 16},
+    "cem": {"horizon": 6, "population": 16, "elites": 4, "iterations": 2},
+    "lqr": {"horizon": 6},
+    "ilqr": {"horizon": 6, "iterations": 3},
+}
+PROBLEMS = ("double-integrator", "pendulum", "mujoco-cartpole")
+ROWS = [
+    (planner, task)
+    for planner in PLANNERS
+    for task in PROBLEMS
+    if planner != "lqr" or task == "double-integrator"
+]
+
+
+@dataclasses.dataclass
+class Row:
+    """A planner on a problem, compiled once for all tests of the row."""
+
+    planner: object
+    task: object
+    belief: object
+    plan: object
+    batched: object
+
+
+@pytest.fixture(scope="module", params=[32, 64], ids=["float32", "float64"])
+def bits(request):
+    """Every row runs in both precisions."""
+    with jax.enable_x64(request.param == 64):
+        yield request.param
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: "-".join(row))
+def row(request, bits):
+    """One planner on one problem."""
+    name, task_name = request.param
+    task = tasks.load(task_name)
+    planner = PLANNERS[name](**SMALL[name])
+
+    def plan(belief, key):
+        state = planner.init(task.problem, belief, key=key)
+        plan, state = planner.plan(task.problem, belief, state, key=key)
+        return plan, planner.shift(task.problem, state)
+
+    start = task.system.start(key=jax.random.key(1))
+    return Row(planner, task, start, jax.jit(plan), jax.jit(jax.vmap(plan)))
+
+
+def test_every_planner_has_a_row():
+    assert set(SMALL) == set(PLANNERS)
+
+
+def test_a_plan_is_finite_keeps_its_dtype_and_its_limits(row, bits):
+    plan, _ = row.plan(row.belief, jax.random.key(0))
+    assert plan.actions.shape[0] == row.planner.horizon
+    assert plan.actions.dtype == plan.value.dtype == jnp.dtype(f"float{bits}")
+    assert np.all(np.isfinite(plan.actions)) and np.isfinite(plan.value)
+    assert np.all(plan.actions >= row.task.problem.action.low[None])
+    assert np.all(plan.actions <= row.task.problem.action.high[None])
+
+
+def test_the_value_of_a_plan_is_what_its_rollout_returns(row, bits):
+    plan, _ = row.plan(row.belief, jax.random.key(0))
+    imagined = rollout(
+        row.task.problem, row.belief, plan.actions, key=jax.random.key(9)
+    )
+    tolerance = 1e-4 if bits == 32 else 1e-9
+    np.testing.assert_allclose(imagined.value, plan.value, rtol=tolerance)
+    for expected, found in zip(
+        jax.tree.leaves(imagined.beliefs), jax.tree.leaves(plan.beliefs), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_planning_a_second_time_compiles_nothing(row, compilations):
+    row.plan(row.belief, jax.random.key(0))
+    shifted = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf) / 8, row.belief)
+    key = jax.random.key(5)
+    before = compilations.count
+    row.plan(shifted, key)
+    assert compilations.count == before
+
+
+def test_the_same_key_gives_the_same_plan(row):
+    first, _ = row.plan(row.belief, jax.random.key(3))
+    again, _ = row.plan(row.belief, jax.random.key(3))
+    np.testing.assert_array_equal(first.actions, again.actions)
+
+
+def test_planning_in_a_batch_equals_planning_in_a_loop(row, bits):
+    vector, unravel = ravel(row.belief)
+    beliefs = [row.belief, unravel(vector + 0.05)]
+    keys = jax.random.split(jax.random.key(2), 2)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *beliefs)
+    batch, _ = row.batched(stacked, keys)
+    tolerance = 2e-3 if bits == 32 else 1e-7
+    for i, belief in enumerate(beliefs):
+        single, _ = row.plan(belief, keys[i])
+        np.testing.assert_allclose(
+            batch.actions[i], single.actions, rtol=tolerance, atol=tolerance
+        )
+
+
+def test_planner_state_and_plan_are_pytrees_of_arrays(row):
+    for tree in row.plan(row.belief, jax.random.key(0)):
+        leaves, structure = jax.tree.flatten(tree)
+        assert all(eqx.is_array(leaf) for leaf in leaves)
+        rebuilt = jax.tree.unflatten(structure, leaves)
+        assert jax.tree.structure(rebuilt) == structure
+
+
+def test_a_shifted_plan_state_has_the_shapes_it_had_before(row):
+    state = row.planner.init(row.task.problem, row.belief, key=jax.random.key(0))
+    _, shifted = row.plan(row.belief, jax.random.key(0))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), shifted
+    )
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_gradient_through_a_rollout_is_finite_and_not_zero(name, precision):
+    task = tasks.load(name)
+    start = task.system.start(key=jax.random.key(1))
+    actions = jnp.full((4, *task.problem.action.shape), 0.1)
+
+    @jax.jit
+    @jax.grad
+    def gradient(actions):
+        return rollout(task.problem, start, actions, key=jax.random.key(0)).value
+
+    found = gradient(actions)
+    assert np.all(np.isfinite(found)) and np.all(found != 0)
+
+
+@pytest.mark.parametrize("name", ["pendulum", "mujoco-cartpole"])
+def test_lqr_refuses_what_is_not_linear_quadratic_and_says_what_is_needed(name):
+    task = tasks.load(name)
+    start = task.system.start(key=jax.random.key(0))
+    with pytest.raises(TypeError, match="LQR needs .*Linear"):
+        planner = PLANNERS["lqr"](horizon=3)
+        state = planner.init(task.problem, start, key=jax.random.key(0))
+        planner.plan(task.problem, start, state, key=jax.random.key(0))
