@@ -1,0 +1,1 @@
+"""Runs: what a run leaves behind, and what people look at: folder, plots, video."""

@@ -1,0 +1,111 @@
+"""HTML for reports: one file that needs nothing else, on paper or in the dark."""
+
+import base64
+import html
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #f4f5f7; --card: #ffffff; --ink: #1f2937;
+  --quiet: #64748b; --line: #e2e5ea; --accent: #0072B2; }
+@media (prefers-color-scheme: dark) { :root { --paper: #101215; --card: #191c20;
+  --ink: #e5e7eb; --quiet: #94a3b8; --line: #2b3037; --accent: #56B4E9; }
+  img.plot { filter: invert(0.9) hue-rotate(180deg); } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+main { max-width: 1160px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
+h1 span { color: var(--quiet); font-weight: 400; }
+h2 { font-size: 19px; margin: 0 0 4px; }
+p { margin: 6px 0 0; max-width: 72ch; }
+.quiet { color: var(--quiet); }
+.strip { display: grid; gap: 12px; margin: 26px 0;
+  grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.tile, section { background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px; }
+.tile { padding: 12px 16px; }
+.tile b { display: block; font-size: 22px; line-height: 1.3; font-weight: 600;
+  font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.tile span { font-size: 13px; color: var(--quiet); }
+.grid { display: grid; gap: 20px; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); }
+section { padding: 18px 20px; min-width: 0; }
+section > p { font-size: 14.5px; color: var(--quiet); margin: 2px 0 10px; }
+img, video { display: block; width: 100%; height: auto; border-radius: 6px; }
+.wide { margin-top: 20px; }
+table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
+td, th { text-align: left; padding: 5px 14px 5px 0; vertical-align: top;
+  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
+th { font-weight: 600; color: var(--quiet); }
+td:first-child { color: var(--quiet); white-space: nowrap; width: 1%; }
+td { overflow-wrap: anywhere; }
+table.results td { color: var(--ink); }
+.scroll { overflow-x: auto; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6px;
+  padding: 12px 14px; overflow-x: auto; margin: 10px 0 0; font-size: 14px; }
+footer { margin-top: 28px; font-size: 13.5px; color: var(--quiet); }
+"""
+
+
+def escape(value: Any) -> str:
+    """Text that is safe in HTML."""
+    return html.escape(str(value))
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        "<body>\n<main>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def tiles(facts: Mapping[str, Any]) -> str:
+    """A strip of numbers, each with what it is."""
+    cells = (
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for name, value in facts.items()
+    )
+    return '<div class="strip">' + "".join(cells) + "</div>"
+
+
+def section(title: str, note: str, content: str, *, wide: bool = False) -> str:
+    """A card; `content` is HTML, the rest is text."""
+    return (
+        f"<section{' class=wide' if wide else ''}><h2>{escape(title)}</h2>"
+        f"<p>{escape(note)}</p>{content}</section>"
+    )
+
+
+def picture(png: bytes, description: str) -> str:
+    """A PNG within the page."""
+    data = base64.b64encode(png).decode()
+    return (
+        f'<img class="plot" alt="{escape(description)}" '
+        f'src="data:image/png;base64,{data}">'
+    )
+
+
+def film(mp4: bytes) -> str:
+    """A video within the page."""
+    data = base64.b64encode(mp4).decode()
+    return (
+        "<video controls loop autoplay muted playsinline "
+        f'src="data:video/mp4;base64,{data}"></video>'
+    )
+
+
+def table(rows: Iterable[Iterable[Any]], head: Iterable[str] = ()) -> str:
+    """Rows of text; with a head, a table of results."""
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = (
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    kind = ' class="results"' if names else ""
+    top = f"<thead><tr>{names}</tr></thead>" if names else ""
+    body = "".join(lines)
+    return f'<div class="scroll"><table{kind}>{top}<tbody>{body}</tbody></table></div>'

@@ -1,0 +1,316 @@
+"""A finished run as plain arrays: all that plots, video and report need.
+
+`record` looks at an episode and at its first plan through the task's own model and
+turns them into NumPy arrays; afterwards neither task nor planner is needed, so that a
+report can be made again from the disk alone, years later and without running code
+that a folder brings along.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from forethought.core.results import NAMES, Result
+from forethought.core.types import ravel
+from forethought.environments.base import Capsules
+from forethought.planners.mpc import Episode
+from forethought.problem import Plan, rollout
+from forethought.runs.control import Run
+from forethought.runs.folder import RunFolder, flatten
+
+FILE = "episode.npz"
+SHADES, LINES = 8, 24
+"""At most so many iterations of a search are kept, and lines of each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One episode and its first plan, on the host.
+
+    The horizon is that of the planner; `time` is the number of steps that were taken.
+    States are vectors, in the order of `state_names`. Where a planner has nothing of
+    the kind, arrays are empty.
+    """
+
+    task: str
+    summary: str
+    planner: str
+    execution: str
+    """How the plans were executed, in words: open or closed loop."""
+    state_names: list[str]
+    action_names: list[str]
+    dt: float
+    horizon: int
+    replan_every: int
+    optimum: float
+    """NaN where it is not known."""
+    final: float
+    """Discounted value of the last state."""
+    low: np.ndarray
+    high: np.ndarray
+    states: np.ndarray
+    """`[time + 1, state]`"""
+    actions: np.ndarray
+    """`[time, action]`"""
+    rewards: np.ndarray
+    """`[time]`, discounted, so that they add up."""
+    alive: np.ndarray
+    planned: np.ndarray
+    """`[time]`, the return that the plan in force expected when it was made."""
+    seconds: np.ndarray
+    """`[time]`, wall time of each step."""
+    results: np.ndarray
+    """`[time]`, names of result codes."""
+    discounts: np.ndarray
+    """`[time + 1]`, the product of all discounts before each step."""
+    values: np.ndarray
+    """`[time + 1]`, what the objective says lies beyond each state."""
+    plan_states: np.ndarray
+    """`[horizon + 1, state]`: what the first plan expected."""
+    plan_actions: np.ndarray
+    plan_rewards: np.ndarray
+    plan_final: float
+    gains: np.ndarray
+    """`[horizon, action, state]` of the first plan."""
+    plan_stats: dict[str, np.ndarray]
+    """Statistics of the first plan, but for its candidates."""
+    stats: dict[str, np.ndarray]
+    """Statistics of all plans: a leading axis of `time`."""
+    fan_iterations: np.ndarray
+    """`[shade]`: which iterations of the first plan's search are kept."""
+    fan_states: np.ndarray
+    """`[shade, line, horizon + 1, state]`: where its candidates would have led."""
+    fan_actions: np.ndarray
+    fan_returns: np.ndarray
+    """`[shade, line]`, best first."""
+    sketch: dict[str, np.ndarray]
+    """`start`, `end`, `radius`, `kind` of capsules, each with `time + 1` in front."""
+
+    @property
+    def value(self) -> float:
+        """The realised return."""
+        return float(np.sum(self.rewards) + self.final)
+
+    @property
+    def plan_rate(self) -> float:
+        """Plans per second of wall time."""
+        plans = -(-len(self.seconds) // self.replan_every)
+        return plans / max(float(np.sum(self.seconds)), 1e-9)
+
+    def save(self, folder: RunFolder) -> None:
+        """Write `episode.npz`."""
+        arrays: dict[str, np.ndarray] = {}
+        for field in dataclasses.fields(self):
+            arrays |= flatten_field(field.name, getattr(self, field.name))
+        folder.save_arrays(FILE, arrays)
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> "Record":
+        """Read `episode.npz`.
+
+        Raises:
+            ValueError: It is missing, broken, or not a record.
+        """
+        arrays = folder.arrays(FILE)
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.type == dict[str, np.ndarray]:
+                prefix = f"{field.name}/"
+                values[field.name] = {
+                    name.removeprefix(prefix): array
+                    for name, array in arrays.items()
+                    if name.startswith(prefix)
+                }
+                continue
+            if field.name not in arrays:
+                raise ValueError(
+                    f"A record needs the array {field.name!r}, which {folder.path}/"
+                    f"{FILE} lacks."
+                )
+            array = arrays[field.name]
+            values[field.name] = (
+                array.tolist() if field.type in (str, float, int, list[str]) else array
+            )
+        return cls(**values)
+
+
+def flatten_field(name: str, value: Any) -> dict[str, np.ndarray]:
+    """A record's field as arrays; a list of names stays one array of strings."""
+    if isinstance(value, dict):
+        return flatten(value, name)
+    return {name: np.asarray(value)}
+
+
+def record(run: Run, planner: str) -> Record:
+    """Look at a finished run.
+
+    Args:
+        run: What was done, from `forethought.runs.control`.
+        planner: The planner's name, as on the command line.
+
+    Returns:
+        Everything there is to show.
+    """
+    task, episode, plan = run.task, run.episode, run.first
+    key = jax.random.key(run.seed)
+    stats = dict(plan.stats)
+    fan = stats.pop("elites", None)
+    best = stats.pop("candidates", None)
+    if fan is None:
+        empty = jnp.zeros((0, 0, *plan.actions.shape), plan.actions.dtype)
+        fan = empty if best is None else best[None]
+    shades = np.unique(np.linspace(0, max(len(fan) - 1, 0), SHADES).astype(int))
+    shades = shades[: len(fan)]
+    fan = fan[shades][:, :LINES]
+    seen = host(_look(task.problem, task.system, episode, plan, key=key))
+    imagined = host(_imagine(task.problem, episode.states, fan, key=key))
+    steps, horizon = episode.rewards.shape[0], plan.actions.shape[0]
+    gains = None if plan.feedback is None else np.asarray(plan.feedback.gains)
+    return Record(
+        task=task.name,
+        summary=task.summary,
+        planner=planner,
+        execution=execution(run),
+        state_names=list(task.system.state_names),
+        action_names=list(task.system.action_names),
+        dt=float(task.system.dt),
+        horizon=horizon,
+        replan_every=run.replan_every,
+        optimum=float("nan") if task.optimum is None else float(task.optimum),
+        final=float(episode.final),
+        low=np.asarray(task.system.action.low),
+        high=np.asarray(task.system.action.high),
+        actions=np.asarray(episode.actions).reshape(steps, -1),
+        rewards=np.asarray(episode.rewards),
+        alive=np.asarray(episode.alive),
+        planned=np.asarray(episode.planned),
+        seconds=np.asarray(run.seconds),
+        results=names(episode.result),
+        plan_actions=np.asarray(plan.actions).reshape(horizon, -1),
+        gains=np.zeros((0, 0, 0)) if gains is None else gains,
+        plan_stats={name: np.asarray(stat) for name, stat in stats.items()},
+        stats={name: np.asarray(stat) for name, stat in episode.stats.items()},
+        fan_iterations=shades,
+        fan_actions=np.asarray(fan).reshape(*fan.shape[:3], -1),
+        **seen,
+        **imagined,
+    )
+
+
+def host(arrays: PyTree) -> PyTree:
+    """Device arrays as NumPy arrays, and single numbers as numbers."""
+    arrays = jax.tree.map(np.asarray, arrays)
+    return {
+        name: value.item()
+        if isinstance(value, np.ndarray) and not value.ndim
+        else value
+        for name, value in arrays.items()
+    }
+
+
+@eqx.filter_jit
+def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
+    """What the episode's states are worth, look like, and were expected to be."""
+
+    def belief(state):
+        return problem.model.observe(state, state, key=key)
+
+    def discount(state, action, after):
+        x, next_x = (problem.model.readout(belief(each)) for each in (state, after))
+        return problem.objective.discount(x, action, next_x)
+
+    states = episode.states
+    before = jax.tree.map(lambda leaf: leaf[:-1], states)
+    after = jax.tree.map(lambda leaf: leaf[1:], states)
+    discounts = jnp.cumprod(jax.vmap(discount)(before, episode.actions, after))
+    start = belief(jax.tree.map(lambda leaf: leaf[0], states))
+    expected = rollout(problem, start, plan.actions, key=key)
+    sketch: Capsules = jax.vmap(system.sketch)(states)
+    return {
+        "states": jax.vmap(lambda state: ravel(state)[0])(states),
+        "discounts": jnp.concatenate([jnp.ones_like(discounts[:1]), discounts]),
+        "values": jax.vmap(lambda state: problem.value(belief(state)))(states),
+        "plan_states": jax.vmap(lambda each: ravel(each)[0])(plan.beliefs),
+        "plan_rewards": expected.rewards,
+        "plan_final": expected.final,
+        "sketch": {
+            "start": sketch.start,
+            "end": sketch.end,
+            "radius": sketch.radius,
+            "kind": sketch.kind,
+        },
+    }
+
+
+@eqx.filter_jit
+def _imagine(problem, states: PyTree, fan: Array, *, key: PRNGKeyArray):
+    """Where the candidates of the first plan would have led."""
+    start = jax.tree.map(lambda leaf: leaf[0], states)
+    start = problem.model.observe(start, start, key=key)
+    size = ravel(start)[0].shape[0]
+    if fan.shape[0] == 0:
+        shape = (*fan.shape[:2], fan.shape[2] + 1, size)
+        return {"fan_states": jnp.zeros(shape), "fan_returns": jnp.zeros(shape[:2])}
+
+    def imagine(actions):
+        future = rollout(problem, start, actions, key=key)
+        return jax.vmap(lambda each: ravel(each)[0])(future.beliefs), future.value
+
+    fan_states, fan_returns = jax.vmap(jax.vmap(imagine))(fan)
+    return {"fan_states": fan_states, "fan_returns": fan_returns}
+
+
+def names(results: Result) -> np.ndarray:
+    """The names of an array of result codes."""
+    found = np.full(np.shape(jax.tree.leaves(results)[0]), "", dtype="<U32")
+    for name in NAMES:
+        found[np.asarray(results == getattr(Result, name))] = name
+    return found
+
+
+def execution(run: Run) -> str:
+    """How plans were executed, in words: open or closed loop, and how often made."""
+    if run.execution == "open loop":
+        return "open loop: planned once, executed with closed eyes"
+    if run.execution == "closed loop by feedback":
+        return "closed loop: planned once, followed by its feedback gains"
+    often = run.replan_every
+    every = "every step" if often == 1 else f"every {often} steps"
+    return f"closed loop: replanned {every}"
+
+
+def realised_returns(
+    rewards: np.ndarray, discounts: np.ndarray, values: np.ndarray, horizon: int
+) -> np.ndarray:
+    r"""What plans of a horizon should have expected, had they known.
+
+    $$G_t = \frac1{\gamma_t} \left( \sum_{i=t}^{t+H-1} r_i
+      + \gamma_{t+H} V(x_{t+H}) \right)$$
+
+    where rewards $r_i$ are already discounted by $\gamma_i$.
+
+    Args:
+        rewards: Discounted rewards, shape `[time]`.
+        discounts: $\gamma$, shape `[time + 1]`; zero once the episode ended.
+        values: $V(x)$, shape `[time + 1]`.
+        horizon: $H$.
+
+    Returns:
+        Shape `[time]`; NaN where the recording stopped before the horizon, and after
+        the end of the episode.
+    """
+    steps = len(rewards)
+    total = np.concatenate([[0.0], np.cumsum(rewards, dtype=float)])
+    beyond = np.where(discounts > 0, discounts * values, 0.0)
+    realised = np.full(steps, np.nan)
+    for t in range(steps):
+        end = min(t + horizon, steps)
+        known = t + horizon <= steps or discounts[steps] == 0
+        if known and discounts[t] > 0:
+            realised[t] = (total[end] - total[t] + beyond[end]) / discounts[t]
+    return realised
