@@ -1,6 +1,6 @@
 """A system and an objective as an environment to act in."""
 
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -20,6 +20,7 @@ from forethought.environments.base import (
 State = TypeVar("State")
 
 
+@runtime_checkable
 class Judge(Protocol):
     """What an environment needs of an objective."""
 
