@@ -1,1 +1,27 @@
 """Acting by thinking ahead: planning and model-based reinforcement learning."""
+
+from forethought import tasks
+from forethought.planners import CEM, LQR, MPC, RandomShooting
+from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
+from forethought.runs.control import Run, control, make_planner, plan
+from forethought.runs.session import report
+from forethought.tasks import Task
+
+__all__ = [
+    "CEM",
+    "LQR",
+    "MPC",
+    "Feedback",
+    "Plan",
+    "Problem",
+    "RandomShooting",
+    "Run",
+    "Task",
+    "control",
+    "evaluate",
+    "make_planner",
+    "plan",
+    "report",
+    "rollout",
+    "tasks",
+]

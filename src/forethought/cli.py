@@ -89,6 +89,11 @@ class CompareOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """Make the plots and the report of a run folder again, from what it holds."""
+
+
+@dataclasses.dataclass(frozen=True)
 class NoOptions:
     """Nothing to set."""
 
@@ -206,9 +211,9 @@ def _set_up(precision: int) -> None:
     """Configure JAX for a program: precision, compiled loops, compilation cache."""
     import jax
 
-    from forethought.core.xla import compile_loops_whole
+    # from forethought.core.xla import compile_loops_whole
 
-    compile_loops_whole()
+    # compile_loops_whole()
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update("jax_enable_x64", precision == 64)
     jax.config.update(
@@ -221,7 +226,6 @@ def _set_up(precision: int) -> None:
 def _load(name: str, objective: str | None) -> Any:
     """A task by name, or one made of an MJCF file and an objective."""
     from forethought import tasks
-    from forethought.tasks.physics import user_task
 
     with bad_input():
         if name.endswith((".xml", ".mjcf")):
@@ -230,6 +234,8 @@ def _load(name: str, objective: str | None) -> Any:
                     f"A model of your own needs an objective: forethought plan {name} "
                     "--objective MODULE:NAME."
                 )
+            from forethought.tasks.physics import user_task
+
             return user_task(name, objective)
         if objective is not None:
             raise ValueError(
@@ -348,6 +354,50 @@ def plan_command(arguments: list[str]) -> int:
     return session.plan_session(prepared, folder)
 
 
+def compare_command(arguments: list[str]) -> int:
+    """Several planners on one task."""
+    name, rest = _subject("compare", "TASK", CompareOptions, arguments)
+    options: CompareOptions = _parse(CompareOptions, "compare TASK", rest)
+    _set_up(options.precision)
+    task = _load(name, options.objective)
+    from forethought.runs import session
+    from forethought.runs.control import check, make_planner
+    from forethought.runs.folder import RunFolder
+
+    with bad_input():
+        if options.seeds < 1:
+            raise ValueError(f"compare needs seeds >= 1, got {options.seeds}.")
+        planners = {each: make_planner(task, each) for each in options.planners}
+        for planner in planners.values():
+            check(task, planner, options.steps)
+        path = options.out or session.free_folder(f"compare-{task.name}")
+        config = {
+            "task": task.name,
+            "planner": ", ".join(planners),
+            "settings": planners,
+            "options": options,
+            "command": ["forethought", "compare", *arguments],
+        }
+        folder = RunFolder.create(path, config)
+    seeds = range(options.seed, options.seed + options.seeds)
+    return session.compare_session(
+        task, planners, folder, seeds=seeds, steps=options.steps
+    )
+
+
+def report_command(arguments: list[str]) -> int:
+    """Write a report again."""
+    path, rest = _subject("report", "DIR", ReportOptions, arguments)
+    _parse(ReportOptions, "report DIR", rest)
+    from forethought.runs.folder import RunFolder
+    from forethought.runs.report import write_report
+
+    with bad_input():
+        report = write_report(RunFolder.open(path))
+    print(report)
+    return 0
+
+
 def _split(tokens: list[str], prefix: str) -> tuple[list[str], list[str]]:
     """Flags without and with a prefix, each with the values that follow it."""
     groups: tuple[list[str], list[str]] = ([], [])
@@ -363,4 +413,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "tasks": tasks_command,
     "planners": planners_command,
     "plan": plan_command,
+    "compare": compare_command,
+    "report": report_command,
 }

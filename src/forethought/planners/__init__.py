@@ -1,1 +1,23 @@
 """Planners: what should I do, given a model?"""
+
+from forethought.planners.base import AbstractPlanner
+from forethought.planners.cem import CEM
+from forethought.planners.lqr import LQR
+from forethought.planners.mpc import MPC
+from forethought.planners.shooting import RandomShooting
+
+PLANNERS: dict[str, type[AbstractPlanner]] = {
+    "random-shooting": RandomShooting,
+    "cem": CEM,
+    "lqr": LQR,
+}
+"""Every planner under its name on the command line."""
+
+__all__ = [
+    "CEM",
+    "LQR",
+    "MPC",
+    "PLANNERS",
+    "AbstractPlanner",
+    "RandomShooting",
+]

@@ -1,13 +1,14 @@
 """Several planners on one task: what each earned, and how long it thought."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from forethought.core.results import name_of
 from forethought.planners import AbstractPlanner
 from forethought.runs.control import Execution, execute, prepare, reseed
+from forethought.runs.record import names
 from forethought.tasks.base import Task
 
 
@@ -57,18 +58,14 @@ def compare(
     for name, planner in planners.items():
         prepared = prepare(task, planner, steps=steps, seed=seeds[0])
         runs = [execute(reseed(prepared, seed)) for seed in seeds]
-        codes = [
-            name_of(run.episode.result[i])
-            for run in runs
-            for i in range(len(run.seconds))
-        ]
+        codes = np.concatenate([names(run.episode.result) for run in runs])
         score = Score(
             name,
             prepared.execution,
             prepared.controller.replan_every,
             np.array([float(run.episode.value) for run in runs]),
             np.array([1 / run.plan_rate for run in runs]),
-            {code: codes.count(code) for code in dict.fromkeys(codes)},
+            dict(collections.Counter(codes.tolist())),
             prepared.compile_seconds,
         )
         scores.append(score)

@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.core.names import unknown
 from forethought.core.types import ravel
-from forethought.planners import CEM, MPC, PLANNERS, AbstractPlanner
+from forethought.planners import MPC, PLANNERS, AbstractPlanner
 from forethought.planners.mpc import Episode, Loop, begin, closed_loop
 from forethought.problem import Plan, Problem
 from forethought.tasks.base import Task
@@ -159,21 +159,18 @@ class Prepared:
     compile_seconds: float
 
 
-def prepare(
+def check(
     task: Task,
     planner: AbstractPlanner | None = None,
-    *,
     steps: int | None = None,
-    seed: int = 0,
-    start: Any = None,
+    *,
     replan_every: int | None = None,
     open_loop: bool = False,
-    chunk: int | None = None,
-) -> Prepared:
-    """Check everything that `control` needs, and compile it.
+) -> tuple[MPC, int]:
+    """The controller and the number of steps of a run, once all is found to fit.
 
     Raises:
-        ValueError: A number, the start state or the planner's settings are wrong.
+        ValueError: A number is wrong.
         TypeError: The planner cannot work on this task.
     """
     planner = planner or make_planner(task, "cem")
@@ -193,6 +190,33 @@ def prepare(
         if replan_every is None:
             every = min(every, planner.horizon)
         controller = MPC(planner, every)
+    eqx.filter_eval_shape(
+        lambda key: controller.init(task.problem, task.system.start(key=key), key=key),
+        jax.random.key(0),
+    )
+    return controller, steps
+
+
+def prepare(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    start: Any = None,
+    replan_every: int | None = None,
+    open_loop: bool = False,
+    chunk: int | None = None,
+) -> Prepared:
+    """Check everything that `control` needs, and compile it.
+
+    Raises:
+        ValueError: A number, the start state or the planner's settings are wrong.
+        TypeError: The planner cannot work on this task.
+    """
+    controller, steps = check(
+        task, planner, steps, replan_every=replan_every, open_loop=open_loop
+    )
     loop, keys = _begin(task, controller, start, seed, steps)
     chunk = steps if chunk is None else _divisor(steps, chunk)
 

@@ -1,21 +1,24 @@
 """A run at the terminal: live progress, a short table, and a folder with a report."""
 
-import dataclasses
+import collections
+import os
 import pathlib
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from forethought.core.results import name_of
 from forethought.planners import PLANNERS, AbstractPlanner
 from forethought.planners.mpc import Episode
+from forethought.runs.compare import Score, compare
 from forethought.runs.control import Prepared, Run, execute
 from forethought.runs.folder import RunFolder
-from forethought.runs.record import execution
-from forethought.runs.report import finish
+from forethought.runs.record import execution, names
+from forethought.runs.report import finish, gap, write_comparison
 from forethought.tasks.base import Task
 
 CHUNK = 5
@@ -28,17 +31,40 @@ def name_of_planner(planner: AbstractPlanner) -> str:
     return names.get(type(planner), type(planner).__name__)
 
 
+def report(run: Run, path: str | os.PathLike) -> pathlib.Path:
+    """Write a run folder: settings, arrays, plots, video and `report.html`.
+
+    Args:
+        run: From `forethought.control`.
+        path: The folder; what an older run left there is replaced.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: Nothing can be written there.
+    """
+    config = settings(run.task, run.planner, {"seed": run.seed})
+    folder = RunFolder.create(path, config)
+    finish(run, folder, name_of_planner(run.planner))
+    return folder.path / "report.html"
+
+
 def settings(
-    task: Task, planner: AbstractPlanner, options: Any, command: list[str]
+    task: Task,
+    planner: AbstractPlanner,
+    options: Any,
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Everything that a run's `config.json` says."""
-    return {
+    config = {
         "task": task.name,
         "planner": name_of_planner(planner),
-        "command": command,
         "settings": planner,
         "options": options,
+        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
     }
+    return config if command is None else config | {"command": command}
 
 
 def free_folder(name: str) -> pathlib.Path:
@@ -68,7 +94,7 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
             nonlocal done, value
             rewards = np.asarray(piece.rewards)
             returns = value + np.cumsum(rewards)
-            planned = np.asarray(piece.planned)
+            planned, codes = np.asarray(piece.planned), names(piece.result)
             for i, reward in enumerate(rewards):
                 folder.append(
                     {
@@ -78,13 +104,14 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
                         "return": returns[i],
                         "planned": planned[i],
                         "plan_seconds": seconds[i] * every,
-                        "result": name_of(piece.result[i]),
+                        "result": codes[i],
                     }
                 )
             done, value = done + len(rewards), float(returns[-1])
             rate = 1 / max(float(np.mean(seconds)) * every, 1e-9)
-            code = name_of(piece.result[-1])
-            shown = f"t {done * dt:.2f} s  return {value:.4g}  {rate:.3g} Hz  {code}"
+            shown = (
+                f"t {done * dt:.2f} s  return {value:.4g}  {rate:.3g} Hz  {codes[-1]}"
+            )
             progress.update(bar, completed=done, shown=shown)
 
         return execute(prepared, on_progress)
@@ -93,8 +120,7 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
 def summary(run: Run, folder: pathlib.Path) -> Table:
     """What happened, in a few lines."""
     episode = run.episode
-    codes = [name_of(episode.result[i]) for i in range(0, len(run.seconds))]
-    counts = {code: codes.count(code) for code in dict.fromkeys(codes)}
+    counts = collections.Counter(names(episode.result).tolist())
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("task", run.task.name)
     table.add_row("planner", name_of_planner(run.planner))
@@ -120,3 +146,58 @@ def plan_session(prepared: Prepared, folder: RunFolder) -> int:
         console.print(notice)
     console.print(summary(run, folder.path))
     return 130 if run.interrupted else 0
+
+
+def compare_session(
+    task: Task,
+    planners: Mapping[str, AbstractPlanner],
+    folder: RunFolder,
+    *,
+    seeds: Sequence[int],
+    steps: int | None,
+) -> int:
+    """Compare planners, showing each as it is done, and return the exit code."""
+    console = Console()
+    optimum = task.optimum if steps in (None, task.steps) else None
+    table = Table(box=None, pad_edge=False)
+    headings = ["planner", "return", "± std", "ms a plan", "executed", "results"]
+    if optimum is not None:
+        headings.insert(3, "below the optimum")
+    for i, heading in enumerate(headings):
+        table.add_column(
+            heading, justify="right" if 0 < i < len(headings) - 2 else "left"
+        )
+    rows: list[dict[str, Any]] = []
+
+    with console.status("") as status:
+
+        def on_score(score: Score) -> None:
+            results = ", ".join(f"{n} {code}" for code, n in score.results.items())
+            mean = float(np.mean(score.returns))
+            cells = [
+                score.planner,
+                f"{mean:.6g}",
+                f"{float(np.std(score.returns)):.2g}",
+                f"{1e3 * float(np.median(score.plan_seconds)):.3g}",
+                score.execution,
+                results,
+            ]
+            if optimum is not None:
+                cells.insert(3, gap(mean, optimum))
+            table.add_row(*cells)
+            for i, seed in enumerate(seeds):
+                row = {
+                    "planner": score.planner,
+                    "seed": seed,
+                    "return": score.returns[i],
+                    "plan_seconds": score.plan_seconds[i],
+                    "results": results,
+                }
+                rows.append(row)
+                folder.append(row)
+            status.update(f"{len(rows)} of {len(planners) * len(seeds)} episodes")
+
+        compare(task, planners, seeds=seeds, steps=steps, on_score=on_score)
+    console.print(table)
+    console.print(f"report  {write_comparison(folder, rows, optimum=optimum)}")
+    return 0

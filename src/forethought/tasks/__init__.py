@@ -1,0 +1,24 @@
+"""Named tasks: something to control, what is wanted of it, settings that work."""
+
+from collections.abc import Callable
+
+from forethought.core.names import unknown
+from forethought.tasks import analytic, physics
+from forethought.tasks.base import Task
+
+TASKS: dict[str, Callable[[], Task]] = {**analytic.TASKS, **physics.TASKS}
+"""Every task under its name; calling an entry builds it."""
+
+
+def load(name: str) -> Task:
+    """Build a task by name.
+
+    Raises:
+        ValueError: There is no such task; the message names the nearest.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]()
+
+
+__all__ = ["TASKS", "Task", "load"]
