@@ -38,7 +38,7 @@ class View:
     Args:
         axes: Rows are the directions that point right and up on the screen (and, in
             three dimensions, towards the viewer), shape `[2 or 3, space]`.
-        centre: What lies in the middle of each frame, on the screen's axes, `[time, 2]`.
+        centre: What lies in the middle of each frame, on the screen, `[time, 2]`.
         span: Metres across the width and the height of a frame.
         ground: Whether the line of height zero is drawn as ground.
     """
@@ -145,9 +145,8 @@ def _draw_one(
     depth = np.zeros(len(ends))
     if len(view.axes) == 3:
         depth = np.nan_to_num(ends).mean(axis=1) @ view.axes[2]
-    # Standing things first, then goals, then what moves; far before near.
-    layer = np.array([1, 0, 0])[np.clip(frame["kind"], 0, 2)]
-    for i in np.lexsort((depth, layer)):
+    # In the plane the sketch says what lies on top; in space, what is nearer does.
+    for i in np.argsort(depth, kind="stable"):
         if usable[i]:
             kind = int(np.clip(frame["kind"][i], 0, 2))
             radius = max(float(frame["radius"][i]) * unit, 1.5 * SCALE)

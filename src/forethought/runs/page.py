@@ -13,7 +13,7 @@ STYLE = """
   img.plot { filter: invert(0.9) hue-rotate(180deg); } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1160px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
 h1 span { color: var(--quiet); font-weight: 400; }
@@ -30,10 +30,12 @@ p { margin: 6px 0 0; max-width: 72ch; }
 .tile span { font-size: 13px; color: var(--quiet); }
 .grid { display: grid; gap: 20px; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); }
+.stack { display: grid; gap: 20px; min-width: 0; }
 section { padding: 18px 20px; min-width: 0; }
 section > p { font-size: 14.5px; color: var(--quiet); margin: 2px 0 10px; }
 img, video { display: block; width: 100%; height: auto; border-radius: 6px; }
 .wide { margin-top: 20px; }
+.centre img { max-width: 760px; margin: 0 auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
 td, th { text-align: left; padding: 5px 14px 5px 0; vertical-align: top;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
@@ -72,10 +74,29 @@ def tiles(facts: Mapping[str, Any]) -> str:
     return '<div class="strip">' + "".join(cells) + "</div>"
 
 
-def section(title: str, note: str, content: str, *, wide: bool = False) -> str:
-    """A card; `content` is HTML, the rest is text."""
+def columns(cards: Iterable[tuple[str, float]]) -> str:
+    """Cards in two columns, each put where there is more room; one on a phone.
+
+    Args:
+        cards: HTML, and the height of its picture as a share of its width.
+    """
+    stacks: tuple[list[str], list[str]] = ([], [])
+    heights = [0.0, 0.0]
+    for card, height in cards:
+        shorter = int(heights[1] < heights[0])
+        stacks[shorter].append(card)
+        heights[shorter] += height + 0.25  # a card's title and margins
     return (
-        f"<section{' class=wide' if wide else ''}><h2>{escape(title)}</h2>"
+        '<div class="grid">'
+        + "".join(f'<div class="stack">{"".join(stack)}</div>' for stack in stacks)
+        + "</div>"
+    )
+
+
+def section(title: str, note: str, content: str, *, kind: str = "") -> str:
+    """A card; `content` is HTML, the rest is text; `kind` names its CSS classes."""
+    return (
+        f'<section class="{escape(kind)}"><h2>{escape(title)}</h2>'
         f"<p>{escape(note)}</p>{content}</section>"
     )
 

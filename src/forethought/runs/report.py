@@ -8,7 +8,7 @@ import io
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,52 @@ from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
 from forethought.environments.base import AbstractSystem
-from forethought.runs import page, plots
+from forethought.runs import page, plots, search_plots
+from forethought.runs.compare import Score
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
 from forethought.runs.video import frames, write_video
 
-NOTES = {
-    "states": ("States", "What was met, and what the first plan had expected."),
-    "actions": ("Actions", "Each held for one step."),
+SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
+    "states": (
+        "States",
+        "What was met, and what the first plan had expected.",
+        plots.states,
+    ),
+    "actions": (
+        "Actions",
+        "Each held for one step; dashed lines are limits.",
+        plots.actions,
+    ),
     "returns": (
         "Expected and realised return",
-        "Each plan says what it will earn. Was it right?",
+        "What each plan said it would earn, and what then came.",
+        plots.returns,
     ),
-    "search": ("Search for the first plan", "Progress from iteration to iteration."),
     "fan": (
         "The first plan narrows",
         "Futures imagined on the way to the first plan, from pale (early) to dark "
-        "(late); the plan that was chosen is orange.",
+        "(late); the plan that came out is orange.",
+        search_plots.fan,
+    ),
+    "search": (
+        "Search for the first plan",
+        "Its progress from iteration to iteration.",
+        search_plots.search,
     ),
     "gains": (
         "Feedback gains of the first plan",
         "How much each action answers to a deviation in each coordinate of the state.",
+        search_plots.gains,
     ),
-    "timing": ("Time and results", "How long steps took, and how planning ended."),
+    "timing": (
+        "Time and results",
+        "How long steps took, and how planning ended.",
+        plots.timing,
+    ),
 }
+"""Every figure of a run by the name of its file: title, what is seen, who draws it."""
 
 
 def finish(run: Run, folder: RunFolder, planner: str) -> list[str]:
@@ -95,7 +116,7 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
         title, body = _finished(folder, seen)
     else:
         title, body = _unfinished(folder, config)
-    body = [*body, *_how(config, folder)]
+    body = [*body, *_how(config)]
     path = folder.path / "report.html"
     write_atomically(path, page.document(title, body).encode())
     return path
@@ -108,55 +129,48 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _figures(folder: RunFolder, seen: Record) -> dict[str, str]:
-    """Save every figure under `plots/`, and return them as HTML."""
+def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:
+    """Save every figure under `plots/`; return each as a card and its height."""
     made = {}
     (folder.path / "plots").mkdir(exist_ok=True)
-    for name, draw in plots.FIGURES.items():
+    for name, (title, note, draw) in SECTIONS.items():
         figure = draw(seen)
         if figure is not None:
             content = png(figure)
             write_atomically(folder.path / "plots" / f"{name}.png", content)
-            made[name] = page.picture(content, NOTES[name][0])
+            card = page.section(title, note, page.picture(content, title))
+            made[name] = card, figure.get_figheight() / figure.get_figwidth()
     return made
 
 
 def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
-    title = f"{seen.task} · {seen.planner}"
     counts = {name: int((seen.results == name).sum()) for name in NAMES}
-    results = ", ".join(
-        f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count
-    )
     steps = int(seen.alive.sum())
     facts: dict[str, Any] = {"return": number(seen.value)}
     if math.isfinite(seen.optimum):
         facts["known optimum"] = number(seen.optimum)
         facts["below the optimum"] = gap(seen.value, seen.optimum)
     facts |= {
-        f"steps ({steps * seen.dt:.3g} s)": steps,
-        "plans a second (Hz)": f"{seen.plan_rate:,.3g}",
-        "steps looked ahead": seen.horizon,
-        "result codes by step": results,
+        f"steps, {steps * seen.dt:.3g} s": steps,
+        "plans a second (Hz)": number(float(f"{seen.plan_rate:.3g}")),
+        f"steps ahead, {seen.horizon * seen.dt:.3g} s": seen.horizon,
     }
-    made = _figures(folder, seen)
-    sections = {
-        name: page.section(*NOTES[name], content) for name, content in made.items()
-    }
-    movie = page.section(
-        "Video",
-        "In real time.",
-        page.film((folder.path / "video.mp4").read_bytes()),
-    )
-    first = "".join(sections.pop(name) for name in ("states", "actions"))
+    for name, count in counts.items():
+        if count:
+            facts[f"of {len(seen.results)} plans {name.replace('_', ' ')}"] = count
+    film = page.film((folder.path / "video.mp4").read_bytes())
+    cards = {"video": (page.section("Video", "In real time.", film), 0.75)}
+    cards |= _figures(folder, seen)
     body = [
         f"<header><h1>{page.escape(seen.task)} <span>by "
         f"{page.escape(seen.planner)}</span></h1>"
-        f"<p class=quiet>{page.escape(capital(seen.summary))}.</p>"
-        f"<p class=quiet>Executed in {page.escape(seen.execution)}.</p></header>",
+        f"<p>{page.escape(capital(seen.summary))}. "
+        f"<span class=quiet>{page.escape(capital(seen.execution))}.</span></p>"
+        "</header>",
         page.tiles(facts),
-        f'<div class="grid">{movie}{first}{"".join(sections.values())}</div>',
+        page.columns(cards.values()),
     ]
-    return title, body
+    return f"{seen.task} · {seen.planner}", body
 
 
 def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -167,12 +181,12 @@ def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list
     body = [
         f"<header><h1>{page.escape(title)}</h1><p>This run stopped before its end, "
         f"after {len(rows)} lines of metrics.</p></header>",
-        page.section("The last metrics", "", page.table(lines, columns), wide=True),
+        page.section("The last metrics", "", page.table(lines, columns), kind="wide"),
     ]
     return title, body
 
 
-def _how(config: Mapping[str, Any], folder: RunFolder) -> list[str]:
+def _how(config: Mapping[str, Any]) -> list[str]:
     """Every setting, and the command."""
     command = config.get("command", "")
     if not isinstance(command, str):
@@ -185,11 +199,11 @@ def _how(config: Mapping[str, Any], folder: RunFolder) -> list[str]:
                 "Run it again",
                 "The same seed gives the same episode.",
                 f"<pre>{page.escape(command)}</pre>",
-                wide=True,
+                kind="wide",
             )
         )
     body.append(
-        page.section("Settings", "", page.table(leaves(shown)), wide=True),
+        page.section("Settings", "", page.table(leaves(shown)), kind="wide"),
     )
     body.append(
         "<footer>Arrays are in episode.npz, a line for each step in metrics.jsonl, "
@@ -212,10 +226,15 @@ def leaves(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def number(value: float) -> str:
-    """A number for people: five digits, no exponent where it can be avoided."""
+    """A number for people: five digits, an exponent only where it must be."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:,.5g}" if 1e-3 <= abs(value) < 1e6 or not value else f"{value:.4g}"
+    size = abs(value)
+    if size >= 1e4:
+        text = f"{value:,.0f}" if size < 1e9 else f"{value:.4g}"
+    else:
+        text = f"{value:,.5g}" if size >= 1e-3 or not size else f"{value:.4g}"
+    return text.replace("-", "−")
 
 
 def gap(value: float, optimum: float) -> str:
@@ -234,7 +253,7 @@ def capital(text: str) -> str:
 
 def write_comparison(
     folder: RunFolder | str | os.PathLike,
-    rows: Sequence[Mapping[str, Any]],
+    scores: Sequence[Score],
     *,
     optimum: float | None = None,
 ) -> Path:
@@ -242,51 +261,55 @@ def write_comparison(
 
     Args:
         folder: A run folder, from `RunFolder.create`.
-        rows: One for each run, with `planner`, `seed`, `return`, `plan_seconds` (of
-            one plan) and `results` (text); and `optimum`, where a task has one.
+        scores: One for each planner, from `forethought.runs.compare`.
         optimum: The best return, where it is known.
 
     Returns:
         The path of `report.html`; the plot lies beside it in `plots/`.
 
     Raises:
-        ValueError: There are no rows.
+        ValueError: There are no scores.
     """
     if not isinstance(folder, RunFolder):
         folder = RunFolder.open(folder)
-    if not rows:
-        raise ValueError("A comparison needs at least one run, got none.")
+    if not scores:
+        raise ValueError("A comparison needs at least one planner, got none.")
     config = folder.config()
-    content = png(plots.comparison(rows, optimum))
+    content = png(plots.comparison(scores, optimum))
     (folder.path / "plots").mkdir(exist_ok=True)
     write_atomically(folder.path / "plots" / "comparison.png", content)
-    head = ["planner", "seed", "return", "below the optimum", "ms a plan", "results"]
-    lines = [
-        [
-            row["planner"],
-            row["seed"],
-            number(row["return"]),
-            gap(row["return"], optimum) if optimum is not None else "–",
-            number(1e3 * row["plan_seconds"]),
-            row["results"],
+    head = ["planner", "mean return", "worst", "best", "ms a plan", "executed", "plans"]
+    if optimum is not None:
+        head.insert(2, "below the optimum")
+    rows = []
+    for score in sorted(scores, key=lambda score: -score.returns.mean()):
+        mean = float(score.returns.mean())
+        results = ", ".join(
+            f"{count} {name.replace('_', ' ')}" for name, count in score.results.items()
+        )
+        row = [
+            score.planner,
+            number(mean),
+            number(float(score.returns.min())),
+            number(float(score.returns.max())),
+            number(float(f"{1e3 * score.plan_seconds.mean():.3g}")),
+            score.execution,
+            results,
         ]
-        for row in sorted(rows, key=lambda row: -row["return"])
-    ]
-    if optimum is None:
-        head.pop(3)
-        for line in lines:
-            line.pop(3)
+        if optimum is not None:
+            row.insert(2, gap(mean, optimum))
+        rows.append(row)
     title = f"{config.get('task', 'A task')} · planners compared"
+    note = (
+        "Higher is better, further left is faster. Large marks are means over "
+        f"{len(scores[0].returns)} seeds."
+    )
+    picture = page.picture(content, "Return against planning time")
     body = [
         f"<header><h1>{page.escape(title)}</h1></header>",
-        page.section(
-            "Return against planning time",
-            "Higher is better, and further left is faster.",
-            page.picture(content, "Return against planning time"),
-            wide=True,
-        ),
-        page.section("Runs", "Best first.", page.table(lines, head), wide=True),
-        *_how(config, folder),
+        page.section("Return against planning time", note, picture, kind="wide centre"),
+        page.section("Planners", "Best first.", page.table(rows, head), kind="wide"),
+        *_how(config),
     ]
     path = folder.path / "report.html"
     write_atomically(path, page.document(title, body).encode())

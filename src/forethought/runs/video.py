@@ -2,7 +2,8 @@
 
 MuJoCo's own renderer needs EGL or OSMesa, which a fresh machine may lack, and a failed
 attempt can take the process with it: so it is tried in another process first. Systems
-that are no MuJoCo models, and machines without a driver, get `forethought.runs.drawing`.
+that are no MuJoCo models, and machines without a driver, are drawn by
+`forethought.runs.drawing`.
 
 Shadows and reflections are switched off: with software rendering they are most of
 the time of a frame.
@@ -67,6 +68,7 @@ def driver() -> str | None:
         try:
             done = subprocess.run(
                 [sys.executable, "-c", _PROBE],
+                check=False,
                 env=environment,
                 capture_output=True,
                 timeout=60,

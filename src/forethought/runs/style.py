@@ -1,0 +1,85 @@
+"""How figures look: one hand for all.
+
+Figures are `matplotlib.figure.Figure` objects, never pyplot's, so that nothing global
+is touched. Colours are Okabe and Ito's, which people with colour-blindness tell apart:
+blue is what happened, orange what was expected or chosen, grey dashes are limits. What
+goes through iterations runs from pale to dark.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from forethought.runs.record import Record
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, YELLOW = "#56B4E9", "#E69F00"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
+INK, QUIET, GRID, LIMIT = "#1f2937", "#64748b", "#e5e7eb", "#94a3b8"
+PALE_TO_DARK = LinearSegmentedColormap.from_list(
+    "forethought", ["#c6dcec", "#7db6db", "#0072B2", "#00344f"]
+)
+WIDTH = 5.6
+"""Inches; with letters of 9 points, legible at half the width of a page."""
+
+
+def panels(
+    rows: int, columns: int = 1, *, height: float = 2.0, share: bool = True
+) -> tuple[Figure, np.ndarray]:
+    """An empty figure with axes in the common style, shape `[rows, columns]`."""
+    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.06)  # type: ignore[union-attr]
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share)
+    for axis in axes.flat:
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axis.spines[side].set_color(LIMIT)
+        axis.tick_params(colors=QUIET, labelsize=8.5, length=3, color=LIMIT)
+        axis.grid(True, color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+    return figure, axes
+
+
+def label(axis: Axes, x: str = "", y: str = "", title: str = "") -> None:
+    """Names of the axes and of what is seen."""
+    axis.set_xlabel(x, fontsize=9, color=QUIET)
+    axis.set_ylabel(y, fontsize=9, color=QUIET)
+    if title:
+        axis.set_title(title, fontsize=9.5, color=INK, loc="left", pad=6)
+
+
+def legend(axis: Axes, **place: Any) -> None:
+    """A legend without a frame."""
+    axis.legend(
+        **({"loc": "best", "fontsize": 8.5, "frameon": False} | place),
+        labelcolor=INK,
+        handlelength=1.6,
+    )
+
+
+def above(
+    figure: Figure, handles: list[Any], names: list[str], columns: int = 4
+) -> None:
+    """A legend above all panels of a figure."""
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper left",
+        ncols=columns,
+        fontsize=8.5,
+        frameon=False,
+        labelcolor=INK,
+        handlelength=1.6,
+        borderaxespad=0.2,
+    )
+
+
+def times(record: Record, count: int) -> np.ndarray:
+    """The first `count` multiples of the time step, in seconds."""
+    return np.arange(count) * record.dt
