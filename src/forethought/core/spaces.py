@@ -74,7 +74,10 @@ class Box(eqx.Module):
 
     def clip(self, value: Float[Array, "*batch dimension"]) -> Array:
         """The nearest element of the box, for each row."""
-        low, high = self.low.astype(value.dtype), self.high.astype(value.dtype)
+        low, high = (
+            jnp.broadcast_to(bound.astype(value.dtype), value.shape)
+            for bound in (self.low, self.high)
+        )
         return jnp.clip(value, low, high)
 
     def centre_and_scale(self, dtype: DTypeLike) -> tuple[Array, Array]:

@@ -34,6 +34,6 @@ class AbstractObjective(eqx.Module):
         """The return to expect from `x` on, beyond the horizon."""
 
 
-def constant(x: Readout, number: float) -> Scalar:
+def constant(x: Readout, number: float | int) -> Scalar:
     """A constant scalar in the dtype of a readout."""
     return jnp.asarray(number, ravel(x)[0].dtype)
