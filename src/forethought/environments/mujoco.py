@@ -7,10 +7,14 @@ difference over one batch, so that planners that differentiate work on any model
 transposes the Jacobian that the call returned.
 """
 
+# mujoco is a compiled module without stubs: its names are unknown to the checker.
+# pyright: reportAttributeAccessIssue=false
+
 import difflib
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -18,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from forethought.core.linalg import Values
 from forethought.core.names import unknown
 from forethought.core.spaces import Box
 from forethought.core.types import Opaque
@@ -45,10 +50,26 @@ class MuJoCoState(eqx.Module):
     memory: Opaque
 
 
+def _call(
+    host: Callable, numbers: Float[Array, " number"], *shapes: tuple[int, ...]
+) -> list[Array]:
+    """Ask the host; float64 travels as 32-bit words (see `mujoco_engine`)."""
+    wide = numbers.dtype == jnp.float64
+    word = jnp.dtype(jnp.uint32) if wide else numbers.dtype
+    words = jax.lax.bitcast_convert_type(numbers, word)
+    replies = jax.pure_callback(
+        host,
+        [jax.ShapeDtypeStruct((*s, 2) if wide else s, word) for s in shapes],
+        words,
+        vmap_method="broadcast_all",
+    )
+    return [jax.lax.bitcast_convert_type(reply, numbers.dtype) for reply in replies]
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _step(engine: Engine, row: Float[Array, " input"]) -> Float[Array, " output"]:
-    shape = jax.ShapeDtypeStruct((engine.outputs,), row.dtype)
-    return jax.pure_callback(engine.step, shape, row, vmap_method="broadcast_all")
+    (out,) = _call(engine.step, row, (engine.outputs,))
+    return out
 
 
 @_step.defjvp
@@ -58,14 +79,11 @@ def _step_jvp(engine: Engine, primals: Any, tangents: Any) -> tuple[Array, Array
     moved = jnp.concatenate(
         [tangent[1 : 1 + physics], tangent[control : control + engine.model.nu]]
     )
-    out, jacobian = jax.pure_callback(
+    out, jacobian = _call(
         engine.linearise,
-        (
-            jax.ShapeDtypeStruct((engine.outputs,), row.dtype),
-            jax.ShapeDtypeStruct((physics + sensors, moved.shape[0]), row.dtype),
-        ),
         row,
-        vmap_method="broadcast_all",
+        (engine.outputs,),
+        (physics + sensors, moved.shape[0]),
     )
     change = jacobian @ moved
     still = jnp.zeros(engine.outputs - physics - sensors, row.dtype)
@@ -132,8 +150,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         frame_skip: int = 1,
         *,
         keyframe: str | int | None = None,
-        start_qpos: ArrayLike | None = None,
-        start_qvel: ArrayLike | None = None,
+        start_qpos: Values | None = None,
+        start_qvel: Values | None = None,
         start_noise: float = 0.0,
         epsilon: float = 1e-6,
     ):
@@ -182,7 +200,7 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         row = jnp.asarray(self.engine.start)
         if self.start_noise == 0:
             return self._state(jnp.concatenate([row, self.engine.start_sensors]))
-        model, physics = self.mj_model, self.engine.physics
+        model = self.mj_model
         moved = slice(1, 1 + model.nq + model.nv)
         noise = jax.random.normal(key, (model.nq + model.nv,), row.dtype)
         row = row.at[moved].add(self.start_noise * noise)
@@ -230,12 +248,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
     def sketch(self, state: MuJoCoState) -> Capsules:
         """The geoms: boxes, ellipsoids and meshes as their longest axis."""
         outline = self.engine.outline
-        points = jax.pure_callback(
-            outline.place,
-            jax.ShapeDtypeStruct((outline.radius.size, 2, 3), state.qpos.dtype),
-            state.qpos,
-            vmap_method="broadcast_all",
-        )
+        shape = (outline.radius.size, 2, 3)
+        (points,) = _call(self.engine.place, state.qpos, shape)
         radius = jnp.asarray(outline.radius, points.dtype)
         return Capsules(points[:, 0], points[:, 1], radius, jnp.asarray(outline.kind))
 
@@ -243,10 +257,7 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         """The state of a row that has no sensor readings yet."""
         if self.engine.sensors == 0:
             return self._state(row)
-        shape = jax.ShapeDtypeStruct((self.engine.sensors,), row.dtype)
-        readings = jax.pure_callback(
-            self.engine.sense, shape, row, vmap_method="broadcast_all"
-        )
+        (readings,) = _call(self.engine.sense, row, (self.engine.sensors,))
         return self._state(jnp.concatenate([row, readings]))
 
     def _state(self, row: Float[Array, " output"]) -> MuJoCoState:
@@ -307,7 +318,7 @@ def _keyframe(model: mujoco.MjModel, keyframe: str | int) -> int:
     raise unknown("keyframe", wanted, names)
 
 
-def _finite(name: str, values: ArrayLike, size: int) -> np.ndarray:
+def _finite(name: str, values: Values, size: int) -> np.ndarray:
     """A vector of the given size, all of it finite."""
     vector = np.asarray(values, np.float64)
     if vector.shape != (size,):

@@ -10,29 +10,34 @@ zero), so that a row travels into `mujoco.batch.Batch` and back by a single copy
 step equals `mj_step` bit for bit. After a step, `ctrl` has left the row and the
 sensor readings of the step are appended to it.
 
+Rows in float64 cross the border as pairs of 32-bit words: JAX would round them where
+the callback runs on a thread that does not know of `jax.enable_x64`.
+
 A simulation that diverges must say so: MuJoCo would silently reset it, so that is
 switched off on a private copy of the model, and rows in which MuJoCo counts a bad
 state come back as NaN.
 """
 
+# mujoco is a compiled module without stubs: its names are unknown to the checker.
+# pyright: reportAttributeAccessIssue=false
+
 import collections
 import copy
-import math
 import os
 import threading
 
 import mujoco
 import numpy as np
 from mujoco import batch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from forethought.environments.mujoco_sketch import Outline
 
 KEPT_BATCHES = 16
 """Batches kept per model; a plan uses a few sizes over and over."""
 
-WORK_PER_THREAD = 400
-"""Degrees of freedom times substeps below which another thread costs more."""
+PER_THREAD = 2
+"""Simulations from which another thread pays, even for a step of 4 µs."""
 
 _State = mujoco.mjtState
 _PHYSICS = (_State.mjSTATE_QPOS, _State.mjSTATE_QVEL, _State.mjSTATE_ACT)
@@ -66,6 +71,19 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _decode(words: ArrayLike) -> NDArray:
+    """Numbers from what compiled code sends: words of float64, or float32 itself."""
+    array = np.asarray(words)
+    return array.view(np.float64)[..., 0] if array.dtype == np.uint32 else array
+
+
+def _encode(numbers: NDArray) -> NDArray:
+    """What is sent back for numbers: words of float64, or float32 itself."""
+    if numbers.dtype != np.float64:
+        return numbers
+    return np.ascontiguousarray(numbers)[..., None].view(np.uint32)
 
 
 class Engine:
@@ -110,7 +128,7 @@ class Engine:
         self._lock = threading.Lock()
         parts = (_State.mjSTATE_TIME, *_PHYSICS, *_BEFORE, *_AFTER)
         self.start = np.concatenate([_component(model, data, part) for part in parts])
-        self.start_sensors = self.sense(self.start)
+        self.start_sensors = self.readings(self.start)
         self.outline = Outline(self.model)
 
     def _batch(self, size: int) -> tuple[batch.Batch, NDArray, NDArray]:
@@ -118,8 +136,7 @@ class Engine:
         if size in self._batches:
             self._batches.move_to_end(size)
             return self._batches[size]
-        work = size * self.frame_skip * max(self.model.nv, 1)
-        threads = min(_cores(), max(1, math.ceil(work / WORK_PER_THREAD)), size)
+        threads = min(_cores(), max(1, size // PER_THREAD))
         simulations = batch.Batch(self.model, size, threads)
         # MuJoCo prints a warning, and writes a log file, when it counts the first.
         simulations.warning[..., 1] = 1
@@ -168,15 +185,23 @@ class Engine:
             out[bad] = np.nan
         return out
 
-    def step(self, rows: NDArray) -> NDArray:
+    def step(self, words: ArrayLike) -> NDArray:
         """Advance rows `[..., inputs]` by `frame_skip` steps to `[..., outputs]`."""
-        rows = np.asarray(rows)
+        rows = _decode(words)
         out = self._run(rows.reshape(-1, self.inputs))
-        return out.reshape(*rows.shape[:-1], self.outputs)
+        return _encode(out.reshape(*rows.shape[:-1], self.outputs))
 
-    def sense(self, rows: NDArray) -> NDArray:
+    def sense(self, words: ArrayLike) -> NDArray:
         """Sensor readings `[..., sensor]` in the states of rows without controls."""
-        rows = np.asarray(rows)
+        rows = _decode(words)
+        return _encode(self.readings(rows))
+
+    def place(self, words: ArrayLike) -> NDArray:
+        """The capsules `[..., capsule, 2, 3]` of positions `[..., position]`."""
+        return _encode(self.outline.place(_decode(words)))
+
+    def readings(self, rows: NDArray) -> NDArray:
+        """What `sense` sends, as numbers of numbers."""
         flat = rows.reshape(-1, self.control + self.after)
         resting = np.zeros((flat.shape[0], self.inputs), rows.dtype)
         resting[:, : self.control] = flat[:, : self.control]
@@ -184,21 +209,21 @@ class Engine:
         readings = self._run(resting, advance=False)[:, self.control + self.after :]
         return readings.reshape(*rows.shape[:-1], self.sensors)
 
-    def linearise(self, rows: NDArray) -> tuple[NDArray, NDArray]:
+    def linearise(self, words: ArrayLike) -> tuple[NDArray, NDArray]:
         """Step rows and differentiate the step, all in one batch.
 
         Central differences in float64 whatever the dtype of the rows. At a limit of
         a control the difference is taken on the inner side.
 
         Args:
-            rows: Shape `[..., inputs]`.
+            words: Rows of shape `[..., inputs]`.
 
         Returns:
             The step `[..., outputs]`, and its Jacobian `[..., y, x]`: what is moved,
             x, is (qpos, qvel, act, ctrl); what is watched, y, is (qpos, qvel, act,
             sensordata).
         """
-        rows = np.asarray(rows)
+        rows = _decode(words)
         flat = rows.reshape(-1, self.inputs).astype(np.float64)
         count, control, controls = flat.shape[0], self.control, self.model.nu
         moved = np.r_[1 : 1 + self.physics, control : control + controls]
@@ -219,4 +244,7 @@ class Engine:
         lead = rows.shape[:-1]
         after = out[:, 0].reshape(*lead, self.outputs)
         jacobian = np.swapaxes(slope, 1, 2).reshape(*lead, watched.size, size)
-        return after.astype(rows.dtype), jacobian.astype(rows.dtype)
+        return (
+            _encode(after.astype(rows.dtype, copy=False)),
+            _encode(jacobian.astype(rows.dtype, copy=False)),
+        )

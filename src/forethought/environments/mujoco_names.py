@@ -1,5 +1,8 @@
 """Names with units for the coordinates of a MuJoCo model."""
 
+# mujoco is a compiled module without stubs: its names are unknown to the checker.
+# pyright: reportAttributeAccessIssue=false
+
 import mujoco
 
 _FREE, _BALL, _SLIDE = (

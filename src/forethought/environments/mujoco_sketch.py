@@ -1,5 +1,8 @@
 """A MuJoCo model as capsules, for drawing without a renderer. Host only."""
 
+# mujoco is a compiled module without stubs: its names are unknown to the checker.
+# pyright: reportAttributeAccessIssue=false
+
 import threading
 
 import mujoco
@@ -36,14 +39,13 @@ class Outline:
         ends = np.zeros((self._geoms.size, 2, 3))
         self.radius = np.zeros(self._geoms.size)
         self.kind = np.zeros(self._geoms.size, np.int32)
-        for row, geom in enumerate(self._geoms):
+        for row, geom in enumerate(shown or solid):
             ends[row], self.radius[row] = _capsule(model, geom)
             self.kind[row] = _kind(model, geom)
         self._ends = ends
 
     def place(self, qpos: NDArray) -> NDArray:
         """The two ends of every capsule in the world, `[..., capsule, 2, 3]`."""
-        qpos = np.asarray(qpos)
         rows = qpos.reshape(-1, self._model.nq)
         out = np.empty((rows.shape[0], *self._ends.shape), qpos.dtype)
         with self._lock:
@@ -60,12 +62,12 @@ def _capsule(model: mujoco.MjModel, geom: int) -> tuple[NDArray, float]:
     """Ends in the geom's own frame `[2, 3]`, and the radius."""
     size = model.geom_size[geom]
     if model.geom_type[geom] == _TYPE.mjGEOM_SPHERE.value:
-        return np.zeros((2, 3)), size[0]
+        return np.zeros((2, 3)), float(size[0])
     if model.geom_type[geom] in _ROUND:
         half = np.array([0.0, 0.0, size[1]])
         if model.geom_type[geom] == _TYPE.mjGEOM_CYLINDER.value:
             half[2] = max(size[1] - size[0], 0.0)
-        return np.stack([-half, half]), size[0]
+        return np.stack([-half, half]), float(size[0])
     centre, sides = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
     longest = int(np.argmax(sides))
     radius = float(np.delete(sides, longest).mean())

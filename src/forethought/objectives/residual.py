@@ -8,6 +8,9 @@ MJCF file, positions, velocities or the action, minus a target. A norm $n_i$ say
 small means. So a task is a list of terms, and a model's own sensors are its vocabulary.
 """
 
+# mujoco is a compiled module without stubs: its names are unknown to the checker.
+# pyright: reportAttributeAccessIssue=false
+
 import abc
 from collections.abc import Sequence
 from typing import Literal
@@ -17,8 +20,10 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Scalar
+from jax.core import Tracer
+from jaxtyping import Array, Float, Scalar
 
+from forethought.core.linalg import Values
 from forethought.core.names import unknown
 from forethought.core.types import Action
 from forethought.environments.mujoco import MuJoCo, MuJoCoState
@@ -128,7 +133,7 @@ class Term(eqx.Module):
     name: str | None = eqx.field(static=True, default=None)
     weight: float | Scalar = 1.0
     norm: AbstractNorm = Quadratic()
-    target: ArrayLike = 0.0
+    target: Values = 0.0
 
 
 class Residual(AbstractObjective):
@@ -191,7 +196,7 @@ class Residual(AbstractObjective):
 
     def reward(self, x: MuJoCoState, action: Action, next_x: MuJoCoState) -> Scalar:
         """The cost of the step, its sign turned."""
-        return -self._transform(sum(self.costs(next_x, action).values()))
+        return -self._transform(self.costs(next_x, action), next_x)
 
     def costs(self, x: MuJoCoState, action: Action | None) -> dict[str, Scalar]:
         """What each term contributes in a state; without an action, as at the end."""
@@ -217,12 +222,11 @@ class Residual(AbstractObjective):
 
     def value(self, x: MuJoCoState) -> Scalar:
         """The last state, as `final` says."""
-        return -self.final * self._transform(
-            sum(self.costs(x, None).values(), constant(x, 0))
-        )
+        return -self.final * self._transform(self.costs(x, None), x)
 
-    def _transform(self, cost: Scalar) -> Scalar:
-        """$\\rho_R$, exact at $R = 0$ too."""
+    def _transform(self, costs: dict[str, Scalar], x: MuJoCoState) -> Scalar:
+        r"""$\rho_R$ of the sum, exact at $R = 0$ too."""
+        cost = sum(costs.values(), constant(x, 0))
         R = jnp.asarray(self.risk, cost.dtype)
         safe = jnp.where(R == 0, 1, R)
         return jnp.where(R == 0, cost, jnp.expm1(safe * cost) / safe)
@@ -238,7 +242,7 @@ def _part(model: mujoco.MjModel, term: Term) -> tuple[int, int]:
             f"[{end - begin}], got {list(shape)}."
         )
     weight = term.weight
-    if not isinstance(weight, jax.core.Tracer) and not float(weight) >= 0:
+    if not isinstance(weight, Tracer) and not float(weight) >= 0:
         raise ValueError(
             f"The term on {term.source} {term.name or ''} needs a weight >= 0, "
             f"got {weight}."
