@@ -1,0 +1,530 @@
+r"""The iterative linear-quadratic regulator, regularised, with limits on the action.
+
+Each iteration expands the problem around the best trajectory so far, solves the
+linear-quadratic problem that results by a backward recursion, and rolls its controller
+forward through the real model; a line search keeps what was gained.
+
+**Notation.** $\hat x, \hat u$ is the nominal trajectory; $F, C, c$ its expansion
+(`expansion`); $\gamma_t$ the discount of step $t$; $\lambda$ the regularisation;
+$\alpha$ a step size; the remaining letters are those of `lqr`.
+
+**Settings of one method.** $\lambda = 0$ and one step size of one is plain iLQR (Li and
+Todorov, 2004); $\lambda$ on the action Hessian with a schedule is Levenberg–Marquardt
+(Tassa, Erez and Todorov, 2012); limits make it control-limited DDP without second-order
+terms of the dynamics (Tassa, Mansard and Todorov, 2014).
+"""
+
+from typing import Generic, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
+
+from forethought.core.linalg import dot, matmul, matvec, solve_positive
+from forethought.core.results import Result
+from forethought.core.spaces import Box, require_box
+from forethought.core.types import ravel
+from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.planners.box_qp import box_qp
+from forethought.planners.expansion import Expansion, expand
+from forethought.planners.lqr import cost_to_go
+from forethought.problem import Feedback, Plan, Problem
+
+Belief = TypeVar("Belief")
+
+SMALL_REGULARISATION = 1e-5
+"""Below it a vanishing step means a vanishing gradient (the value of iLQG)."""
+STALLED = 3
+"""So many accepted steps in a row that gain nothing mean convergence as well."""
+
+
+class ILQRState(eqx.Module):
+    """What is carried from one plan to the next."""
+
+    actions: Float[Array, "horizon action"]
+    regularisation: Scalar
+
+
+class Trajectory(eqx.Module):
+    """A controller rolled through the model."""
+
+    beliefs: PyTree
+    """Leaves of shape `[horizon + 1, ...]`."""
+    actions: Float[Array, "horizon action"]
+    rewards: Float[Array, " horizon"]
+    """Undiscounted."""
+    discounts: Float[Array, " horizon"]
+    """Of each step alone."""
+    final: Scalar
+    """Undiscounted value of the last belief."""
+    cost: Scalar
+    """Minus the return."""
+
+
+class Sweep(eqx.Module):
+    """The backward recursion's controller and cost to go, in deviations."""
+
+    K: Float[Array, "horizon action state"]
+    k: Float[Array, "horizon action"]
+    V: Float[Array, "horizon state state"]
+    v: Float[Array, "horizon state"]
+    slope: Scalar
+    """Change of cost per step size, at step size zero (negative)."""
+    curvature: Scalar
+    """Twice the change of cost per squared step size."""
+    positive: Bool[Array, ""]
+
+    def expected(self, alpha: Array | float) -> Array:
+        """The decrease that the expansion promises for a step size."""
+        return -(alpha * self.slope + 0.5 * alpha * alpha * self.curvature)
+
+
+class _Search(eqx.Module):
+    """Where the iterations stand."""
+
+    nominal: Trajectory
+    expansion: Expansion
+    sweep: Sweep
+    regularisation: Scalar
+    growth: Scalar
+    iteration: Int[Array, ""]
+    stalled: Int[Array, ""]
+    converged: Bool[Array, ""]
+    finished: Bool[Array, ""]
+    stats: dict[str, Array]
+
+
+class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
+    r"""Plans on any differentiable problem with continuous actions.
+
+    $$u_t = \hat u_t + \alpha k_t + K_t (x_t - \hat x_t), \qquad
+      [K_t, k_t] = -(Q_{uu} + \lambda I)^{-1} [Q_{ux}, q_u]$$
+
+    where the action has no limits; where it has, $k_t$ minimises the same quadratic
+    within them, and the gains of actions that lie at a limit are zero.
+
+    ```python
+    >>> import jax, jax.numpy as jnp
+    >>> from forethought.core.spaces import Box
+    >>> from forethought.models.linear import Linear
+    >>> from forethought.objectives.quadratic import Quadratic
+    >>> from forethought.planners.ilqr import ILQR
+    >>> from forethought.problem import Problem
+    >>> model = Linear([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
+    >>> limits = Box(jnp.array([-0.5]), jnp.array([0.5]))
+    >>> problem = Problem(model, Quadratic(jnp.eye(3)), limits)
+    >>> planner, x, key = ILQR(horizon=50), jnp.array([1.0, 0.0]), jax.random.key(0)
+    >>> plan, _ = planner.plan(problem, x, planner.init(problem, x, key=key), key=key)
+    >>> float(plan.actions[0, 0]), round(float(plan.value), 2)
+    (-0.5, -9.13)
+
+    ```
+
+    Args:
+        horizon: Steps that it looks ahead.
+        iterations: At most so many backward sweeps that end in a line search.
+        step_sizes: How many step sizes, from 1 down to `smallest_step` evenly in the
+            logarithm. The first is tried alone, the others side by side.
+        smallest_step: The last of them.
+        tolerance: Converged where the cost falls by less than this share.
+        gradient_tolerance: Converged where no action would change by more than this
+            share of its size plus one.
+        regularisation: $\lambda$ of the first plan; later ones start with the last.
+        factor: How fast $\lambda$ grows and shrinks; it does so ever faster while the
+            direction stays.
+        smallest_regularisation: Below it $\lambda$ is zero.
+        largest_regularisation: Above it the search gives up.
+
+    Raises:
+        ValueError: A count is below one, or a number lies outside its range.
+
+    References:
+        Li and Todorov, Iterative linear quadratic regulator design for nonlinear
+        biological movement systems, 2004. Tassa, Erez and Todorov, Synthesis and
+        stabilization of complex behaviors through online trajectory optimization, 2012,
+        §II.F (schedule), eq. 11 (recursion under regularisation), eq. 12 and 13
+        (expected decrease). Tassa, Mansard and Todorov, Control-limited differential
+        dynamic programming, 2014, §III.
+
+    Note:
+        $\lambda$ acts on the action Hessian, not on the state's as in Tassa 2012, and
+        range, factor and tolerances are those of the authors' program iLQG. Discounts
+        are held at their values along the nominal trajectory. A stochastic model is
+        planned on under one draw of its noise, the same for every roll-out.
+        A warm start is improved from where it is; it is not compared with a cold one.
+    """
+
+    horizon: int = eqx.field(static=True)
+    iterations: int = eqx.field(static=True, default=100)
+    step_sizes: int = eqx.field(static=True, default=11)
+    smallest_step: float = eqx.field(static=True, default=1e-3)
+    tolerance: float = eqx.field(static=True, default=1e-7)
+    gradient_tolerance: float = eqx.field(static=True, default=1e-4)
+    regularisation: float = eqx.field(static=True, default=0.0)
+    factor: float = eqx.field(static=True, default=1.6)
+    smallest_regularisation: float = eqx.field(static=True, default=1e-6)
+    largest_regularisation: float = eqx.field(static=True, default=1e10)
+
+    def __check_init__(self):
+        require_positive(
+            "ILQR",
+            horizon=self.horizon,
+            iterations=self.iterations,
+            step_sizes=self.step_sizes,
+        )
+        if not 0 < self.smallest_step <= 1:
+            raise ValueError(
+                f"ILQR needs smallest_step in (0, 1], got {self.smallest_step}."
+            )
+        if not self.factor > 1:
+            raise ValueError(f"ILQR needs factor > 1, got {self.factor}.")
+        if not 0 <= self.regularisation <= self.largest_regularisation:
+            raise ValueError(
+                "ILQR needs regularisation between 0 and largest_regularisation, got "
+                f"{self.regularisation} and {self.largest_regularisation}."
+            )
+
+    def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> ILQRState:
+        """Actions in the middle of their limits, or zero where they have none.
+
+        Raises:
+            TypeError: The actions are discrete.
+        """
+        box = require_box(problem.action, "ILQR")
+        x = ravel(belief)[0]
+        finite = jnp.isfinite(box.low) & jnp.isfinite(box.high)
+        zero = jnp.zeros_like(box.low)
+        centre = 0.5 * (jnp.where(finite, box.low, 0) + jnp.where(finite, box.high, 0))
+        centre = box.clip(jnp.where(finite, centre, zero).astype(x.dtype))
+        actions = jnp.broadcast_to(centre[None], (self.horizon, *box.shape))
+        return ILQRState(actions, jnp.asarray(self.regularisation, x.dtype))
+
+    def shift(self, problem: Problem, state: ILQRState) -> ILQRState:
+        """Drop the first action and repeat the last."""
+        return ILQRState(shift_actions(state.actions), state.regularisation)
+
+    def plan(
+        self, problem: Problem, belief: PyTree, state: ILQRState, *, key: PRNGKeyArray
+    ) -> tuple[Plan, ILQRState]:
+        """Iterate from the actions that `state` remembers.
+
+        Raises:
+            TypeError: The actions are discrete.
+        """
+        box = require_box(problem.action, "ILQR")
+        keys = jax.random.split(key, self.horizon)
+        dtype = ravel(belief)[0].dtype
+        actions = (
+            box.clip(state.actions.astype(dtype)) if box.bounded else state.actions
+        )
+        start = _imagine(problem, belief, actions, keys)
+        search = jax.lax.while_loop(
+            lambda search: ~search.finished,
+            lambda search: self._iterate(problem, box, keys, search),
+            self._begin(problem, start, state.regularisation, keys),
+        )
+        return _result(search, actions)
+
+    def _begin(
+        self, problem: Problem, start: Trajectory, regularisation: Array, keys: Array
+    ) -> _Search:
+        """Before the first iteration: the warm start, expanded."""
+        expansion = expand(problem, start.beliefs, start.actions, keys=keys)
+        T, n, both = expansion.F.shape
+        zeros = lambda *shape: jnp.zeros(shape, expansion.F.dtype)  # noqa: E731
+        no, none = jnp.asarray(False), jnp.asarray(0)
+        sweep = Sweep(
+            zeros(T, both - n, n),
+            zeros(T, both - n),
+            zeros(T, n, n),
+            zeros(T, n),
+            zeros(),
+            zeros(),
+            no,
+        )
+        names = ("cost", "step_size", "regularisation", "gradient")
+        stats = {name: zeros(self.iterations) for name in names}
+        return _Search(
+            start,
+            expansion,
+            sweep,
+            regularisation.astype(expansion.F.dtype),
+            jnp.ones_like(expansion.F[0, 0, 0]),
+            none,
+            none,
+            no,
+            ~(jnp.isfinite(start.cost) & expansion.finite),
+            stats,
+        )
+
+    def _iterate(
+        self, problem: Problem, box: Box, keys: Array, search: _Search
+    ) -> _Search:
+        """One backward sweep and, unless it shows convergence, one line search."""
+        nominal, strength = search.nominal, search.regularisation
+        sweep = _backward(search.expansion, nominal, box, strength)
+        gradient = jnp.max(jnp.abs(sweep.k) / (1 + jnp.abs(nominal.actions)))
+        resolution = 4 * jnp.finfo(strength.dtype).eps * jnp.abs(nominal.cost)
+        vanishing = (gradient <= self.gradient_tolerance) | (
+            sweep.expected(1.0) <= resolution
+        )
+        converged = sweep.positive & (
+            (vanishing & (strength <= SMALL_REGULARISATION))
+            | (search.stalled >= STALLED)
+        )
+        exhausted = sweep.positive & (search.iteration >= self.iterations)
+        stop = converged | exhausted
+
+        def attempt():
+            candidate, alpha = self._search_line(problem, box, keys, nominal, sweep)
+            decrease = nominal.cost - candidate.cost
+            accepted = sufficient(decrease, sweep.expected(alpha))
+
+            def move():
+                expansion = expand(
+                    problem, candidate.beliefs, candidate.actions, keys=keys
+                )
+                return candidate, expansion
+
+            def stay():
+                return nominal, search.expansion
+
+            trajectory, expansion = jax.lax.cond(
+                accepted & jnp.isfinite(candidate.cost), move, stay
+            )
+            return trajectory, expansion, jnp.where(accepted, alpha, 0 * alpha)
+
+        def skip():
+            return nominal, search.expansion, jnp.zeros_like(strength)
+
+        trajectory, expansion, alpha = jax.lax.cond(
+            sweep.positive & ~stop, attempt, skip
+        )
+        accepted = alpha > 0
+        decrease = nominal.cost - trajectory.cost
+        quality = decrease / sweep.expected(1.0)
+        lower, raise_ = accepted & (quality > 0.25), ~accepted | (quality < 0.05)
+        growth = jnp.where(
+            lower,
+            jnp.minimum(search.growth, 1) / self.factor,
+            jnp.where(raise_, jnp.maximum(search.growth, 1) * self.factor, 1.0),
+        )
+        scaled = strength * growth
+        regularisation = jnp.where(
+            raise_,
+            jnp.maximum(scaled, self.smallest_regularisation),
+            jnp.where(scaled < self.smallest_regularisation, 0 * scaled, scaled),
+        )
+        regularisation = jnp.where(stop, strength, regularisation)
+        small = decrease <= self.tolerance * jnp.abs(nominal.cost)
+        calm = jnp.where(strength <= SMALL_REGULARISATION, STALLED, 1)
+        stalled = jnp.where(
+            accepted,
+            jnp.where(small, search.stalled + calm, 0),
+            search.stalled,
+        )
+        lost = ~expansion.finite | (regularisation > self.largest_regularisation)
+        counted = sweep.positive & ~stop
+        news = {
+            "cost": trajectory.cost,
+            "step_size": alpha,
+            "regularisation": strength,
+            "gradient": gradient,
+        }
+        row = jnp.minimum(search.iteration, self.iterations - 1)
+        stats = {
+            name: stat.at[row].set(jnp.where(counted, news[name], stat[row]))
+            for name, stat in search.stats.items()
+        }
+        return _Search(
+            trajectory,
+            expansion,
+            sweep,
+            regularisation,
+            growth,
+            search.iteration + counted,
+            stalled,
+            converged,
+            stop | lost,
+            stats,
+        )
+
+    def _search_line(
+        self, problem: Problem, box: Box, keys: Array, nominal: Trajectory, sweep: Sweep
+    ) -> tuple[Trajectory, Array]:
+        """The full step if it is good enough, else the best of the shorter ones."""
+
+        def forward(alpha):
+            return _forward(problem, box, keys, nominal, sweep, alpha)
+
+        one = jnp.ones_like(nominal.cost)
+        full = forward(one)
+        if self.step_sizes == 1:
+            return full, one
+        exponent = jnp.log10(jnp.asarray(self.smallest_step, one.dtype))
+        share = jnp.arange(1, self.step_sizes, dtype=one.dtype) / (self.step_sizes - 1)
+        alphas = 10 ** (exponent * share)
+
+        def shorter():
+            candidates = jax.vmap(forward)(alphas)
+            decreases = nominal.cost - candidates.cost
+            good = jax.vmap(sufficient)(decreases, jax.vmap(sweep.expected)(alphas))
+            best = jnp.argmax(jnp.where(good, decreases, -jnp.inf))
+            return jax.tree.map(lambda leaf: leaf[best], candidates), alphas[best]
+
+        enough = sufficient(nominal.cost - full.cost, sweep.expected(one))
+        return jax.lax.cond(enough, lambda: (full, one), shorter)
+
+
+def sufficient(decrease: Array, expected: Array) -> Bool[Array, ""]:
+    """Whether a step gained a fair share of what was promised; false for NaN."""
+    return (decrease > 1e-4 * expected) & (expected > 0)
+
+
+def _imagine(
+    problem: Problem, belief: PyTree, actions: Array, keys: Array
+) -> Trajectory:
+    """Roll actions through the model, without feedback."""
+    return _roll(problem, belief, actions, lambda action, belief: action, keys)
+
+
+def _forward(
+    problem: Problem,
+    box: Box,
+    keys: Array,
+    nominal: Trajectory,
+    sweep: Sweep,
+    alpha: Array,
+) -> Trajectory:
+    """Roll the sweep's controller through the model, at one step size."""
+    states = jax.vmap(lambda belief: ravel(belief)[0])(nominal.beliefs)
+
+    def control(inputs, belief):
+        action, x_nominal, K, k = inputs
+        action = action + alpha * k + matvec(K, ravel(belief)[0] - x_nominal)
+        return box.clip(action) if box.bounded else action
+
+    inputs = (nominal.actions, states[:-1], sweep.K, sweep.k)
+    start = jax.tree.map(lambda leaf: leaf[0], nominal.beliefs)
+    return _roll(problem, start, inputs, control, keys)
+
+
+def _roll(problem: Problem, belief: PyTree, inputs, control, keys) -> Trajectory:
+    """Roll any controller through the model; it sees its inputs and the belief."""
+
+    def step(carry, inputs):
+        belief, total, weight = carry
+        here, key = inputs
+        action = control(here, belief)
+        after, reward, discount = problem.step(belief, action, key=key)
+        carry = (after, total + weight * reward, weight * discount)
+        return carry, (belief, action, reward, discount)
+
+    one = jnp.ones_like(problem.value(belief))
+    (last, total, weight), (beliefs, actions, rewards, discounts) = jax.lax.scan(
+        step, (belief, 0 * one, one), (inputs, keys)
+    )
+    beliefs = jax.tree.map(
+        lambda rest, end: jnp.concatenate([rest, end[None]]), beliefs, last
+    )
+    final = problem.value(last)
+    cost = -(total + weight * final)
+    return Trajectory(beliefs, actions, rewards, discounts, final, cost)
+
+
+def _backward(
+    expansion: Expansion, nominal: Trajectory, box: Box, regularisation: Array
+) -> Sweep:
+    """The notes' recursion on deviations, regularised and within limits."""
+    n = expansion.F.shape[1]
+    x, u = slice(None, n), slice(n, None)
+    diagonal = jnp.eye(expansion.F.shape[2] - n, dtype=expansion.F.dtype)
+
+    def step(carry, inputs):
+        V, v, slope, curvature, positive, guess = carry
+        F, C, c, discount, action = inputs
+        Q = C + discount * matmul(F.T, matmul(V, F))
+        q = c + discount * matvec(F.T, v)
+        Q_uu, Q_ux, q_u = Q[u, u], Q[u, x], q[u]
+        H = Q_uu + regularisation * diagonal
+        if box.bounded:
+            low = box.low.astype(action.dtype) - action
+            high = box.high.astype(action.dtype) - action
+            solution = box_qp(H, q_u, low, high, guess)
+            k, free, good = solution.x, solution.free, solution.solved
+            block = jnp.where(free[:, None] & free[None, :], H, diagonal)
+            right = jnp.where(free[:, None], Q_ux, jnp.zeros_like(Q_ux))
+            K = -solve_positive(block, right)[0]
+        else:
+            right = jnp.concatenate([Q_ux, q_u[:, None]], axis=1)
+            solution, good = solve_positive(H, right)
+            K, k = -solution[:, :n], -solution[:, n]
+        V, v = cost_to_go(Q, q, K, k)
+        slope = discount * slope + dot(k, q_u)
+        curvature = discount * curvature + dot(k, matvec(Q_uu, k))
+        carry = (V, v, slope, curvature, positive & good, k)
+        return carry, (K, k, V, v)
+
+    zero = jnp.zeros_like(regularisation)
+    guess = jnp.zeros_like(nominal.actions[0])
+    carry = (expansion.V, expansion.v, zero, zero, jnp.asarray(True), guess)
+    inputs = (
+        expansion.F,
+        expansion.C,
+        expansion.c,
+        nominal.discounts,
+        nominal.actions,
+    )
+    (_, _, slope, curvature, positive, _), (K, k, V, v) = jax.lax.scan(
+        step, carry, inputs, reverse=True
+    )
+    positive = positive & jnp.isfinite(slope) & jnp.isfinite(curvature)
+    return Sweep(K, k, V, v, slope, curvature, positive)
+
+
+def _result(search: _Search, first: Array) -> tuple[Plan, ILQRState]:
+    """The best trajectory as a plan, and what to remember of it."""
+    nominal, sweep = search.nominal, search.sweep
+    finite = jnp.isfinite(nominal.cost)
+    # A sweep that failed, or none at all, leaves no controller.
+    K, V, v = (
+        jnp.where(sweep.positive, array, jnp.zeros_like(array))
+        for array in (sweep.K, sweep.V, sweep.v)
+    )
+
+    def back(value, inputs):
+        reward, discount = inputs
+        value = reward + discount * value
+        return value, value
+
+    _, values = jax.lax.scan(
+        back, nominal.final, (nominal.rewards, nominal.discounts), reverse=True
+    )
+    states = jax.vmap(lambda belief: ravel(belief)[0])(nominal.beliefs)[:-1]
+    actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
+    actions = jnp.where(finite, nominal.actions, actions)
+    feedback = Feedback(K, states, actions, values, -v, -V)
+    steps = jnp.arange(search.stats["cost"].shape[0])
+    last = jnp.maximum(search.iteration - 1, 0)
+    stats = {
+        name: jnp.where(steps < search.iteration, stat, stat[last])
+        for name, stat in search.stats.items()
+    }
+    stats["cost"] = jnp.where(search.iteration > 0, stats["cost"], nominal.cost)
+    stats["iterations"] = search.iteration
+    result = Result.where(
+        search.converged,
+        Result.successful,
+        Result.where(
+            ~(finite & search.expansion.finite),
+            Result.non_finite,
+            Result.where(
+                sweep.positive & (search.iteration >= steps.shape[0]),
+                Result.iteration_limit,
+                Result.not_converged,
+            ),
+        ),
+    )
+    plan = Plan(actions, nominal.beliefs, -nominal.cost, feedback, result, stats)
+    return plan, ILQRState(actions, search.regularisation)
