@@ -5,6 +5,7 @@ for planners that differentiate it twice. Their weights are fields, so a task is
 changed by constructing another one.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
@@ -137,3 +138,107 @@ class Regulate(AbstractObjective):
         """Minus the final cost."""
         error = x - self.goal.astype(x.dtype)
         return -0.5 * jnp.sum(self.final_weights.astype(x.dtype) * error**2)
+
+
+class Parking(AbstractObjective):
+    r"""Tassa's car parking: smooth absolute values of what is wrong.
+
+    $$z(y, p) = \sqrt{y^2 + p^2} - p$$
+
+    $$c = \sum_i c^u_i u_i^2 + \sum_{i \in \{x, y\}} c^x_i\, z(x_i, p^x_i), \qquad
+      c_T = \sum_{i \in \{x, y\}} c^x_i\, z(x_i, p^x_i) + \sum_i c^f_i\, z(x_i, p^f_i)$$
+
+    The car should end at the origin, heading along the first axis, at rest. Headings
+    are not wrapped.
+
+    Args:
+        action_weights: $c^u$, for the wheels' angle and the acceleration.
+        running_weights: $c^x$, for the position, at every state.
+        running_widths: $p^x$, in m.
+        final_weights: $c^f$, for the whole state, at the last one.
+        final_widths: $p^f$, in the units of the state.
+
+    References:
+        Tassa, Mansard and Todorov, Control-limited differential dynamic programming,
+        2014, doi:10.1109/ICRA.2014.6907001, §IV-B.
+
+    Note:
+        The weights are those of the authors' published program, which counts the
+        running cost of the position at the last state too.
+    """
+
+    action_weights: tuple[float, float] = (1e-2, 1e-4)
+    running_weights: tuple[float, float] = (1e-3, 1e-3)
+    running_widths: tuple[float, float] = (0.1, 0.1)
+    final_weights: tuple[float, float, float, float] = (0.1, 0.1, 1.0, 0.3)
+    final_widths: tuple[float, float, float, float] = (0.01, 0.01, 0.01, 1.0)
+
+    def _running(self, x: Float[Array, "4"]) -> Scalar:
+        return smooth_absolute(x[:2], self.running_weights, self.running_widths)
+
+    def reward(
+        self, x: Float[Array, "4"], action: Float[Array, "2"], next_x: Float[Array, "4"]
+    ) -> Scalar:
+        """Minus the cost of one step."""
+        weights = jnp.asarray(self.action_weights, action.dtype)
+        return -(jnp.sum(weights * action**2) + self._running(x))
+
+    def discount(self, x: Array, action: Array, next_x: Array) -> Scalar:
+        """One: nothing ends early."""
+        return constant(x, 1)
+
+    def value(self, x: Float[Array, "4"]) -> Scalar:
+        """Minus the final cost."""
+        final = smooth_absolute(x, self.final_weights, self.final_widths)
+        return -(final + self._running(x))
+
+
+def smooth_absolute(
+    y: Float[Array, " entry"], weights: tuple[float, ...], widths: tuple[float, ...]
+) -> Scalar:
+    r"""The weighted sum of $\sqrt{y^2 + p^2} - p$: quadratic inside, linear outside."""
+    w, p = jnp.asarray(weights, y.dtype), jnp.asarray(widths, y.dtype)
+    return jnp.sum(w * (jnp.sqrt(y**2 + p**2) - p))
+
+
+class Avoid(AbstractObjective):
+    r"""Another objective, and discs in the plane to keep out of.
+
+    $$r' = r - \frac ck \sum_j \operatorname{softplus}\Big(
+      k \Big(1 - \frac{\lVert p - o_j \rVert^2}{R_j^2}\Big)\Big)$$
+
+    with $p$ the first two coordinates of the state. The price is about $c$ in the
+    middle of a disc, small at its rim, nothing outside, and smooth everywhere.
+
+    Args:
+        objective: What is wanted besides.
+        obstacles: Discs as $(x, y, \text{radius})$, in m.
+        weight: $c$, for each step.
+        sharpness: $k$: how sudden the rim is.
+    """
+
+    objective: AbstractObjective
+    obstacles: tuple[tuple[float, float, float], ...]
+    weight: float = 10.0
+    sharpness: float = 10.0
+
+    def reward(
+        self, x: Float[Array, " state"], action: Array, next_x: Float[Array, " state"]
+    ) -> Scalar:
+        """The reward, less the price of being within a disc."""
+        price = constant(x, 0)
+        for left, up, radius in self.obstacles:
+            distance = ((x[0] - left) ** 2 + (x[1] - up) ** 2) / radius**2
+            price += jax.nn.softplus(self.sharpness * (1 - distance))
+        return (
+            self.objective.reward(x, action, next_x)
+            - self.weight / self.sharpness * price
+        )
+
+    def discount(self, x: Array, action: Array, next_x: Array) -> Scalar:
+        """That of the objective."""
+        return self.objective.discount(x, action, next_x)
+
+    def value(self, x: Array) -> Scalar:
+        """That of the objective."""
+        return self.objective.value(x)

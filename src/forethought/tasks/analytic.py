@@ -1,12 +1,23 @@
 """The tasks on systems whose equations of motion are written down."""
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from forethought.environments.analytic import DoubleIntegrator, Pendulum
+from forethought.environments.analytic import (
+    Acrobot,
+    Car,
+    CartPole,
+    DoubleIntegrator,
+    Pendulum,
+    PointMass,
+    Quadrotor,
+)
+from forethought.environments.integrate import euler
 from forethought.models.known import Known
 from forethought.models.linear import Linear
 from forethought.objectives.quadratic import Quadratic
-from forethought.objectives.task import PendulumReward
+from forethought.objectives.task import Avoid, Parking, PendulumReward, Regulate
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 
@@ -62,8 +73,155 @@ def pendulum() -> Task:
     )
 
 
+def acrobot() -> Task:
+    """Swing an acrobot up in fifty Euler steps: the test problem of trajax.
+
+    The optimum is the one that iLQR finds from actions of zero, whose own cost is
+    4959.476212: a local optimum, found by trajax and by an independent iLQR in float64
+    to all digits given. The full second derivatives of the dynamics (DDP) lead
+    elsewhere from the same start, to 49.2887.
+
+    References:
+        google/trajax, `tests/optimizers_test.py`, the acrobot.
+    """
+    system = Acrobot(dt=0.1, integrate=euler)
+    objective = Regulate([math.pi, 0, 0, 0], [0.1] * 4, [0.01], [1000.0] * 4)
+    return Task(
+        name="acrobot",
+        summary="swing up two links by the elbow (trajax's test problem)",
+        system=system,
+        problem=Problem(Known(system), objective, system.action),
+        steps=50,
+        settings=_whole_episode(50, initial_std=3.0, hold=5),
+        replan_every=50,
+        optimum=-44.5132851412,
+    )
+
+
+def cartpole() -> Task:
+    r"""Swing a cart-pole up in five seconds, with a free force on the cart.
+
+    The cost is $\tfrac12 h (0.01 \lVert e \rVert^2 + 0.1 u^2)$ a step and
+    $\tfrac12 100 \lVert e \rVert^2$ at the end, with $e$ the distance to the pole
+    standing still at the origin and $h$ the time step.
+
+    The optimum is the one that iLQR and DDP find from actions of 0.01 N: DDP in
+    float64 to a gradient of 2e-15. It fixes gravity, which statements of this problem
+    leave open: 9.81 m/s² gives 1.4114933481, 9.8 would give 1.4102623405.
+    """
+    system = CartPole()
+    h = system.dt
+    objective = Regulate([0, math.pi, 0, 0], [0.01 * h] * 4, [0.1 * h], [100.0] * 4)
+    return Task(
+        name="cartpole",
+        summary="swing up a pole on a cart in five seconds",
+        system=system,
+        problem=Problem(Known(system), objective, system.action),
+        steps=100,
+        settings=_whole_episode(100, initial_std=2.0, hold=10),
+        replan_every=100,
+        optimum=-1.4114933481430447,
+    )
+
+
+def car_parking() -> Task:
+    """Park a car, in fifteen seconds, with limits on the wheels and the engine.
+
+    References:
+        Tassa, Mansard and Todorov, Control-limited differential dynamic programming,
+        2014, doi:10.1109/ICRA.2014.6907001, §IV-B.
+    """
+    system = Car()
+    return Task(
+        name="car-parking",
+        summary="park a car whose wheels do not slip (Tassa et al., 2014)",
+        system=system,
+        problem=Problem(Known(system), Parking(), system.action),
+        steps=500,
+        settings=_whole_episode(500, initial_std=0.3, hold=50),
+        replan_every=500,
+    )
+
+
+def quadrotor() -> Task:
+    """Fly a planar quadrotor to the origin and hover there."""
+    system = Quadrotor()
+    hover = float(system.hover)
+    objective = Regulate(
+        goal=[0.0] * 6,
+        state_weights=[1.0, 1.0, 0.1, 0.1, 0.1, 0.1],
+        action_weights=[0.02, 0.02],
+        final_weights=[20.0, 20.0, 2.0, 6.0, 6.0, 0.2],
+        rest=[hover, hover],
+    )
+    return Task(
+        name="quadrotor",
+        summary="fly a planar quadrotor to a goal and hover",
+        system=system,
+        problem=Problem(Known(system), objective, system.action),
+        steps=100,
+        settings={
+            "random-shooting": {"horizon": 15, "hold": 3},
+            "cem": {"horizon": 25, "initial_std": 0.3},
+            "ilqr": {"horizon": 30},
+            "lqr": {"horizon": 30},
+        },
+    )
+
+
+def point_mass() -> Task:
+    """Bring a mass to a goal, around three discs."""
+    obstacles = ((-0.6, -0.5, 0.6), (0.8, 0.9, 0.5), (0.6, -0.8, 0.4))
+    goal = (2.0, 2.0)
+    system = PointMass(obstacles=obstacles, goal=goal)
+    reach = Regulate(
+        goal=[*goal, 0.0, 0.0],
+        state_weights=[1.0, 1.0, 0.1, 0.1],
+        action_weights=[0.05, 0.05],
+        final_weights=[20.0, 20.0, 10.0, 10.0],
+    )
+    return Task(
+        name="point-mass",
+        summary="reach a goal among discs to keep out of",
+        system=system,
+        problem=Problem(Known(system), Avoid(reach, obstacles, 50.0), system.action),
+        steps=100,
+        settings={
+            "random-shooting": {"horizon": 40, "hold": 10},
+            "cem": {"horizon": 40},
+            "ilqr": {"horizon": 40},
+            "lqr": {"horizon": 40},
+        },
+    )
+
+
+def _whole_episode(
+    steps: int, initial_std: float, hold: int
+) -> dict[str, dict[str, Any]]:
+    """Settings of a problem of finite horizon, planned once from start to end."""
+    return {
+        "random-shooting": {"horizon": steps, "hold": hold, "population": 4096},
+        "cem": {
+            "horizon": steps,
+            "initial_std": initial_std,
+            "population": 512,
+            "elites": 25,
+            "iterations": 40,
+            "population_decay": 1.0,
+            "noise_beta": 3.0,
+        },
+        "ilqr": {"horizon": steps},
+        "lqr": {"horizon": steps},
+    }
+
+
 TASKS: Mapping[str, Callable[[], Task]] = {
     "double-integrator": double_integrator,
     "pendulum": pendulum,
+    "cartpole": cartpole,
+    "acrobot": acrobot,
+    "car-parking": car_parking,
+    "quadrotor": quadrotor,
+    "point-mass": point_mass,
 }
 """A task's name to the function that builds it."""

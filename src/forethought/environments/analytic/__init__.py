@@ -11,10 +11,20 @@ inside the physics would halve or erase derivatives exactly where an optimal pla
 limited actuators likes to be.
 """
 
+from forethought.environments.analytic.acrobot import Acrobot
+from forethought.environments.analytic.car import Car
+from forethought.environments.analytic.cartpole import CartPole
 from forethought.environments.analytic.double_integrator import DoubleIntegrator
 from forethought.environments.analytic.pendulum import Pendulum
+from forethought.environments.analytic.point_mass import PointMass
+from forethought.environments.analytic.quadrotor import Quadrotor
 
 __all__ = [
+    "Acrobot",
+    "Car",
+    "CartPole",
     "DoubleIntegrator",
     "Pendulum",
+    "PointMass",
+    "Quadrotor",
 ]
