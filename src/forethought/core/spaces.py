@@ -86,14 +86,22 @@ class Box(eqx.Module):
         low, high = jnp.where(finite, self.low, -1), jnp.where(finite, self.high, 1)
         return ((low + high) / 2).astype(dtype), ((high - low) / 2).astype(dtype)
 
-    def sample(self, *, key: PRNGKeyArray) -> Float[Array, " dimension"]:
-        """A uniform draw, or a standard normal one along a side that is free."""
+    def sample(
+        self, shape: tuple[int, ...] = (), *, key: PRNGKeyArray
+    ) -> Float[Array, "*batch dimension"]:
+        """Uniform draws, or standard normal ones along sides that are free."""
+        shape = (*shape, *self.shape)
+        centre, scale = self.centre_and_scale(self.low.dtype)
         uniform_key, normal_key = jax.random.split(key)
+        uniform = jax.random.uniform(uniform_key, shape, self.low.dtype, -1, 1)
+        draws = jnp.broadcast_to(centre, shape) + uniform * jnp.broadcast_to(
+            scale, shape
+        )
+        if not self.bounded:
+            return jax.random.normal(normal_key, shape, self.low.dtype)
         finite = jnp.isfinite(self.low) & jnp.isfinite(self.high)
-        low, high = jnp.where(finite, self.low, 0), jnp.where(finite, self.high, 1)
-        uniform = jax.random.uniform(uniform_key, self.shape, low.dtype, low, high)
-        normal = jax.random.normal(normal_key, self.shape, low.dtype)
-        return jnp.where(finite, uniform, self.clip(normal))
+        normal = self.clip(jax.random.normal(normal_key, shape, self.low.dtype))
+        return jnp.where(jnp.broadcast_to(finite, shape), draws, normal)
 
 
 def free_box(dimension: int) -> Box:
@@ -123,9 +131,11 @@ class Discrete(eqx.Module):
         """The shape of one element: a scalar."""
         return ()
 
-    def sample(self, *, key: PRNGKeyArray) -> Int[Array, ""]:
-        """A uniform draw."""
-        return jax.random.randint(key, (), 0, self.n)
+    def sample(
+        self, shape: tuple[int, ...] = (), *, key: PRNGKeyArray
+    ) -> Int[Array, "*batch"]:
+        """Uniform draws."""
+        return jax.random.randint(key, shape, 0, self.n)
 
 
 Space = Box | Discrete

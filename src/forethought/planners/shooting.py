@@ -95,7 +95,7 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         )(candidates)
         best = jnp.argmax(returns)
         actions, value = candidates[best], returns[best]
-        shown = jnp.argsort(-returns)[:SHOWN]
+        _, shown = jax.lax.top_k(returns, min(SHOWN, self.population))
         plan = Plan(
             actions,
             rollout(problem, belief, actions, key=evaluate_key).beliefs,
@@ -122,8 +122,7 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
     ) -> Array:
         """Sequences from the whole space, shape `[count, horizon, ...]`."""
         knots = -(-self.horizon // self.hold)
-        keys = jax.random.split(key, (count, knots))
-        draws = jax.vmap(jax.vmap(lambda key: space.sample(key=key)))(keys)
+        draws = space.sample((count, knots), key=key)
         if isinstance(space, Box):
             draws = draws.astype(ravel(belief)[0].dtype)
         return jnp.repeat(draws, self.hold, axis=1)[:, : self.horizon]
