@@ -112,7 +112,7 @@ def view_of(sketch: dict[str, np.ndarray], width: int, height: int) -> View:
             [np.convolve(each, kernel / kernel.sum(), "valid") for each in padded.T], 1
         )
         tall = 2.2 * max(size[1], size[0] / aspect)
-    ground = len(axes) == 3 and abs(axes[1, 2]) > 0.1
+    ground = len(axes) == 3 and bool(axes[1, 2] > 0.1)
     return View(axes, centre, (tall * aspect, tall), ground)
 
 
@@ -140,7 +140,7 @@ def _draw_one(
 
     _grid(canvas, view, centre, pixels, (wide, tall))
     ends = np.stack([frame["start"], frame["end"]], 1)
-    usable = np.isfinite(ends).all(axis=(1, 2))
+    usable = np.all(np.isfinite(ends), axis=(1, 2))
     screen = pixels(np.nan_to_num(ends) @ view.axes[:2].T)
     depth = np.zeros(len(ends))
     if len(view.axes) == 3:

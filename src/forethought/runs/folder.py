@@ -28,7 +28,7 @@ from typing import Any
 import jax
 import numpy as np
 
-MADE = ("metrics.jsonl", "episode.npz", "video.mp4", "report.html")
+MADE = ("metrics.jsonl", "episode.npz", "comparison.json", "video.mp4", "report.html")
 """Files that a new run in an old folder replaces."""
 
 
@@ -115,20 +115,20 @@ class RunFolder:
             raise ValueError(
                 f"A run needs a folder to write to, got the file {folder}."
             )
-        content = json.dumps(plain(config), indent=2, allow_nan=False) + "\n"
+        run = cls(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in MADE:
                 (folder / name).unlink(missing_ok=True)
             for plot in (folder / "plots").glob("*.png"):
                 plot.unlink()
-            write_atomically(folder / "config.json", content.encode())
+            run.write_json("config.json", config)
         except OSError as error:
             raise ValueError(
                 f"A run needs a folder that it may write to, but {folder} refuses: "
                 f"{error.strerror or error}."
             ) from error
-        return cls(folder)
+        return run
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "RunFolder":
@@ -147,16 +147,29 @@ class RunFolder:
         Raises:
             ValueError: There is no `config.json`, or it is not a JSON object.
         """
-        file = self.path / "config.json"
+        return self.read_json("config.json")
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a JSON file by a new object."""
+        content = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
+        write_atomically(self.path / name, content.encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file.
+
+        Raises:
+            ValueError: It is missing, or not a JSON object.
+        """
+        file = self.path / name
         try:
-            config = json.loads(file.read_text())
+            value = json.loads(file.read_text())
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"A run folder needs a config.json, but {file} cannot be read: {error}."
+                f"A run folder needs a {name}, but {file} cannot be read: {error}."
             ) from error
-        if not isinstance(config, dict):
-            raise ValueError(f"A config.json needs a JSON object, got {config!r}.")
-        return config
+        if not isinstance(value, dict):
+            raise ValueError(f"A run folder needs a JSON object in {file}.")
+        return value
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one line to `metrics.jsonl`; it survives whatever happens next.

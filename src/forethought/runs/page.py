@@ -21,7 +21,7 @@ h2 { font-size: 19px; margin: 0 0 4px; }
 p { margin: 6px 0 0; max-width: 72ch; }
 .quiet { color: var(--quiet); }
 .strip { display: grid; gap: 12px; margin: 26px 0;
-  grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); }
 .tile, section { background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; }
 .tile { padding: 12px 16px; }

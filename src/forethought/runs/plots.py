@@ -1,6 +1,7 @@
 """Figures of an episode: states, actions, returns, timing; and planners compared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -8,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
-from forethought.runs.compare import Score
 from forethought.runs.record import Record, realised_returns
 from forethought.runs.style import (
     BLUE,
@@ -23,12 +23,14 @@ from forethought.runs.style import (
     YELLOW,
     above,
     label,
-    legend,
+    logarithmic,
     panels,
     times,
 )
 
-RESULT_COLOURS = dict(zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK), strict=True))
+RESULT_COLOURS: dict[str, str] = dict(
+    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK), strict=True)
+)
 """A colour for each way in which planning may end."""
 
 
@@ -143,7 +145,7 @@ def _action_map(record: Record) -> Figure:
 
 def returns(record: Record) -> Figure:
     """What plans expected against what then happened."""
-    made = np.arange(0, len(record.rewards), record.replan_every)
+    made = record.made
     realised = realised_returns(
         record.rewards, record.discounts, record.values, record.horizon
     )
@@ -213,7 +215,7 @@ def _return_so_far(record: Record) -> Figure:
         "return",
         "Return so far; dots add the value of the last state",
     )
-    legend(axis)
+    above(figure, *axis.get_legend_handles_labels())
     return figure
 
 
@@ -225,7 +227,7 @@ def timing(record: Record) -> Figure:
     top.stairs(1e3 * record.seconds, edges, baseline=None, color=BLUE, linewidth=1.5)
     budget = 1e3 * record.dt
     top.axhline(budget, color=LIMIT, linewidth=1.2, linestyle="--")
-    top.set_yscale("log")
+    logarithmic(top, "y")
     slower = np.mean(record.seconds > record.dt)
     rate = f"{record.plan_rate:,.3g} plans a second"
     real = "never" if slower == 0 else f"{slower:.0%} of steps"
@@ -246,26 +248,33 @@ def timing(record: Record) -> Figure:
     return figure
 
 
-def comparison(scores: Sequence[Score], optimum: float | None = None) -> Figure:
-    """Return against planning time: one colour a planner, one dot an episode."""
+def by_planner(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Episodes of each planner, in the order in which they come."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["planner"], []).append(row)
+    return found
+
+
+def comparison(
+    rows: Sequence[Mapping[str, Any]], optimum: float | None = None
+) -> Figure:
+    """Return against planning time: one colour a planner, one small dot an episode."""
     figure, axes = panels(1, height=3.2)
     axis = axes[0, 0]
-    for i, score in enumerate(scores):
-        style = {"color": CYCLE[i % len(CYCLE)], "marker": "osD^vP"[i % 6]}
-        milliseconds = 1e3 * np.asarray(score.plan_seconds)
-        axis.plot(milliseconds, score.returns, ls="", ms=5, alpha=0.55, mew=0, **style)
+    for i, (planner, own) in enumerate(by_planner(rows).items()):
+        colour, marker = CYCLE[i % len(CYCLE)], "osD^vP"[i % 6]
+        x = 1e3 * np.array([row["plan_seconds"] for row in own], float)
+        y = np.array([row["return"] for row in own], float)
+        if len(own) > 1:
+            axis.plot(x, y, marker, color=colour, ms=5, alpha=0.5, mew=0)
         axis.plot(
-            np.exp(np.mean(np.log(milliseconds))),
-            np.mean(score.returns),
-            ls="",
-            ms=10,
-            mec="white",
-            label=score.planner,
-            **style,
+            np.median(x), y.mean(), marker, color=colour, ms=10, mec="w", label=planner
         )
     if optimum is not None:
         axis.axhline(optimum, color=INK, linewidth=1.2, linestyle="--", label="optimum")
-    axis.set_xscale("log")
+    axis.margins(0.12)
+    logarithmic(axis, "x")
     label(axis, "time for one plan [ms]", "return")
     above(figure, *axis.get_legend_handles_labels())
     return figure

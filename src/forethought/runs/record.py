@@ -97,10 +97,14 @@ class Record:
         return float(np.sum(self.rewards) + self.final)
 
     @property
+    def made(self) -> np.ndarray:
+        """The steps at which a plan was made."""
+        return np.arange(0, len(self.rewards), self.replan_every)
+
+    @property
     def plan_rate(self) -> float:
         """Plans per second of wall time."""
-        plans = -(-len(self.seconds) // self.replan_every)
-        return plans / max(float(np.sum(self.seconds)), 1e-9)
+        return len(self.made) / max(float(np.sum(self.seconds)), 1e-9)
 
     def save(self, folder: RunFolder) -> None:
         """Write `episode.npz`."""
@@ -164,8 +168,9 @@ def record(run: Run, planner: str) -> Record:
     if fan is None:
         empty = jnp.zeros((0, 0, *plan.actions.shape), plan.actions.dtype)
         fan = empty if best is None else best[None]
-    shades = np.unique(np.linspace(0, max(len(fan) - 1, 0), SHADES).astype(int))
-    shades = shades[: len(fan)]
+    # A search narrows fastest at first, so its early iterations are kept densest.
+    shades = np.geomspace(1, max(len(fan), 1), SHADES).round().astype(int) - 1
+    shades = np.unique(shades)[: len(fan)]
     fan = fan[shades][:, :LINES]
     seen = host(_look(task.problem, task.system, episode, plan, key=key))
     imagined = host(_imagine(task.problem, episode.states, fan, key=key))

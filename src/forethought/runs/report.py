@@ -12,16 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
 from forethought.environments.base import AbstractSystem
 from forethought.runs import page, plots, search_plots
-from forethought.runs.compare import Score
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
 from forethought.runs.video import frames, write_video
+
+COMPARISON = "comparison.json"
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
     "states": (
@@ -109,6 +111,9 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     if not isinstance(folder, RunFolder):
         folder = RunFolder.open(folder)
     config = folder.config()
+    if (folder.path / COMPARISON).exists():
+        compared = folder.read_json(COMPARISON)
+        return write_comparison(folder, compared["rows"], optimum=compared["optimum"])
     if (folder.path / FILE).exists():
         seen = Record.load(folder)
         if not (folder.path / "video.mp4").exists():
@@ -144,7 +149,8 @@ def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:
 
 
 def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
-    counts = {name: int((seen.results == name).sum()) for name in NAMES}
+    results = seen.results[seen.made]
+    counts = {name: int((results == name).sum()) for name in NAMES}
     steps = int(seen.alive.sum())
     facts: dict[str, Any] = {"return": number(seen.value)}
     if math.isfinite(seen.optimum):
@@ -157,7 +163,7 @@ def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
     }
     for name, count in counts.items():
         if count:
-            facts[f"of {len(seen.results)} plans {name.replace('_', ' ')}"] = count
+            facts[f"of {len(results)} plans {name.replace('_', ' ')}"] = count
     film = page.film((folder.path / "video.mp4").read_bytes())
     cards = {"video": (page.section("Video", "In real time.", film), 0.75)}
     cards |= _figures(folder, seen)
@@ -241,9 +247,10 @@ def gap(value: float, optimum: float) -> str:
     """How far a return lies below the optimum, in words that fit a table."""
     if not math.isfinite(value):
         return "–"
-    if not optimum:
-        return number(optimum - value)
-    return f"{(optimum - value) / abs(optimum):.2%}"
+    below = optimum - value
+    if abs(below) >= 10 * abs(optimum):  # a share of next to nothing says nothing
+        return number(below)
+    return f"{below / abs(optimum):.2%}".replace("-", "−")
 
 
 def capital(text: str) -> str:
@@ -253,7 +260,7 @@ def capital(text: str) -> str:
 
 def write_comparison(
     folder: RunFolder | str | os.PathLike,
-    scores: Sequence[Score],
+    rows: Sequence[Mapping[str, Any]],
     *,
     optimum: float | None = None,
 ) -> Path:
@@ -261,54 +268,55 @@ def write_comparison(
 
     Args:
         folder: A run folder, from `RunFolder.create`.
-        scores: One for each planner, from `forethought.runs.compare`.
+        rows: One for each episode, with `planner`, `seed`, `return`, `plan_seconds`
+            (of one plan) and `results` (text).
         optimum: The best return, where it is known.
 
     Returns:
-        The path of `report.html`; the plot lies beside it in `plots/`.
+        The path of `report.html`; the plot lies beside it in `plots/`, the numbers in
+        `comparison.json`.
 
     Raises:
-        ValueError: There are no scores.
+        ValueError: There are no rows.
     """
     if not isinstance(folder, RunFolder):
         folder = RunFolder.open(folder)
-    if not scores:
-        raise ValueError("A comparison needs at least one planner, got none.")
+    if not rows:
+        raise ValueError("A comparison needs at least one episode, got none.")
+    folder.write_json(COMPARISON, {"optimum": optimum, "rows": rows})
     config = folder.config()
-    content = png(plots.comparison(scores, optimum))
+    content = png(plots.comparison(rows, optimum))
     (folder.path / "plots").mkdir(exist_ok=True)
     write_atomically(folder.path / "plots" / "comparison.png", content)
-    head = ["planner", "mean return", "worst", "best", "ms a plan", "executed", "plans"]
+    head = ["planner", "mean return", "worst", "best", "ms a plan", "results"]
     if optimum is not None:
         head.insert(2, "below the optimum")
-    rows = []
-    for score in sorted(scores, key=lambda score: -score.returns.mean()):
-        mean = float(score.returns.mean())
-        results = ", ".join(
-            f"{count} {name.replace('_', ' ')}" for name, count in score.results.items()
-        )
-        row = [
-            score.planner,
-            number(mean),
-            number(float(score.returns.min())),
-            number(float(score.returns.max())),
-            number(float(f"{1e3 * score.plan_seconds.mean():.3g}")),
-            score.execution,
-            results,
+    lines = []
+    for planner, own in plots.by_planner(rows).items():
+        returns = np.array([row["return"] for row in own], float)
+        milliseconds = 1e3 * float(np.median([row["plan_seconds"] for row in own]))
+        cells = [
+            planner,
+            number(float(returns.mean())),
+            number(float(returns.min())),
+            number(float(returns.max())),
+            number(float(f"{milliseconds:.3g}")),
+            "; ".join(dict.fromkeys(str(row["results"]) for row in own)),
         ]
         if optimum is not None:
-            row.insert(2, gap(mean, optimum))
-        rows.append(row)
+            cells.insert(2, gap(float(returns.mean()), optimum))
+        lines.append((-float(returns.mean()), cells))
     title = f"{config.get('task', 'A task')} · planners compared"
-    note = (
-        "Higher is better, further left is faster. Large marks are means over "
-        f"{len(scores[0].returns)} seeds."
-    )
+    seeds = len({row["seed"] for row in rows})
+    note = "Higher is better, further left is faster."
+    if seeds > 1:
+        note += f" Large marks are means over {seeds} seeds."
     picture = page.picture(content, "Return against planning time")
+    ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     body = [
         f"<header><h1>{page.escape(title)}</h1></header>",
         page.section("Return against planning time", note, picture, kind="wide centre"),
-        page.section("Planners", "Best first.", page.table(rows, head), kind="wide"),
+        page.section("Planners", "Best first.", page.table(ranked, head), kind="wide"),
         *_how(config),
     ]
     path = folder.path / "report.html"

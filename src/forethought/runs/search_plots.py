@@ -23,6 +23,7 @@ from forethought.runs.style import (
     above,
     label,
     legend,
+    logarithmic,
     panels,
     times,
 )
@@ -64,7 +65,7 @@ def search(record: Record) -> Figure | None:
             axis.plot(x, values, color=colour, lw=1.7, marker=marker, ms=4, label=text)
         values = np.concatenate([line[2] for line in lines])
         if (values > 0).all() and values.max() > 50 * values.min():
-            axis.set_yscale("log")
+            logarithmic(axis, "y")
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(lines) > 1:
             legend(axis)

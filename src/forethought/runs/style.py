@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from forethought.runs.record import Record
 
@@ -61,6 +61,17 @@ def legend(axis: Axes, **place: Any) -> None:
         labelcolor=INK,
         handlelength=1.6,
     )
+
+
+def logarithmic(axis: Axes, which: str) -> None:
+    """Make the "x" or "y" axis logarithmic, with plain numbers; draw first."""
+    (axis.set_xscale if which == "x" else axis.set_yscale)("log")
+    line = axis.xaxis if which == "x" else axis.yaxis
+    low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
+    near = high < 300 * low
+    line.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,), numticks=6))
+    line.set_minor_locator(NullLocator())
+    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def above(

@@ -1,164 +1,29 @@
-"""Video of an episode: rendered where there is a driver, drawn where there is none.
+"""Video of an episode: rendered where there is a driver, drawn where there is none."""
 
-MuJoCo's own renderer needs EGL or OSMesa, which a fresh machine may lack, and a failed
-attempt can take the process with it: so it is tried in another process first. Systems
-that are no MuJoCo models, and machines without a driver, are drawn by
-`forethought.runs.drawing`.
-
-Shadows and reflections are switched off: with software rendering they are most of
-the time of a frame.
-"""
-
-import copy
-import functools
 import math
 import os
 import pathlib
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import imageio_ffmpeg
-import mujoco
 import numpy as np
 
 from forethought.environments.base import AbstractSystem
 from forethought.environments.mujoco import MuJoCo
-from forethought.runs import drawing
+from forethought.runs.drawing import caption, draw
 from forethought.runs.record import Record
+from forethought.runs.rendering import NO_DRIVER, driver, render
 
 Backend = Literal["auto", "render", "draw"]
-NO_DRIVER = (
-    "No EGL or OSMesa here: drawn as capsules; install libegl1 and libgl1 for "
-    "rendered video."
-)
-FASTEST = 50.0
+DRAWN, RENDERED = 50.0, 30.0
 """Frames per second at most; finer time steps are skipped."""
 
-_PROBE = """
-import mujoco
-model = mujoco.MjModel.from_xml_string(
-    "<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>"
-)
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-renderer = mujoco.Renderer(model, 32, 32)
-renderer.update_scene(data)
-assert renderer.render().max() > 0
-renderer.close()
-"""
-_OFF = ("disable", "disabled", "off", "false", "0")
-_LOADED = ("mujoco.rendering.classic.gl_context", "mujoco.gl_context")
 
-
-@functools.cache
-def driver() -> str | None:
-    """The OpenGL platform that works here, as `MUJOCO_GL` knows it, or None.
-
-    A `MUJOCO_GL` that is set is the only one tried; "disabled" means none. The answer
-    is found once in a process, in about a second.
-    """
-    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
-    if asked in _OFF:
-        return None
-    usual = ("egl", "osmesa") if sys.platform == "linux" else ("",)
-    for platform in (asked,) if asked else usual:
-        environment = {**os.environ, "MUJOCO_GL": platform}
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", _PROBE],
-                check=False,
-                env=environment,
-                capture_output=True,
-                timeout=60,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if done.returncode == 0:
-            return platform
-    return None
-
-
-def _renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
-    """A renderer on the platform that works; MuJoCo reads `MUJOCO_GL` on import."""
-    before = os.environ.get("MUJOCO_GL")
-    if not any(name in sys.modules for name in _LOADED):
-        os.environ["MUJOCO_GL"] = driver() or "disabled"
-    try:
-        return mujoco.Renderer(model, height, width)
-    finally:
-        if before is None:
-            os.environ.pop("MUJOCO_GL", None)
-        else:
-            os.environ["MUJOCO_GL"] = before
-
-
-def _camera(model: mujoco.MjModel) -> mujoco.MjvCamera:
-    """The model's first camera, or one from the side that follows the machine."""
-    camera = mujoco.MjvCamera()
-    if model.ncam:
-        camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        camera.fixedcamid = 0
-        return camera
-    mujoco.mjv_defaultFreeCamera(model, camera)
-    camera.azimuth, camera.elevation = 90.0, -12.0
-    camera.distance = 1.6 * model.stat.extent
-    if model.nbody > 1 and model.body_dofnum[1] >= 3:  # it may walk out of sight
-        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
-        camera.trackbodyid = 1
-    return camera
-
-
-def render(
-    model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int
-) -> Iterator[np.ndarray]:
-    """Frames by MuJoCo's renderer, `uint8 [height, width, 3]`.
-
-    Args:
-        model: Left as it is; a copy is stripped of shadows and reflections.
-        qpos: Positions to show, shape `[time, nq]`.
-        width: In pixels.
-        height: In pixels.
-    """
-    model = copy.copy(model)
-    model.vis.quality.shadowsize = 0
-    model.vis.quality.offsamples = 4
-    model.mat_reflectance[:] = 0
-    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
-    data = mujoco.MjData(model)
-    camera = _camera(model)
-    has_sky = bool((model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX).any())
-    sky = _sky(width, height)
-    renderer = _renderer(model, width, height)
-    try:
-        for position in qpos:
-            data.qpos = np.nan_to_num(position)
-            mujoco.mj_fwdPosition(model, data)
-            renderer.update_scene(data, camera)
-            frame = renderer.render()
-            if not has_sky:  # MuJoCo leaves what it does not draw black
-                renderer.enable_segmentation_rendering()
-                nothing = renderer.render()[..., :1] < 0
-                renderer.disable_segmentation_rendering()
-                frame = np.where(nothing, sky, frame)
-            yield frame
-    finally:
-        renderer.close()
-
-
-def _sky(width: int, height: int) -> np.ndarray:
-    """A quiet background, lighter towards the bottom."""
-    top, bottom = np.array([214.0, 224.0, 236.0]), np.array([247.0, 248.0, 250.0])
-    share = np.linspace(0, 1, height)[:, None, None]
-    rows = (1 - share) * top + share * bottom
-    return np.broadcast_to(rows, (height, width, 3)).astype(np.uint8)
-
-
-def shown(dt: float, steps: int) -> tuple[np.ndarray, float]:
+def shown(dt: float, steps: int, fastest: float) -> tuple[np.ndarray, float]:
     """Which states to show, and frames per second, so that time runs as it did."""
-    every = max(1, math.ceil(1 / (FASTEST * dt) - 1e-9))
+    every = max(1, math.ceil(1 / (fastest * dt) - 1e-9))
     return np.arange(0, steps + 1, every), 1 / (dt * every)
 
 
@@ -188,23 +53,23 @@ def frames(
     Raises:
         ValueError: "render" was asked for and cannot be done.
     """
-    chosen, rate = shown(record.dt, len(record.actions))
     notice = None
-    renderable = isinstance(system, MuJoCo) and backend != "draw"
-    if renderable and driver() is None:
-        renderable, notice = False, NO_DRIVER
-    if backend == "render" and not renderable:
+    model = system.engine.model if isinstance(system, MuJoCo) else None
+    if model is not None and backend != "draw" and driver() is None:
+        model, notice = None, NO_DRIVER
+    if backend == "render" and model is None:
         raise ValueError(
             "Rendering needs a MuJoCo system and EGL or OSMesa, got "
-            f"{'no driver' if notice else type(system).__name__}."
+            f"{'no driver' if notice else 'another system'}."
         )
-    if renderable:
-        assert isinstance(system, MuJoCo)
-        model = system.engine.model
+    steps = len(record.actions)
+    if model is not None and backend != "draw":
+        chosen, rate = shown(record.dt, steps, RENDERED)
         pictures = render(model, record.states[chosen, : model.nq], width, height)
     else:
+        chosen, rate = shown(record.dt, steps, DRAWN)
         sketch = {name: array[chosen] for name, array in record.sketch.items()}
-        pictures = drawing.draw(sketch, width, height)
+        pictures = draw(sketch, width, height)
     return _captioned(pictures, record, chosen), rate, notice
 
 
@@ -214,7 +79,8 @@ def _captioned(
     so_far = np.concatenate([[0.0], np.cumsum(record.rewards)])
     for picture, t in zip(pictures, chosen, strict=True):
         left = f"{t * record.dt:.2f} s"
-        yield drawing.caption(picture, left, f"return {so_far[t]:.1f}")
+        right = f"return {so_far[t]:.1f}".replace("-", "−")
+        yield caption(picture, left, right)
 
 
 def write_video(
