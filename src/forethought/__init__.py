@@ -1,7 +1,7 @@
 """Acting by thinking ahead: planning and model-based reinforcement learning."""
 
 from forethought import tasks
-from forethought.planners import CEM, LQR, MPC, RandomShooting
+from forethought.planners import CEM, ILQR, LQR, MPC, RandomShooting
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.runs.control import Run, control, make_planner, plan
 from forethought.runs.session import report
@@ -9,6 +9,7 @@ from forethought.tasks import Task
 
 __all__ = [
     "CEM",
+    "ILQR",
     "LQR",
     "MPC",
     "Feedback",

@@ -2,6 +2,7 @@
 
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.cem import CEM
+from forethought.planners.ilqr import ILQR
 from forethought.planners.lqr import LQR
 from forethought.planners.mpc import MPC
 from forethought.planners.shooting import RandomShooting
@@ -10,11 +11,13 @@ PLANNERS: dict[str, type[AbstractPlanner]] = {
     "random-shooting": RandomShooting,
     "cem": CEM,
     "lqr": LQR,
+    "ilqr": ILQR,
 }
 """Every planner under its name on the command line."""
 
 __all__ = [
     "CEM",
+    "ILQR",
     "LQR",
     "MPC",
     "PLANNERS",
