@@ -175,6 +175,7 @@ def record(run: Run, planner: str) -> Record:
     seen = host(_look(task.problem, task.system, episode, plan, key=key))
     imagined = host(_imagine(task.problem, episode.states, fan, key=key))
     steps, horizon = episode.rewards.shape[0], plan.actions.shape[0]
+    chosen = np.asarray(plan.actions).reshape(horizon, -1)
     gains = None if plan.feedback is None else np.asarray(plan.feedback.gains)
     return Record(
         task=task.name,
@@ -196,12 +197,12 @@ def record(run: Run, planner: str) -> Record:
         planned=np.asarray(episode.planned),
         seconds=np.asarray(run.seconds),
         results=names(episode.result),
-        plan_actions=np.asarray(plan.actions).reshape(horizon, -1),
+        plan_actions=chosen,
         gains=np.zeros((0, 0, 0)) if gains is None else gains,
         plan_stats={name: np.asarray(stat) for name, stat in stats.items()},
         stats={name: np.asarray(stat) for name, stat in episode.stats.items()},
         fan_iterations=shades,
-        fan_actions=np.asarray(fan).reshape(*fan.shape[:3], -1),
+        fan_actions=np.asarray(fan).reshape(*fan.shape[:3], chosen.shape[1]),
         **seen,
         **imagined,
     )
