@@ -34,7 +34,9 @@ from forethought.problem import Feedback, Plan, Problem
 Belief = TypeVar("Belief")
 
 SMALL_REGULARISATION = 1e-5
-"""Below it a vanishing step means a vanishing gradient (the value of iLQG)."""
+"""Below it a vanishing step means a vanishing gradient (the value of iLQG) …"""
+SMALL_SHARE = 1e-2
+"""… and so it does below this share of the cost's own weight on the action."""
 STALLED = 3
 """So many accepted steps in a row that gain nothing mean convergence as well."""
 
@@ -265,13 +267,14 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         nominal, strength = search.nominal, search.regularisation
         sweep = _backward(search.expansion, nominal, box, strength)
         gradient = jnp.max(jnp.abs(sweep.k) / (1 + jnp.abs(nominal.actions)))
-        resolution = 4 * jnp.finfo(strength.dtype).eps * jnp.abs(nominal.cost)
-        vanishing = (gradient <= self.gradient_tolerance) | (
-            sweep.expected(1.0) <= resolution
-        )
+        weight = jnp.mean(jnp.abs(_action_weights(search.expansion)))
+        gentle = strength <= jnp.maximum(SMALL_SHARE * weight, SMALL_REGULARISATION)
+        # A sum of T terms is known to within T roundings.
+        rounding = jnp.finfo(strength.dtype).eps * jnp.abs(nominal.cost)
+        promise = sweep.expected(1.0)
+        vanishing = (gradient <= self.gradient_tolerance) | (promise <= 4 * rounding)
         converged = sweep.positive & (
-            (vanishing & (strength <= SMALL_REGULARISATION))
-            | (search.stalled >= STALLED)
+            (vanishing & gentle) | (search.stalled >= STALLED)
         )
         exhausted = sweep.positive & (search.iteration >= self.iterations)
         stop = converged | exhausted
@@ -303,7 +306,7 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         )
         accepted = alpha > 0
         decrease = nominal.cost - trajectory.cost
-        quality = decrease / sweep.expected(1.0)
+        quality = decrease / promise
         lower, raise_ = accepted & (quality > 0.25), ~accepted | (quality < 0.05)
         growth = jnp.where(
             lower,
@@ -318,7 +321,7 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         )
         regularisation = jnp.where(stop, strength, regularisation)
         small = decrease <= self.tolerance * jnp.abs(nominal.cost)
-        calm = jnp.where(strength <= SMALL_REGULARISATION, STALLED, 1)
+        calm = jnp.where(gentle, STALLED, 1)
         stalled = jnp.where(
             accepted,
             jnp.where(small, search.stalled + calm, 0),
@@ -326,6 +329,7 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         )
         lost = ~expansion.finite | (regularisation > self.largest_regularisation)
         counted = sweep.positive & ~stop
+        invisible = counted & ~accepted & gentle & (promise <= self.horizon * rounding)
         news = {
             "cost": trajectory.cost,
             "step_size": alpha,
@@ -345,8 +349,8 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
             growth,
             search.iteration + counted,
             stalled,
-            converged,
-            stop | lost,
+            converged | invisible,
+            stop | lost | invisible,
             stats,
         )
 
@@ -375,6 +379,12 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
 
         enough = sufficient(nominal.cost - full.cost, sweep.expected(one))
         return jax.lax.cond(enough, lambda: (full, one), shorter)
+
+
+def _action_weights(expansion: Expansion) -> Float[Array, "horizon action"]:
+    """The diagonal of the cost's Hessian in the action."""
+    n = expansion.F.shape[1]
+    return jnp.diagonal(expansion.C, axis1=1, axis2=2)[:, n:]
 
 
 def sufficient(decrease: Array, expected: Array) -> Bool[Array, ""]:
