@@ -39,12 +39,14 @@ class View:
         axes: Rows are the directions that point right and up on the screen (and, in
             three dimensions, towards the viewer), shape `[2 or 3, space]`.
         centre: What lies in the middle of each frame, on the screen, `[time, 2]`.
+        depth: How near to the viewer the machine is, `[time]`; zero in the plane.
         span: Metres across the width and the height of a frame.
         ground: Whether the line of height zero is drawn as ground.
     """
 
     axes: np.ndarray
     centre: np.ndarray
+    depth: np.ndarray
     span: tuple[float, float]
     ground: bool
 
@@ -113,7 +115,10 @@ def view_of(sketch: dict[str, np.ndarray], width: int, height: int) -> View:
         )
         tall = 2.2 * max(size[1], size[0] / aspect)
     ground = len(axes) == 3 and bool(axes[1, 2] > 0.1)
-    return View(axes, centre, (tall * aspect, tall), ground)
+    depth = np.zeros(len(centre))
+    if len(axes) == 3:
+        depth = ((start + end) / 2)[:, moving].mean(axis=1) @ axes[2]
+    return View(axes, centre, depth, (tall * aspect, tall), ground)
 
 
 def draw(

@@ -40,9 +40,12 @@ table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
 td, th { text-align: left; padding: 5px 14px 5px 0; vertical-align: top;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 th { font-weight: 600; color: var(--quiet); }
-td:first-child { color: var(--quiet); white-space: nowrap; width: 1%; }
-td { overflow-wrap: anywhere; }
-table.results td { color: var(--ink); }
+dl { columns: 2 360px; column-gap: 40px; margin: 8px 0 0; font-size: 14.5px; }
+dl div { display: flex; gap: 12px; justify-content: space-between;
+  border-bottom: 1px solid var(--line); padding: 4px 0; break-inside: avoid; }
+dt { color: var(--quiet); }
+dd { margin: 0; text-align: right; overflow-wrap: anywhere;
+  font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 pre { background: var(--paper); border: 1px solid var(--line); border-radius: 6px;
   padding: 12px 14px; overflow-x: auto; margin: 10px 0 0; font-size: 14px; }
@@ -119,14 +122,23 @@ def film(mp4: bytes) -> str:
     )
 
 
-def table(rows: Iterable[Iterable[Any]], head: Iterable[str] = ()) -> str:
-    """Rows of text; with a head, a table of results."""
+def pairs(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values, in as many columns as fit."""
+    cells = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in rows
+    )
+    return f"<dl>{''.join(cells)}</dl>"
+
+
+def table(rows: Iterable[Iterable[Any]], head: Iterable[str]) -> str:
+    """Rows of text under a head."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = (
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
-    kind = ' class="results"' if names else ""
-    top = f"<thead><tr>{names}</tr></thead>" if names else ""
-    body = "".join(lines)
-    return f'<div class="scroll"><table{kind}>{top}<tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table><thead><tr>{names}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )

@@ -22,6 +22,7 @@ from forethought.runs.style import (
     QUIET,
     YELLOW,
     above,
+    choose,
     label,
     logarithmic,
     panels,
@@ -34,18 +35,6 @@ RESULT_COLOURS: dict[str, str] = dict(
 """A colour for each way in which planning may end."""
 
 
-def busiest(states: np.ndarray, count: int) -> np.ndarray:
-    """The coordinates that move the most, in their own order.
-
-    Each is measured against its own size, so that units do not decide.
-    """
-    spread = np.nanstd(states, axis=0)
-    if states.shape[1] <= count:
-        return np.arange(states.shape[1])
-    scale = np.nanmax(np.abs(states), axis=0) + 1e-9
-    return np.sort(np.argsort(-spread / np.sqrt(scale), kind="stable")[:count])
-
-
 def _after_end(record: Record, axis: Axes) -> None:
     """Shade the time after the episode ended."""
     if not record.alive.all():
@@ -55,7 +44,10 @@ def _after_end(record: Record, axis: Axes) -> None:
 
 def states(record: Record) -> Figure:
     """States over time, and what the first plan expected of them."""
-    chosen = busiest(record.states, 8)
+    # Each coordinate is measured against its own size, so that units do not decide.
+    size = np.nanmax(np.abs(record.states), axis=0) + 1e-9
+    worth = np.nanstd(record.states, axis=0) / np.sqrt(size)
+    chosen = choose(worth, record.states, 8)
     columns = 1 if len(chosen) <= 3 else 2
     rows = -(-len(chosen) // columns)
     figure, axes = panels(rows, columns, height=1.45 if rows > 1 else 2.2)
@@ -78,10 +70,11 @@ def states(record: Record) -> Figure:
         )
         _after_end(record, axis)
         last = i + columns >= len(chosen)
+        axis.tick_params(labelbottom=last)
         label(axis, "time [s]" if last else "", "", name)
     handles, names = axes.flat[0].get_legend_handles_labels()
     if len(chosen) < record.states.shape[1]:
-        names[0] += f"; the {len(chosen)} of {record.states.shape[1]} that moved most"
+        names[0] += f" ({len(chosen)} of {record.states.shape[1]} coordinates)"
     above(figure, handles, names)
     return figure
 
@@ -113,8 +106,8 @@ def actions(record: Record) -> Figure:
             axis.set_ylim(finite[0] - pad, finite[1] + pad)
         _after_end(record, axis)
         last = i + columns >= count
-        limits = "" if i or not finite else "   (dashed: limits)"
-        label(axis, "time [s]" if last else "", "", record.action_names[i] + limits)
+        axis.tick_params(labelbottom=last)
+        label(axis, "time [s]" if last else "", "", record.action_names[i])
     return figure
 
 

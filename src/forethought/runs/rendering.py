@@ -23,6 +23,8 @@ from collections.abc import Iterator
 import mujoco
 import numpy as np
 
+from forethought.runs.drawing import View
+
 NO_DRIVER = (
     "No EGL or OSMesa here: drawn as capsules; install libegl1 and libgl1 for "
     "rendered video."
@@ -66,30 +68,33 @@ def driver() -> str | None:
     return None
 
 
-def _camera(model: mujoco.MjModel) -> mujoco.MjvCamera:
-    """The model's first camera, or one from the side that follows the machine."""
+def _camera(model: mujoco.MjModel, view: View) -> mujoco.MjvCamera:
+    """The model's first camera, or one that looks as the view says."""
     camera = mujoco.MjvCamera()
     if model.ncam:
         camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         camera.fixedcamid = 0
         return camera
-    mujoco.mjv_defaultFreeCamera(model, camera)
-    camera.azimuth, camera.elevation = 90.0, -12.0
-    camera.distance = 1.6 * model.stat.extent
-    if model.nbody > 1 and model.body_dofnum[1] >= 3:  # it may walk out of sight
-        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
-        camera.trackbodyid = 1
+    _, up, towards = view.axes
+    from_above = towards[2] > 0.99
+    ahead = up if from_above else -towards
+    elevation = -np.degrees(np.arcsin(towards[2]))
+    camera.azimuth = np.degrees(np.arctan2(ahead[1], ahead[0]))
+    camera.elevation = elevation if from_above else min(elevation, -8.0)
+    half = np.radians(model.vis.global_.fovy) / 2
+    camera.distance = view.span[1] / 2 / np.tan(half)
     return camera
 
 
 def render(
-    model: mujoco.MjModel, qpos: np.ndarray, width: int, height: int
+    model: mujoco.MjModel, qpos: np.ndarray, view: View, width: int, height: int
 ) -> Iterator[np.ndarray]:
     """Frames by MuJoCo's renderer, `uint8 [height, width, 3]`.
 
     Args:
         model: Left as it is; a copy is stripped of shadows and reflections.
         qpos: Positions to show, shape `[time, nq]`.
+        view: Where a camera looks if the model has none of its own.
         width: In pixels.
         height: In pixels.
 
@@ -104,7 +109,7 @@ def render(
     model.mat_reflectance[:] = 0
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     data = mujoco.MjData(model)
-    camera, option = _camera(model), mujoco.MjvOption()
+    camera, option = _camera(model, view), mujoco.MjvOption()
     rectangle = mujoco.MjrRect(0, 0, width, height)
     has_sky = bool((model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX).any())
     sky = _sky(width, height)
@@ -118,7 +123,8 @@ def render(
         stack.callback(context.free)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
         scene = mujoco.MjvScene(model, maxgeom=10_000)
-        for position in qpos:
+        for t, position in enumerate(qpos):
+            camera.lookat = np.append(view.centre[t], view.depth[t]) @ view.axes
             data.qpos = np.nan_to_num(position)
             mujoco.mj_fwdPosition(model, data)
             surface.make_current()

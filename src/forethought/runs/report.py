@@ -43,8 +43,8 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
     ),
     "fan": (
         "The first plan narrows",
-        "Futures imagined on the way to the first plan, from pale (early) to dark "
-        "(late); the plan that came out is orange.",
+        "Futures imagined on the way to the first plan, from faint (early) to "
+        "strong (late); the plan that came out is orange.",
         search_plots.fan,
     ),
     "search": (
@@ -209,7 +209,7 @@ def _how(config: Mapping[str, Any]) -> list[str]:
             )
         )
     body.append(
-        page.section("Settings", "", page.table(leaves(shown)), kind="wide"),
+        page.section("Settings", "", page.pairs(leaves(shown)), kind="wide"),
     )
     body.append(
         "<footer>Arrays are in episode.npz, a line for each step in metrics.jsonl, "

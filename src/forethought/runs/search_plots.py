@@ -21,6 +21,7 @@ from forethought.runs.style import (
     QUIET,
     YELLOW,
     above,
+    choose,
     label,
     legend,
     logarithmic,
@@ -114,31 +115,32 @@ def fan(record: Record) -> Figure | None:
     count = len(record.fan_states)
     figure, axes = panels(2, 2, height=2.0, share=False)
     seconds = times(record, record.horizon + 1)
-    plane, columns = _plane(record), _telling(record.fan_states, 2)
+    rates = np.array([name.endswith("/s)") for name in record.state_names])
+    plane, columns = _plane(record), _telling(record.fan_states, 2, rates)
     for i, axis in enumerate(axes[0]):
         if plane is not None and i == 0:
             x, y = (record.fan_states[..., each] for each in plane)
             plan_x, plan_y = (record.plan_states[:, each] for each in plane)
-            names = [record.state_names[each] for each in plane]
+            names = [*(record.state_names[each] for each in plane), "Paths"]
             axis.set_aspect("equal", adjustable="datalim")
         elif i < len(columns):
             x, y = seconds, record.fan_states[..., columns[i]]
             plan_x, plan_y = seconds, record.plan_states[:, columns[i]]
-            names = ["time ahead [s]", record.state_names[columns[i]]]
+            names = ["time ahead [s]", "", record.state_names[columns[i]]]
         else:
             axis.set_visible(False)
             continue
         _fan_lines(axis, x, y)
         axis.plot(plan_x, plan_y, color=ORANGE, linewidth=2)
         label(axis, *names)
-    column = _telling(record.fan_actions, 1)[0]
+    column = _telling(record.fan_actions, 1, np.zeros(len(record.low), bool))[0]
     held = times(record, record.horizon)
     _fan_lines(axes[1, 0], held, record.fan_actions[..., column])
     axes[1, 0].plot(held, record.plan_actions[:, column], color=ORANGE, linewidth=2)
     for bound in (record.low[column], record.high[column]):
         if np.isfinite(bound):
             axes[1, 0].axhline(bound, color=LIMIT, linewidth=1.2, linestyle="--")
-    label(axes[1, 0], "time ahead [s]", record.action_names[column])
+    label(axes[1, 0], "time ahead [s]", "", record.action_names[column])
     _fan_returns(axes[1, 1], record)
     shown = [(0, "candidates")]
     if count > 1:
@@ -150,18 +152,19 @@ def fan(record: Record) -> Figure | None:
     return figure
 
 
-def _telling(fan: np.ndarray, count: int) -> np.ndarray:
-    """The coordinates in which candidates differ most at first, in their own order.
+def _telling(fan: np.ndarray, count: int, rates: np.ndarray) -> np.ndarray:
+    """The coordinates in which candidates differ most at first, places before rates.
 
     Args:
         fan: Shape `[shade, line, time, coordinate]`.
         count: How many at most.
+        rates: Which coordinates are velocities, shape `[coordinate]`.
     """
     with np.errstate(invalid="ignore"):
         spread = fan[0].std(axis=0).mean(axis=0)
         size = np.abs(fan).max(axis=(0, 1, 2)) + 1e-9
-    worth = np.nan_to_num(spread / np.sqrt(size))
-    return np.sort(np.argsort(-worth, kind="stable")[:count])
+    worth = spread / np.sqrt(size) * np.where(rates, 0.2, 1.0)
+    return choose(worth, fan.reshape(-1, fan.shape[-1]), count)
 
 
 def _fan_returns(axis: Axes, record: Record) -> None:

@@ -94,3 +94,24 @@ def above(
 def times(record: Record, count: int) -> np.ndarray:
     """The first `count` multiples of the time step, in seconds."""
     return np.arange(count) * record.dt
+
+
+def choose(worth: np.ndarray, series: np.ndarray, count: int) -> np.ndarray:
+    """The coordinates of most worth, in their own order, leaving out repetitions.
+
+    A coordinate that runs as an earlier one does, up to scale and offset (a sensor
+    that reads a joint), tells nothing new, nor does one that stands still.
+
+    Args:
+        worth: Shape `[coordinate]`.
+        series: What the coordinates did, shape `[sample, coordinate]`.
+        count: How many at most.
+    """
+    series = np.nan_to_num(series)
+    centred = series - series.mean(axis=0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-12)
+    alike = np.triu(np.abs(unit.T @ unit) > 0.99, 1)
+    moves = np.abs(centred).max(axis=0) > 1e-9
+    fresh = np.flatnonzero(~alike.any(axis=0) & (moves | ~moves.any()))
+    best = np.argsort(-np.nan_to_num(worth[fresh]), kind="stable")
+    return np.sort(fresh[best][:count])

@@ -12,7 +12,7 @@ import numpy as np
 
 from forethought.environments.base import AbstractSystem
 from forethought.environments.mujoco import MuJoCo
-from forethought.runs.drawing import caption, draw
+from forethought.runs.drawing import caption, draw, view_of
 from forethought.runs.record import Record
 from forethought.runs.rendering import NO_DRIVER, driver, render
 
@@ -63,13 +63,15 @@ def frames(
             f"{'no driver' if notice else 'another system'}."
         )
     steps = len(record.actions)
-    if model is not None and backend != "draw":
-        chosen, rate = shown(record.dt, steps, RENDERED)
-        pictures = render(model, record.states[chosen, : model.nq], width, height)
-    else:
-        chosen, rate = shown(record.dt, steps, DRAWN)
-        sketch = {name: array[chosen] for name, array in record.sketch.items()}
+    fastest = DRAWN if model is None or backend == "draw" else RENDERED
+    chosen, rate = shown(record.dt, steps, fastest)
+    sketch = {name: array[chosen] for name, array in record.sketch.items()}
+    if model is None or backend == "draw":
         pictures = draw(sketch, width, height)
+    else:
+        view = view_of(sketch, width, height)
+        positions = record.states[chosen, : model.nq]
+        pictures = render(model, positions, view, width, height)
     return _captioned(pictures, record, chosen), rate, notice
 
 
