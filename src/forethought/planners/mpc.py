@@ -15,7 +15,7 @@ with it in between:
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.results import Result
 from forethought.core.types import Action
@@ -149,7 +149,7 @@ def closed_loop(
     system: AbstractSystem,
     loop: Loop,
     *,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " time"],
 ) -> tuple[Loop, Episode]:
     """Let a controller act on a system, for as many steps as there are keys.
 

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from forethought.core.names import unknown
 from forethought.core.types import ravel
@@ -154,7 +154,7 @@ class Prepared:
     chunk: int
     seed: int
     loop: Loop
-    keys: PRNGKeyArray
+    keys: Key[Array, " time"]
     advance: Callable[..., tuple[Loop, Episode]]
     compile_seconds: float
 
@@ -248,7 +248,7 @@ def prepare(
 
 def _begin(
     task: Task, controller: MPC, start: Any, seed: int, steps: int
-) -> tuple[Loop, PRNGKeyArray]:
+) -> tuple[Loop, Key[Array, " time"]]:
     """The loop before its first step, and a key for each step."""
     start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
     state = start_state(task, start, key=start_key)
@@ -373,16 +373,20 @@ def _first_plan(
 
 def join(pieces: list[Episode]) -> Episode:
     """Consecutive pieces of one episode as a whole."""
-    last = pieces[-1]
     states = jax.tree.map(
         lambda *leaves: jnp.concatenate(
             [leaves[0], *(leaf[1:] for leaf in leaves[1:])]
         ),
         *(piece.states for piece in pieces),
     )
-    rest = [dataclasses.replace(piece, states=None, final=None) for piece in pieces]
-    whole = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rest)
-    return dataclasses.replace(whole, states=states, final=last.final)
+    joined = {
+        name: jax.tree.map(
+            lambda *leaves: jnp.concatenate(leaves),
+            *(getattr(piece, name) for piece in pieces),
+        )
+        for name in ("actions", "rewards", "alive", "planned", "result", "stats")
+    }
+    return Episode(states=states, final=pieces[-1].final, **joined)
 
 
 def _divisor(steps: int, at_most: int) -> int:

@@ -1,0 +1,202 @@
+"""The command line: what it writes, what it says, and how it exits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from forethought.cli import main
+
+SMALL = ["--planner.population", "16", "--planner.horizon", "8", "--steps", "10"]
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    """An empty working folder and cache, and JAX's settings as they were."""
+    names = (
+        "jax_enable_x64",
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    )
+    before = {name: getattr(jax.config, name) for name in names}
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pln"], "did you mean 'plan'"),
+        (["plan"], "plan needs TASK first"),
+        (["plan", "pendulm"], "did you mean 'pendulum'"),
+        (["plan", "pendulum", "--planner", "cme"], "did you mean 'cem'"),
+        (["plan", "pendulum", "--sed", "1"], "did you mean '--seed'"),
+        (["plan", "pendulum", "--steps", "many"], "many"),
+        (["plan", "pendulum", "--steps", "0"], "steps >= 1, got 0"),
+        (["plan", "pendulum", "extra"], "extra"),
+        (
+            ["plan", "pendulum", "--planner.horizn", "3"],
+            "did you mean '--planner.horizon'",
+        ),
+        (["plan", "pendulum", "--planner.horizon", "0"], "horizon >= 1, got 0"),
+        (
+            ["plan", "pendulum", "--planner.elites", "999"],
+            "elites <= population, got 999 elites",
+        ),
+        (["plan", "pendulum", "--start", "nan", "0"], "finite start state"),
+        (["plan", "pendulum", "--start", "1"], "needs 2 numbers"),
+        (["plan", "pendulum", "--planner", "lqr"], "LQR needs"),
+        (["plan", "pendulum", "--replan-every", "0"], "replan_every >= 1, got 0"),
+        (["plan", "pendulum", "--replan-every", "999"], "horizon"),
+        (["plan", "pendulum", "--objective", "a:B"], "goes with an MJCF file"),
+        (["plan", "pendulum", "--out", "taken/file"], "got the file"),
+        (["plan", "missing.xml", "--objective", "a:B"], "missing.xml"),
+        (["plan", "broken.xml", "--objective", "a:B"], "broken.xml"),
+        (["plan", "fine.xml"], "needs an objective"),
+        (["plan", "fine.xml", "--objective", "nowhere:Thing"], "nowhere"),
+        (["plan", "fine.xml", "--objective", "nothing"], "MODULE:NAME"),
+        (["compare", "pendulum", "--seeds", "0"], "seeds >= 1"),
+        (["compare", "pendulum", "--planners", "cem", "ilqt"], "did you mean 'ilqr'"),
+        (["planners", "mpi"], "planner"),
+        (["report", "nowhere"], "config.json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, words, tmp_path, capsys):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    (tmp_path / "broken.xml").write_text("<mujoco><worldbody></mujoco>")
+    (tmp_path / "fine.xml").write_text(
+        "<mujoco><worldbody><body><joint name='j'/><geom size='1'/></body></worldbody>"
+        "<actuator><motor joint='j' ctrlrange='-1 1'/></actuator></mujoco>"
+    )
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("forethought: ") and err.count("\n") == 1
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_plan_leaves_a_whole_run_folder_and_says_how_it_was_executed(tmp_path, capsys):
+    assert run("plan", "pendulum", *SMALL, "--out", "mine", "--seed", "3") == 0
+    folder = tmp_path / "mine"
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "config.json",
+        "metrics.jsonl",
+        "plots",
+        "video.mp4",
+        "report.html",
+    }
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["seed"] == 3
+    assert config["settings"]["population"] == 16
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    out = capsys.readouterr().out
+    assert "closed loop: replanned every step" in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+    before = (folder / "report.html").read_text()
+    assert run("report", "mine") == 0
+    assert (folder / "report.html").read_text() == before
+
+
+def test_an_open_loop_run_says_so_and_plans_once(tmp_path, capsys):
+    assert run("plan", "double-integrator", "--open-loop", *SMALL, "--out", "o") == 0
+    assert "open loop" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "o" / "metrics.jsonl").open()]
+    assert len({row["planned"] for row in rows}) == 1
+
+
+def test_without_a_folder_each_run_gets_one_of_its_own(tmp_path):
+    assert run("plan", "pendulum", *SMALL) == 0
+    assert run("plan", "pendulum", *SMALL) == 0
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == ["pendulum-cem", "pendulum-cem-2"]
+
+
+def test_compare_shows_the_gap_to_the_known_optimum(tmp_path, capsys):
+    code = run(
+        "compare",
+        "double-integrator",
+        "--planners",
+        "random-shooting",
+        "lqr",
+        "--seeds",
+        "2",
+        "--out",
+        "c",
+    )
+    assert code == 0
+    out = capsys.readouterr().out
+    assert "below the optimum" in out and "0.00%" in out
+    assert (tmp_path / "c" / "report.html").exists()
+    assert (tmp_path / "c" / "plots" / "comparison.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["tasks"],
+        ["planners"],
+        ["plan", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_lists_and_help_fit_a_screen(arguments, capsys):
+    assert run(*arguments) == 0
+    assert len(capsys.readouterr().out.splitlines()) <= 45
+
+
+def test_every_task_is_listed(capsys):
+    from forethought.tasks import TASKS
+
+    run("tasks")
+    out = capsys.readouterr().out
+    assert all(name in out for name in TASKS)
+
+
+def test_an_interrupted_run_is_saved_and_exits_130(tmp_path):
+    program = "from forethought.cli import main; main()"
+    words = ["plan", "pendulum", "--out", "long", "--steps", "2000000"]
+    metrics = tmp_path / "long" / "metrics.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not metrics.exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    rows = [json.loads(line) for line in metrics.open()]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert (tmp_path / "long" / "report.html").exists()
