@@ -125,8 +125,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
             model's `qpos0` at rest.
         start_qpos: Start positions instead of the keyframe's, in MuJoCo's units.
         start_qvel: Start velocities instead of the keyframe's.
-        start_noise: Standard deviation of normal noise on start positions and
-            velocities; quaternions are normalised afterwards.
+        start_noise: Standard deviation of normal noise on start positions;
+            quaternions are normalised afterwards.
         epsilon: Half the width of the central differences.
 
     Raises:
@@ -201,9 +201,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         if self.start_noise == 0:
             return self._state(jnp.concatenate([row, self.engine.start_sensors]))
         model = self.mj_model
-        moved = slice(1, 1 + model.nq + model.nv)
-        noise = jax.random.normal(key, (model.nq + model.nv,), row.dtype)
-        row = row.at[moved].add(self.start_noise * noise)
+        noise = self.start_noise * jax.random.normal(key, (model.nq,), row.dtype)
+        row = row.at[1 : 1 + model.nq].add(noise)
         for joint in quaternions(model):
             part = slice(1 + joint, 5 + joint)
             row = row.at[part].divide(jnp.linalg.norm(row[part]))

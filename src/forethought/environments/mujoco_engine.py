@@ -49,12 +49,10 @@ _AFTER = (
     _State.mjSTATE_USERDATA,
     _State.mjSTATE_PLUGIN,
 )
-_BAD = (
-    mujoco.mjtWarning.mjWARN_BADQPOS.value,
-    mujoco.mjtWarning.mjWARN_BADQVEL.value,
-    mujoco.mjtWarning.mjWARN_BADQACC.value,
-    mujoco.mjtWarning.mjWARN_BADCTRL.value,
+_BAD = slice(
+    mujoco.mjtWarning.mjWARN_BADQPOS.value, mujoco.mjtWarning.mjWARN_BADCTRL.value + 1
 )
+"""The warnings of a bad position, velocity, acceleration and control."""
 
 
 def _component(
@@ -172,9 +170,9 @@ class Engine:
                     simulations.forward()
             except batch.SimulationError as error:
                 bad[error.ids] = True
-            warnings = simulations.warning[:, _BAD, 1] > 1
-            if warnings.any():
-                bad |= warnings.any(axis=1)
+            counts = simulations.warning[:, _BAD, 1]
+            if counts.max() > 1:
+                bad |= (counts > 1).any(axis=1)
                 simulations.warning[..., 1] = 1
             out[:, :control] = state[:, :control]
             if self.after:

@@ -127,6 +127,7 @@ class Term(eqx.Module):
         weight: Its share in the cost.
         norm: What small means.
         target: What is subtracted from the reading: a number, or one for each entry.
+        entry: Which entry of the reading; none for all of them.
     """
 
     source: Source = eqx.field(static=True)
@@ -134,6 +135,7 @@ class Term(eqx.Module):
     weight: float | Scalar = 1.0
     norm: AbstractNorm = Quadratic()
     target: Values = 0.0
+    entry: int | None = eqx.field(static=True, default=None)
 
 
 class Residual(AbstractObjective):
@@ -235,6 +237,13 @@ class Residual(AbstractObjective):
 def _part(model: mujoco.MjModel, term: Term) -> tuple[int, int]:
     """Where a term's reading lies, its shapes checked."""
     begin, end = _place(model, term)
+    if term.entry is not None:
+        if not 0 <= term.entry < end - begin:
+            raise ValueError(
+                f"The term on {term.source} {term.name or ''} needs an entry below "
+                f"{end - begin}, got {term.entry}."
+            )
+        begin, end = begin + term.entry, begin + term.entry + 1
     shape = np.shape(term.target)
     if shape not in ((), (end - begin,)):
         raise ValueError(
