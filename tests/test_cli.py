@@ -41,6 +41,11 @@ def run(*arguments):
     return stop.value.code
 
 
+def metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -110,7 +115,7 @@ def test_plan_leaves_a_whole_run_folder_and_says_how_it_was_executed(tmp_path, c
     config = json.loads((folder / "config.json").read_text())
     assert config["options"]["seed"] == 3
     assert config["settings"]["population"] == 16
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    rows = metrics(folder)
     assert [row["step"] for row in rows] == list(range(1, 11))
     out = capsys.readouterr().out
     assert "closed loop: replanned every step" in out
@@ -124,7 +129,7 @@ def test_plan_leaves_a_whole_run_folder_and_says_how_it_was_executed(tmp_path, c
 def test_an_open_loop_run_says_so_and_plans_once(tmp_path, capsys):
     assert run("plan", "double-integrator", "--open-loop", *SMALL, "--out", "o") == 0
     assert "open loop" in capsys.readouterr().out
-    rows = [json.loads(line) for line in (tmp_path / "o" / "metrics.jsonl").open()]
+    rows = metrics(tmp_path / "o")
     assert len({row["planned"] for row in rows}) == 1
 
 
@@ -149,7 +154,7 @@ def test_compare_shows_the_gap_to_the_known_optimum(tmp_path, capsys):
     )
     assert code == 0
     out = capsys.readouterr().out
-    assert "below the optimum" in out and "0.00%" in out
+    assert "gap" in out and "0.00%" in out
     assert (tmp_path / "c" / "report.html").exists()
     assert (tmp_path / "c" / "plots" / "comparison.png").exists()
 
@@ -181,8 +186,8 @@ def test_every_task_is_listed(capsys):
 
 def test_an_interrupted_run_is_saved_and_exits_130(tmp_path):
     program = "from forethought.cli import main; main()"
-    words = ["plan", "pendulum", "--out", "long", "--steps", "2000000"]
-    metrics = tmp_path / "long" / "metrics.jsonl"
+    words = ["plan", "pendulum", "--out", "long", "--steps", "50000"]
+    file = tmp_path / "long" / "metrics.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words],
         stdout=subprocess.PIPE,
@@ -190,13 +195,13 @@ def test_an_interrupted_run_is_saved_and_exits_130(tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not metrics.exists() and time.monotonic() < deadline:
+    while not file.exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
-    rows = [json.loads(line) for line in metrics.open()]
+    rows = metrics(tmp_path / "long")
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
     assert (tmp_path / "long" / "report.html").exists()

@@ -162,7 +162,7 @@ def compare_session(
     table = Table(box=None, pad_edge=False)
     headings = ["planner", "return", "± std", "ms a plan", "executed", "results"]
     if optimum is not None:
-        headings.insert(3, "below the optimum")
+        headings.insert(3, "gap")
     for i, heading in enumerate(headings):
         table.add_column(
             heading, justify="right" if 0 < i < len(headings) - 2 else "left"
