@@ -19,6 +19,9 @@ from forethought.objectives.physics import Run
 from forethought.objectives.residual import L2, Quadratic, Residual, SmoothAbs, Term
 from forethought.problem import Problem
 from forethought.tasks.base import Task
+from forethought.tasks.user import user_task
+
+__all__ = ["TASKS", "asset", "gymnasium_model", "user_task"]
 
 
 def asset(name: str) -> str:
@@ -100,8 +103,13 @@ def acrobot() -> Task:
         problem=Problem(Known(system), objective, system.action),
         steps=250,
         settings={
-            "random-shooting": {"horizon": 40, "population": 256, "hold": 4},
-            "cem": {"horizon": 50, "population": 128, "elites": 10},
+            "random-shooting": {"horizon": 40, "population": 256, "hold": 5},
+            "cem": {
+                "horizon": 40,
+                "population": 128,
+                "initial_std": 1.0,
+                "noise_beta": 1.5,
+            },
             "ilqr": {"horizon": 50},
         },
     )
@@ -171,7 +179,13 @@ def cheetah() -> Task:
         steps=200,
         settings={
             "random-shooting": {"horizon": 15, "population": 256, "hold": 2},
-            "cem": {"horizon": 20, "population": 96, "elites": 10, "iterations": 3},
+            "cem": {
+                "horizon": 20,
+                "population": 96,
+                "iterations": 4,
+                "initial_std": 1.0,
+                "noise_beta": 1.0,
+            },
             "ilqr": {"horizon": 20},
         },
     )

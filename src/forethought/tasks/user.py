@@ -1,0 +1,137 @@
+"""A task of the user's own: an MJCF file, and an objective that Python can import."""
+
+import importlib
+import inspect
+import os
+import pathlib
+import sys
+from typing import Any
+
+from forethought.core.names import unknown
+from forethought.environments.mujoco import MuJoCo
+from forethought.models.known import Known
+from forethought.objectives.base import AbstractObjective
+from forethought.problem import Problem
+from forethought.tasks.base import Task
+
+CONTROL_STEP = 0.02
+"""Seconds between actions that a frame skip is chosen for."""
+
+
+def user_task(
+    path: str | os.PathLike,
+    objective: str | AbstractObjective,
+    *,
+    frame_skip: int | None = None,
+    seconds: float = 5.0,
+    look_ahead: float = 0.8,
+) -> Task:
+    """A task made of a robot and a wish.
+
+    The robot starts in its first keyframe where it has one, else in `qpos0`.
+
+    Args:
+        path: Of an MJCF file.
+        objective: An objective, or `"module:name"` of one: an objective, a class of
+            objectives, or a function that returns one. Class and function are called
+            without arguments, or with the system where they need one. The module is
+            looked for where Python looks, in the current folder, and beside the file.
+        frame_skip: Physics steps in each step; by default as many as come closest to
+            a step of 0.02 s.
+        seconds: Length of an episode.
+        look_ahead: Seconds that planners look ahead.
+
+    Returns:
+        The task, named after the file.
+
+    Raises:
+        FileNotFoundError: There is no such MJCF file.
+        ValueError: The MJCF is invalid, or the objective is not to be found.
+        TypeError: What was found is not an objective.
+    """
+    system = MuJoCo(path)
+    model = system.mj_model
+    skip = frame_skip or max(1, round(CONTROL_STEP / model.opt.timestep))
+    system = MuJoCo(model, skip, keyframe=0 if model.nkey else None)
+    if isinstance(objective, str):
+        objective = _find(objective, system, beside=pathlib.Path(path).parent)
+    horizon = max(1, round(look_ahead / system.dt))
+    return Task(
+        name=pathlib.Path(path).stem,
+        summary=f"{pathlib.Path(path).name}, as {type(objective).__name__} wants it",
+        system=system,
+        problem=Problem(Known(system), objective, system.action),
+        steps=max(1, round(seconds / system.dt)),
+        settings={
+            "random-shooting": {"horizon": horizon, "population": 256, "hold": 3},
+            "cem": {
+                "horizon": horizon,
+                "population": 64,
+                "elites": 8,
+                "iterations": 3,
+            },
+            "ilqr": {"horizon": horizon},
+        },
+    )
+
+
+def _find(name: str, system: MuJoCo, *, beside: pathlib.Path) -> AbstractObjective:
+    """Import an objective by `"module:name"`, and make it."""
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ValueError(
+            "An objective is named MODULE:NAME, like my_module:MyObjective, got "
+            f"{name!r}."
+        )
+    module = _import(module_name, [pathlib.Path.cwd(), beside.resolve()])
+    if not hasattr(module, attribute):
+        public = [each for each in vars(module) if not each.startswith("_")]
+        raise unknown(f"objective in {module_name}", attribute, public)
+    found = getattr(module, attribute)
+    made = _make(found, name, system) if callable(found) else found
+    if not isinstance(made, AbstractObjective):
+        raise TypeError(
+            f"{name} should be an AbstractObjective of forethought.objectives.base "
+            f"(reward, discount, value), got {type(made).__name__}."
+        )
+    return made
+
+
+def _import(name: str, folders: list[pathlib.Path]) -> Any:
+    """A module from where Python looks, or from one of the folders."""
+    before = list(sys.path)
+    sys.path += [str(folder) for folder in folders]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        looked = " and ".join(dict.fromkeys(str(folder) for folder in folders))
+        raise ValueError(
+            f"The objective's module {name!r} does not import ({error}); looked where "
+            f"Python looks, and in {looked}."
+        ) from error
+    except Exception as error:  # whatever a user's module does when it is run
+        raise ValueError(
+            f"The objective's module {name!r} does not import: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path[:] = before
+
+
+def _make(found: Any, name: str, system: MuJoCo) -> Any:
+    """Call a class or a function, with the system if it needs one argument."""
+    needed = [
+        each.name
+        for each in inspect.signature(found).parameters.values()
+        if each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if len(needed) > 1:
+        raise TypeError(
+            f"{name} should need no argument, or the system alone, but it needs "
+            f"{', '.join(needed)}."
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise TypeError(f"{name} is an objective without {missing}: write that first.")
+    return found(system) if needed else found()
