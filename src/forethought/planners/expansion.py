@@ -29,8 +29,12 @@ class Expansion(eqx.Module):
     """Hessian of the terminal cost."""
     v: Float[Array, " state"]
     """Slope of the terminal cost."""
-    finite: Bool[Array, ""]
-    """Whether every entry is a finite number."""
+
+    @property
+    def finite(self) -> Bool[Array, ""]:
+        """Whether every entry is a finite number."""
+        arrays = (self.F, self.C, self.c, self.V, self.v)
+        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in arrays]))
 
 
 def expand(
@@ -96,8 +100,7 @@ def expand(
     after = jax.tree.map(lambda leaf: leaf[1:], beliefs)
     F, C, c = jax.vmap(stage)(before, actions, after, keys)
     v, V = terminal(jax.tree.map(lambda leaf: leaf[-1], beliefs))
-    finite = [jnp.all(jnp.isfinite(array)) for array in (F, C, c, V, v)]
-    return Expansion(F, C, c, V, v, jnp.all(jnp.stack(finite)))
+    return Expansion(F, C, c, V, v)
 
 
 def _readout(problem: Problem, belief: PyTree):

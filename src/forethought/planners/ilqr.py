@@ -19,16 +19,22 @@ from typing import Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.linalg import dot, matmul, matvec, solve_positive
 from forethought.core.results import Result
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
-from forethought.planners.box_qp import box_qp
 from forethought.planners.expansion import Expansion, expand
-from forethought.planners.lqr import cost_to_go
+from forethought.planners.recursions import (
+    Sweep,
+    Trajectory,
+    backward,
+    blank,
+    forward,
+    imagine,
+)
 from forethought.problem import Feedback, Plan, Problem
 
 Belief = TypeVar("Belief")
@@ -37,6 +43,8 @@ SMALL_REGULARISATION = 1e-5
 """Below it a vanishing step means a vanishing gradient (the value of iLQG) …"""
 SMALL_SHARE = 1e-2
 """… and so it does below this share of the cost's own weight on the action."""
+GOOD, POOR = 0.25, 0.05
+"""Shares of a full step's promise above and below which regularisation changes."""
 STALLED = 3
 """So many accepted steps in a row that gain nothing mean convergence as well."""
 
@@ -48,40 +56,6 @@ class ILQRState(eqx.Module):
     regularisation: Scalar
 
 
-class Trajectory(eqx.Module):
-    """A controller rolled through the model."""
-
-    beliefs: PyTree
-    """Leaves of shape `[horizon + 1, ...]`."""
-    actions: Float[Array, "horizon action"]
-    rewards: Float[Array, " horizon"]
-    """Undiscounted."""
-    discounts: Float[Array, " horizon"]
-    """Of each step alone."""
-    final: Scalar
-    """Undiscounted value of the last belief."""
-    cost: Scalar
-    """Minus the return."""
-
-
-class Sweep(eqx.Module):
-    """The backward recursion's controller and cost to go, in deviations."""
-
-    K: Float[Array, "horizon action state"]
-    k: Float[Array, "horizon action"]
-    V: Float[Array, "horizon state state"]
-    v: Float[Array, "horizon state"]
-    slope: Scalar
-    """Change of cost per step size, at step size zero (negative)."""
-    curvature: Scalar
-    """Twice the change of cost per squared step size."""
-    positive: Bool[Array, ""]
-
-    def expected(self, alpha: Array | float) -> Array:
-        """The decrease that the expansion promises for a step size."""
-        return -(alpha * self.slope + 0.5 * alpha * alpha * self.curvature)
-
-
 class _Search(eqx.Module):
     """Where the iterations stand."""
 
@@ -90,6 +64,8 @@ class _Search(eqx.Module):
     sweep: Sweep
     regularisation: Scalar
     growth: Scalar
+    moved: Bool[Array, ""]
+    """Whether the nominal trajectory is newer than its expansion."""
     iteration: Int[Array, ""]
     stalled: Int[Array, ""]
     converged: Bool[Array, ""]
@@ -220,44 +196,33 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         actions = (
             box.clip(state.actions.astype(dtype)) if box.bounded else state.actions
         )
-        start = _imagine(problem, belief, actions, keys)
+        start = imagine(problem, belief, actions, keys)
         search = jax.lax.while_loop(
             lambda search: ~search.finished,
             lambda search: self._iterate(problem, box, keys, search),
-            self._begin(problem, start, state.regularisation, keys),
+            self._begin(start, state.regularisation),
         )
-        return _result(search, actions)
+        return self._finish(search, actions)
 
-    def _begin(
-        self, problem: Problem, start: Trajectory, regularisation: Array, keys: Array
-    ) -> _Search:
-        """Before the first iteration: the warm start, expanded."""
-        expansion = expand(problem, start.beliefs, start.actions, keys=keys)
-        T, n, both = expansion.F.shape
-        zeros = lambda *shape: jnp.zeros(shape, expansion.F.dtype)  # noqa: E731
-        no, none = jnp.asarray(False), jnp.asarray(0)
-        sweep = Sweep(
-            zeros(T, both - n, n),
-            zeros(T, both - n),
-            zeros(T, n, n),
-            zeros(T, n),
-            zeros(),
-            zeros(),
-            no,
-        )
+    def _begin(self, start: Trajectory, regularisation: Array) -> _Search:
+        """Before the first iteration: the warm start, yet to be expanded."""
+        expansion, sweep = blank(start)
+        regularisation = regularisation.astype(start.cost.dtype)
+        no, none = jnp.asarray(False), jnp.zeros((), jnp.int32)
+        stat = jnp.zeros((self.iterations,), start.cost.dtype)
         names = ("cost", "step_size", "regularisation", "gradient")
-        stats = {name: zeros(self.iterations) for name in names}
         return _Search(
-            start,
-            expansion,
-            sweep,
-            regularisation.astype(expansion.F.dtype),
-            jnp.ones_like(expansion.F[0, 0, 0]),
-            none,
-            none,
-            no,
-            ~(jnp.isfinite(start.cost) & expansion.finite),
-            stats,
+            nominal=start,
+            expansion=expansion,
+            sweep=sweep,
+            regularisation=regularisation,
+            growth=jnp.ones_like(regularisation),
+            moved=~no,
+            iteration=none,
+            stalled=none,
+            converged=no,
+            finished=~jnp.isfinite(start.cost),
+            stats=dict.fromkeys(names, stat),
         )
 
     def _iterate(
@@ -265,9 +230,14 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
     ) -> _Search:
         """One backward sweep and, unless it shows convergence, one line search."""
         nominal, strength = search.nominal, search.regularisation
-        sweep = _backward(search.expansion, nominal, box, strength)
+        expansion = jax.lax.cond(
+            search.moved,
+            lambda: expand(problem, nominal.beliefs, nominal.actions, keys=keys),
+            lambda: search.expansion,
+        )
+        sweep = backward(expansion, nominal, box, strength)
         gradient = jnp.max(jnp.abs(sweep.k) / (1 + jnp.abs(nominal.actions)))
-        weight = jnp.mean(jnp.abs(_action_weights(search.expansion)))
+        weight = jnp.mean(jnp.abs(_action_weights(expansion)))
         gentle = strength <= jnp.maximum(SMALL_SHARE * weight, SMALL_REGULARISATION)
         # A sum of T terms is known to within T roundings.
         rounding = jnp.finfo(strength.dtype).eps * jnp.abs(nominal.cost)
@@ -282,52 +252,27 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         def attempt():
             candidate, alpha = self._search_line(problem, box, keys, nominal, sweep)
             decrease = nominal.cost - candidate.cost
-            accepted = sufficient(decrease, sweep.expected(alpha))
-
-            def move():
-                expansion = expand(
-                    problem, candidate.beliefs, candidate.actions, keys=keys
-                )
-                return candidate, expansion
-
-            def stay():
-                return nominal, search.expansion
-
-            trajectory, expansion = jax.lax.cond(
-                accepted & jnp.isfinite(candidate.cost), move, stay
+            return jax.lax.cond(
+                sufficient(decrease, sweep.expected(alpha)),
+                lambda: (candidate, alpha),
+                stay,
             )
-            return trajectory, expansion, jnp.where(accepted, alpha, 0 * alpha)
 
-        def skip():
-            return nominal, search.expansion, jnp.zeros_like(strength)
+        def stay():
+            return nominal, jnp.zeros_like(strength)
 
-        trajectory, expansion, alpha = jax.lax.cond(
-            sweep.positive & ~stop, attempt, skip
-        )
+        trajectory, alpha = jax.lax.cond(sweep.positive & ~stop, attempt, stay)
         accepted = alpha > 0
         decrease = nominal.cost - trajectory.cost
-        quality = decrease / promise
-        lower, raise_ = accepted & (quality > 0.25), ~accepted | (quality < 0.05)
-        growth = jnp.where(
-            lower,
-            jnp.minimum(search.growth, 1) / self.factor,
-            jnp.where(raise_, jnp.maximum(search.growth, 1) * self.factor, 1.0),
-        )
-        scaled = strength * growth
-        regularisation = jnp.where(
-            raise_,
-            jnp.maximum(scaled, self.smallest_regularisation),
-            jnp.where(scaled < self.smallest_regularisation, 0 * scaled, scaled),
+        regularisation, growth = self._adapt(
+            strength, search.growth, accepted, decrease / promise
         )
         regularisation = jnp.where(stop, strength, regularisation)
         small = decrease <= self.tolerance * jnp.abs(nominal.cost)
         calm = jnp.where(gentle, STALLED, 1)
-        stalled = jnp.where(
-            accepted,
-            jnp.where(small, search.stalled + calm, 0),
-            search.stalled,
-        )
-        lost = ~expansion.finite | (regularisation > self.largest_regularisation)
+        stalled = jnp.where(small, search.stalled + calm, 0)
+        stalled = jnp.where(accepted, stalled, search.stalled)
+        lost = regularisation > self.largest_regularisation
         counted = sweep.positive & ~stop
         invisible = counted & ~accepted & gentle & (promise <= self.horizon * rounding)
         news = {
@@ -342,36 +287,102 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
             for name, stat in search.stats.items()
         }
         return _Search(
-            trajectory,
-            expansion,
-            sweep,
-            regularisation,
-            growth,
-            search.iteration + counted,
-            stalled,
-            converged | invisible,
-            stop | lost | invisible,
-            stats,
+            nominal=trajectory,
+            expansion=expansion,
+            sweep=sweep,
+            regularisation=regularisation,
+            growth=growth,
+            moved=accepted,
+            iteration=search.iteration + counted,
+            stalled=stalled,
+            converged=converged | invisible,
+            finished=stop | lost | invisible,
+            stats=stats,
         )
+
+    def _finish(self, search: _Search, first: Array) -> tuple[Plan, ILQRState]:
+        """The best trajectory as a plan, and what to remember of it."""
+        nominal, sweep = search.nominal, search.sweep
+        # An expansion with a NaN has no positive sweep, so it ends the search; it is
+        # looked for only there, because looking takes as long as a roll-out.
+        finite = jnp.isfinite(nominal.cost)
+        smooth = jax.lax.cond(
+            sweep.positive,
+            lambda: jnp.asarray(True),
+            lambda: search.expansion.finite,
+        )
+        # A sweep that failed, or none at all, leaves no controller.
+        K, V, v = (
+            jnp.where(sweep.positive, array, jnp.zeros_like(array))
+            for array in (sweep.K, sweep.V, sweep.v)
+        )
+        actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
+        actions = jnp.where(finite, nominal.actions, actions)
+        feedback = Feedback(K, nominal.states[:-1], actions, nominal.values, -v, -V)
+        steps = jnp.arange(self.iterations)
+        last = jnp.maximum(search.iteration - 1, 0)
+        stats = {
+            name: jnp.where(steps < search.iteration, stat, stat[last])
+            for name, stat in search.stats.items()
+        }
+        stats["cost"] = jnp.where(search.iteration > 0, stats["cost"], nominal.cost)
+        stats["iterations"] = search.iteration
+        result = Result.where(
+            search.converged,
+            Result.successful,
+            Result.where(
+                ~(finite & smooth),
+                Result.non_finite,
+                Result.where(
+                    sweep.positive & (search.iteration >= self.iterations),
+                    Result.iteration_limit,
+                    Result.not_converged,
+                ),
+            ),
+        )
+        plan = Plan(actions, nominal.beliefs, -nominal.cost, feedback, result, stats)
+        # A regularisation at which the search gave up would hold the next one back.
+        strength = search.regularisation
+        start = jnp.asarray(self.regularisation, strength.dtype)
+        strength = jnp.where(strength > self.largest_regularisation, start, strength)
+        return plan, ILQRState(actions, strength)
+
+    def _adapt(
+        self, strength: Array, growth: Array, accepted: Array, quality: Array
+    ) -> tuple[Array, Array]:
+        """Raise the regularisation after a failure or a poor step, lower it otherwise.
+
+        `quality` is the share of the full step's promise that was kept.
+        """
+        lower, higher = accepted & (quality > GOOD), ~accepted | (quality < POOR)
+        growth = jnp.where(
+            lower,
+            jnp.minimum(growth, 1) / self.factor,
+            jnp.where(higher, jnp.maximum(growth, 1) * self.factor, 1.0),
+        )
+        scaled = strength * growth
+        least = self.smallest_regularisation
+        raised = jnp.maximum(scaled, least)
+        lowered = jnp.where(scaled < least, jnp.zeros_like(scaled), scaled)
+        return jnp.where(higher, raised, lowered), growth
 
     def _search_line(
         self, problem: Problem, box: Box, keys: Array, nominal: Trajectory, sweep: Sweep
     ) -> tuple[Trajectory, Array]:
         """The full step if it is good enough, else the best of the shorter ones."""
 
-        def forward(alpha):
-            return _forward(problem, box, keys, nominal, sweep, alpha)
+        def attempt(alpha):
+            return forward(problem, box, keys, nominal, sweep, alpha)
 
         one = jnp.ones_like(nominal.cost)
-        full = forward(one)
+        full = attempt(one)
         if self.step_sizes == 1:
             return full, one
-        exponent = jnp.log10(jnp.asarray(self.smallest_step, one.dtype))
-        share = jnp.arange(1, self.step_sizes, dtype=one.dtype) / (self.step_sizes - 1)
-        alphas = 10 ** (exponent * share)
+        sizes = np.geomspace(1, self.smallest_step, self.step_sizes)[1:]
+        alphas = jnp.asarray(sizes, one.dtype)
 
         def shorter():
-            candidates = jax.vmap(forward)(alphas)
+            candidates = jax.vmap(attempt)(alphas)
             decreases = nominal.cost - candidates.cost
             good = jax.vmap(sufficient)(decreases, jax.vmap(sweep.expected)(alphas))
             best = jnp.argmax(jnp.where(good, decreases, -jnp.inf))
@@ -390,151 +401,3 @@ def _action_weights(expansion: Expansion) -> Float[Array, "horizon action"]:
 def sufficient(decrease: Array, expected: Array) -> Bool[Array, ""]:
     """Whether a step gained a fair share of what was promised; false for NaN."""
     return (decrease > 1e-4 * expected) & (expected > 0)
-
-
-def _imagine(
-    problem: Problem, belief: PyTree, actions: Array, keys: Array
-) -> Trajectory:
-    """Roll actions through the model, without feedback."""
-    return _roll(problem, belief, actions, lambda action, belief: action, keys)
-
-
-def _forward(
-    problem: Problem,
-    box: Box,
-    keys: Array,
-    nominal: Trajectory,
-    sweep: Sweep,
-    alpha: Array,
-) -> Trajectory:
-    """Roll the sweep's controller through the model, at one step size."""
-    states = jax.vmap(lambda belief: ravel(belief)[0])(nominal.beliefs)
-
-    def control(inputs, belief):
-        action, x_nominal, K, k = inputs
-        action = action + alpha * k + matvec(K, ravel(belief)[0] - x_nominal)
-        return box.clip(action) if box.bounded else action
-
-    inputs = (nominal.actions, states[:-1], sweep.K, sweep.k)
-    start = jax.tree.map(lambda leaf: leaf[0], nominal.beliefs)
-    return _roll(problem, start, inputs, control, keys)
-
-
-def _roll(problem: Problem, belief: PyTree, inputs, control, keys) -> Trajectory:
-    """Roll any controller through the model; it sees its inputs and the belief."""
-
-    def step(carry, inputs):
-        belief, total, weight = carry
-        here, key = inputs
-        action = control(here, belief)
-        after, reward, discount = problem.step(belief, action, key=key)
-        carry = (after, total + weight * reward, weight * discount)
-        return carry, (belief, action, reward, discount)
-
-    one = jnp.ones_like(problem.value(belief))
-    (last, total, weight), (beliefs, actions, rewards, discounts) = jax.lax.scan(
-        step, (belief, 0 * one, one), (inputs, keys)
-    )
-    beliefs = jax.tree.map(
-        lambda rest, end: jnp.concatenate([rest, end[None]]), beliefs, last
-    )
-    final = problem.value(last)
-    cost = -(total + weight * final)
-    return Trajectory(beliefs, actions, rewards, discounts, final, cost)
-
-
-def _backward(
-    expansion: Expansion, nominal: Trajectory, box: Box, regularisation: Array
-) -> Sweep:
-    """The notes' recursion on deviations, regularised and within limits."""
-    n = expansion.F.shape[1]
-    x, u = slice(None, n), slice(n, None)
-    diagonal = jnp.eye(expansion.F.shape[2] - n, dtype=expansion.F.dtype)
-
-    def step(carry, inputs):
-        V, v, slope, curvature, positive, guess = carry
-        F, C, c, discount, action = inputs
-        Q = C + discount * matmul(F.T, matmul(V, F))
-        q = c + discount * matvec(F.T, v)
-        Q_uu, Q_ux, q_u = Q[u, u], Q[u, x], q[u]
-        H = Q_uu + regularisation * diagonal
-        if box.bounded:
-            low = box.low.astype(action.dtype) - action
-            high = box.high.astype(action.dtype) - action
-            solution = box_qp(H, q_u, low, high, guess)
-            k, free, good = solution.x, solution.free, solution.solved
-            block = jnp.where(free[:, None] & free[None, :], H, diagonal)
-            right = jnp.where(free[:, None], Q_ux, jnp.zeros_like(Q_ux))
-            K = -solve_positive(block, right)[0]
-        else:
-            right = jnp.concatenate([Q_ux, q_u[:, None]], axis=1)
-            solution, good = solve_positive(H, right)
-            K, k = -solution[:, :n], -solution[:, n]
-        V, v = cost_to_go(Q, q, K, k)
-        slope = discount * slope + dot(k, q_u)
-        curvature = discount * curvature + dot(k, matvec(Q_uu, k))
-        carry = (V, v, slope, curvature, positive & good, k)
-        return carry, (K, k, V, v)
-
-    zero = jnp.zeros_like(regularisation)
-    guess = jnp.zeros_like(nominal.actions[0])
-    carry = (expansion.V, expansion.v, zero, zero, jnp.asarray(True), guess)
-    inputs = (
-        expansion.F,
-        expansion.C,
-        expansion.c,
-        nominal.discounts,
-        nominal.actions,
-    )
-    (_, _, slope, curvature, positive, _), (K, k, V, v) = jax.lax.scan(
-        step, carry, inputs, reverse=True
-    )
-    positive = positive & jnp.isfinite(slope) & jnp.isfinite(curvature)
-    return Sweep(K, k, V, v, slope, curvature, positive)
-
-
-def _result(search: _Search, first: Array) -> tuple[Plan, ILQRState]:
-    """The best trajectory as a plan, and what to remember of it."""
-    nominal, sweep = search.nominal, search.sweep
-    finite = jnp.isfinite(nominal.cost)
-    # A sweep that failed, or none at all, leaves no controller.
-    K, V, v = (
-        jnp.where(sweep.positive, array, jnp.zeros_like(array))
-        for array in (sweep.K, sweep.V, sweep.v)
-    )
-
-    def back(value, inputs):
-        reward, discount = inputs
-        value = reward + discount * value
-        return value, value
-
-    _, values = jax.lax.scan(
-        back, nominal.final, (nominal.rewards, nominal.discounts), reverse=True
-    )
-    states = jax.vmap(lambda belief: ravel(belief)[0])(nominal.beliefs)[:-1]
-    actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
-    actions = jnp.where(finite, nominal.actions, actions)
-    feedback = Feedback(K, states, actions, values, -v, -V)
-    steps = jnp.arange(search.stats["cost"].shape[0])
-    last = jnp.maximum(search.iteration - 1, 0)
-    stats = {
-        name: jnp.where(steps < search.iteration, stat, stat[last])
-        for name, stat in search.stats.items()
-    }
-    stats["cost"] = jnp.where(search.iteration > 0, stats["cost"], nominal.cost)
-    stats["iterations"] = search.iteration
-    result = Result.where(
-        search.converged,
-        Result.successful,
-        Result.where(
-            ~(finite & search.expansion.finite),
-            Result.non_finite,
-            Result.where(
-                sweep.positive & (search.iteration >= steps.shape[0]),
-                Result.iteration_limit,
-                Result.not_converged,
-            ),
-        ),
-    )
-    plan = Plan(actions, nominal.beliefs, -nominal.cost, feedback, result, stats)
-    return plan, ILQRState(actions, search.regularisation)
