@@ -68,7 +68,6 @@ def pendulum() -> Task:
             "random-shooting": {"horizon": 30, "hold": 5},
             "cem": {"horizon": 30},
             "ilqr": {"horizon": 40},
-            "lqr": {"horizon": 40},
         },
     )
 
@@ -92,7 +91,7 @@ def acrobot() -> Task:
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=50,
-        settings=_whole_episode(50, initial_std=3.0, hold=5),
+        settings=_whole_episode(50, initial_std=3.0, noise_beta=0.5, hold=5),
         replan_every=50,
         optimum=-44.5132851412,
     )
@@ -118,7 +117,7 @@ def cartpole() -> Task:
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=100,
-        settings=_whole_episode(100, initial_std=2.0, hold=10),
+        settings=_whole_episode(100, initial_std=3.0, noise_beta=0.5, hold=10),
         replan_every=100,
         optimum=-1.4114933481430447,
     )
@@ -138,7 +137,7 @@ def car_parking() -> Task:
         system=system,
         problem=Problem(Known(system), Parking(), system.action),
         steps=500,
-        settings=_whole_episode(500, initial_std=0.3, hold=50),
+        settings=_whole_episode(500, initial_std=0.3, noise_beta=2.0, hold=50),
         replan_every=500,
     )
 
@@ -164,7 +163,6 @@ def quadrotor() -> Task:
             "random-shooting": {"horizon": 15, "hold": 3},
             "cem": {"horizon": 25, "initial_std": 0.3},
             "ilqr": {"horizon": 30},
-            "lqr": {"horizon": 30},
         },
     )
 
@@ -190,13 +188,12 @@ def point_mass() -> Task:
             "random-shooting": {"horizon": 40, "hold": 10},
             "cem": {"horizon": 40},
             "ilqr": {"horizon": 40},
-            "lqr": {"horizon": 40},
         },
     )
 
 
 def _whole_episode(
-    steps: int, initial_std: float, hold: int
+    steps: int, initial_std: float, noise_beta: float, hold: int
 ) -> dict[str, dict[str, Any]]:
     """Settings of a problem of finite horizon, planned once from start to end."""
     return {
@@ -206,12 +203,11 @@ def _whole_episode(
             "initial_std": initial_std,
             "population": 512,
             "elites": 25,
-            "iterations": 40,
+            "iterations": 100,
             "population_decay": 1.0,
-            "noise_beta": 3.0,
+            "noise_beta": noise_beta,
         },
-        "ilqr": {"horizon": steps},
-        "lqr": {"horizon": steps},
+        "ilqr": {"horizon": steps, "iterations": 500, "tolerance": 1e-10},
     }
 
 
