@@ -78,7 +78,7 @@ def view_of(sketch: dict[str, np.ndarray], width: int, height: int) -> View:
         width: Of a frame, in pixels.
         height: Of a frame, in pixels.
     """
-    start, end = sketch["start"], sketch["end"]
+    start, end = _finite(sketch["start"]), _finite(sketch["end"])
     kind, radius = sketch["kind"][0], sketch["radius"]
     moving = kind == 0 if (kind == 0).any() else np.ones_like(kind, bool)
     axes = axes_for(start, end, moving)
@@ -94,7 +94,9 @@ def view_of(sketch: dict[str, np.ndarray], width: int, height: int) -> View:
     goals_low, goals_high = box(moving | (kind == 2))
     whole = goals_high.max(axis=0) - goals_low.min(axis=0)
     aspect = width / height
-    if (whole <= 5 * size.max()).all():
+    # A flat sketch is a small world, seen whole; a machine in space may run away.
+    roomy = 40 if len(axes) == 2 else 5
+    if (whole <= roomy * size.max()).all():
         bottom, top = goals_low.min(axis=0), goals_high.max(axis=0)
         # What stands still is shown as far as it does not make the rest small.
         reach = 0.35 * max(*whole, *size)
@@ -119,6 +121,15 @@ def view_of(sketch: dict[str, np.ndarray], width: int, height: int) -> View:
     if len(axes) == 3:
         depth = ((start + end) / 2)[:, moving].mean(axis=1) @ axes[2]
     return View(axes, centre, depth, (tall * aspect, tall), ground)
+
+
+def _finite(points: np.ndarray) -> np.ndarray:
+    """Points that diverged are put among the others, and are not drawn."""
+    usable = np.isfinite(points)
+    if usable.all():
+        return points
+    whole = points[usable.all(axis=-1)]
+    return np.where(usable, points, np.median(whole, axis=0) if len(whole) else 0.0)
 
 
 def draw(

@@ -229,12 +229,19 @@ class RunFolder:
         file = self.path / name
         try:
             with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
+                arrays = {key: archive[key] for key in archive.files}
         except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as e:
             raise ValueError(
                 f"A run folder needs {name} as an archive of plain arrays, but {file} "
                 f"cannot be read: {e}."
             ) from e
+        for key, value in arrays.items():
+            if not isinstance(value, np.ndarray):  # NumPy hands out what it can't read
+                raise ValueError(
+                    f"A run folder needs {name} as an archive of plain arrays, but "
+                    f"{key!r} in {file} is something else."
+                )
+        return arrays
 
 
 def flatten(tree: Any, prefix: str) -> dict[str, np.ndarray]:

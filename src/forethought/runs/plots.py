@@ -25,6 +25,7 @@ from forethought.runs.style import (
     choose,
     label,
     logarithmic,
+    number,
     panels,
     times,
 )
@@ -176,15 +177,22 @@ def returns(record: Record) -> Figure:
     bottom.axhline(0, color=LIMIT, linewidth=1)
     bottom.fill_between(comparable * record.dt, error, color=PURPLE, alpha=0.35, lw=0)
     bottom.plot(comparable * record.dt, error, color=PURPLE, linewidth=1.4)
+    if np.abs(error).max() < _noise(record.planned):
+        bottom.set_ylim(-1, 1)
     label(bottom, "time [s]", "difference", _surprise(error, record.planned))
     return figure
 
 
+def _noise(planned: np.ndarray) -> float:
+    """A difference of returns that is rounding and no more."""
+    return 1e-6 * float(np.mean(np.abs(planned))) + 1e-12
+
+
 def _surprise(error: np.ndarray, planned: np.ndarray) -> str:
     """The mean difference, in words."""
-    mean, size = float(np.mean(error)), float(np.mean(np.abs(planned))) + 1e-12
-    if np.abs(error).max() < 1e-6 * size:
+    if np.abs(error).max() < _noise(planned):
         return "It came as planned"
+    mean = float(np.mean(error))
     return f"{abs(mean):.3g} {'better' if mean > 0 else 'worse'} on average"
 
 
@@ -222,7 +230,7 @@ def timing(record: Record) -> Figure:
     top.axhline(budget, color=LIMIT, linewidth=1.2, linestyle="--")
     logarithmic(top, "y")
     slower = np.mean(record.seconds > record.dt)
-    rate = f"{record.plan_rate:,.3g} plans a second"
+    rate = f"{number(float(f'{record.plan_rate:.3g}'))} plans a second"
     real = "never" if slower == 0 else f"{slower:.0%} of steps"
     label(top, "", "wall time [ms]", f"{rate}; {real} slower than real time (dashed)")
     present = [name for name in NAMES if (record.results == name).any()]

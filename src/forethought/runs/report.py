@@ -21,6 +21,7 @@ from forethought.runs import page, plots, search_plots
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
+from forethought.runs.style import number
 from forethought.runs.video import frames, write_video
 
 COMPARISON = "comparison.json"
@@ -158,12 +159,12 @@ def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
         facts["below the optimum"] = gap(seen.value, seen.optimum)
     facts |= {
         f"steps, {steps * seen.dt:.3g} s": steps,
-        "plans a second (Hz)": number(float(f"{seen.plan_rate:.3g}")),
+        "plans a second": number(float(f"{seen.plan_rate:.3g}")),
         f"steps ahead, {seen.horizon * seen.dt:.3g} s": seen.horizon,
     }
     for name, count in counts.items():
         if count:
-            facts[f"of {len(results)} plans {name.replace('_', ' ')}"] = count
+            facts[f"of {len(results)} plans: {name.replace('_', ' ')}"] = count
     film = page.film((folder.path / "video.mp4").read_bytes())
     cards = {"video": (page.section("Video", "In real time.", film), 0.75)}
     cards |= _figures(folder, seen)
@@ -229,18 +230,6 @@ def leaves(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(tree, list):
         return [(prefix, ", ".join(str(each) for each in tree))]
     return [(prefix, "–" if tree is None else str(tree))]
-
-
-def number(value: float) -> str:
-    """A number for people: five digits, an exponent only where it must be."""
-    if not math.isfinite(value):
-        return str(value)
-    size = abs(value)
-    if size >= 1e4:
-        text = f"{value:,.0f}" if size < 1e9 else f"{value:.4g}"
-    else:
-        text = f"{value:,.5g}" if size >= 1e-3 or not size else f"{value:.4g}"
-    return text.replace("-", "−")
 
 
 def gap(value: float, optimum: float) -> str:

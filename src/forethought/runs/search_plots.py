@@ -54,11 +54,11 @@ def search(record: Record) -> Figure | None:
     ):
         if key in stats and stats[key].ndim == 1:
             drawn.append((name, [(name, colour, _used(record, key))]))
-    drawn = [each for each in drawn if any(len(line[2]) for line in each[1])]
+    drawn = [each for each in drawn if any(len(line[2]) > 1 for line in each[1])]
     if not drawn:
         return _histogram(record)
     columns = min(2, len(drawn))
-    figure, axes = panels(-(-len(drawn) // columns), columns, height=1.75)
+    figure, axes = panels(-(-len(drawn) // columns), columns, height=1.75, share=False)
     for axis, (name, lines) in zip(axes.flat, drawn, strict=False):
         for text, colour, values in lines:
             x = np.arange(len(values)) + ("cost" not in stats)
@@ -264,5 +264,5 @@ def gains(record: Record) -> Figure | None:
             "gain",
             f"{record.action_names[i]} per unit of",
         )
-    above(figure, *axes[0, 0].get_legend_handles_labels(), columns=3)
+    above(figure, *axes[0, 0].get_legend_handles_labels())
     return figure

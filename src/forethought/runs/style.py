@@ -6,6 +6,7 @@ blue is what happened, orange what was expected or chosen, grey dashes are limit
 goes through iterations runs from pale to dark.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,15 @@ def choose(worth: np.ndarray, series: np.ndarray, count: int) -> np.ndarray:
     fresh = np.flatnonzero(~alike.any(axis=0) & (moves | ~moves.any()))
     best = np.argsort(-np.nan_to_num(worth[fresh]), kind="stable")
     return np.sort(fresh[best][:count])
+
+
+def number(value: float) -> str:
+    """A number for people: five digits, an exponent only where it must be."""
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if size >= 1e4:
+        text = f"{value:,.0f}" if size < 1e9 else f"{value:.4g}"
+    else:
+        text = f"{value:,.5g}" if size >= 1e-3 or not size else f"{value:.4g}"
+    return text.replace("-", "−")

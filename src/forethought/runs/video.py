@@ -100,6 +100,7 @@ def write_video(
 
     Raises:
         ValueError: There are no frames, or their size is odd.
+        OSError: ffmpeg could not write the file; its own words follow.
     """
     target = pathlib.Path(path)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.mp4")
@@ -109,7 +110,10 @@ def write_video(
             if encoder is None:
                 encoder = _encoder(temporary, picture.shape[1], picture.shape[0], rate)
             assert encoder.stdin is not None
-            encoder.stdin.write(np.ascontiguousarray(picture))
+            try:
+                encoder.stdin.write(np.ascontiguousarray(picture))
+            except BrokenPipeError:  # ffmpeg gave up, and says why below
+                break
         if encoder is None:
             raise ValueError("A video needs at least one frame, got none.")
         _, complaint = encoder.communicate()
