@@ -3,8 +3,7 @@
 from forethought import tasks
 from forethought.planners import CEM, ILQR, LQR, MPC, RandomShooting
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
-from forethought.runs.control import Run, control, make_planner, plan
-from forethought.runs.session import report
+from forethought.runs.control import Run, control, make_planner, plan, report
 from forethought.tasks import Task
 
 __all__ = [

@@ -148,7 +148,7 @@ def bad_input() -> Iterator[None]:
     """Turn errors about what was given into one line and exit code 2."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FileNotFoundError) as error:
         raise BadInput(" ".join(str(error).split())) from error
 
 
@@ -234,7 +234,7 @@ def _load(name: str, objective: str | None) -> Any:
                     f"A model of your own needs an objective: forethought plan {name} "
                     "--objective MODULE:NAME."
                 )
-            from forethought.tasks.physics import user_task
+            from forethought.tasks.user import user_task
 
             return user_task(name, objective)
         if objective is not None:
@@ -251,36 +251,19 @@ def tasks_command(arguments: list[str]) -> int:
 
     _parse(NoOptions, "tasks", arguments, description="List what can be controlled.")
     _set_up(64)
-    from forethought.core.types import ravel
     from forethought.tasks import TASKS
 
     table = Table(box=None, pad_edge=False)
-    for heading in (
-        "task",
-        "what is wanted",
-        "states",
-        "actions",
-        "episode",
-        "optimum",
-    ):
-        table.add_column(heading, justify="left" if heading[0] in "tw" else "right")
-    import jax
-
+    for heading in ("task", "what is wanted", "x", "u", "optimum"):
+        justify = "left" if heading.startswith(("task", "what")) else "right"
+        table.add_column(heading, justify=justify)
     for name, build in TASKS.items():
         task = build()
-        state = jax.eval_shape(
-            lambda key, task=task: ravel(task.system.start(key=key))[0],
-            jax.random.key(0),
-        )
-        table.add_row(
-            name,
-            task.summary,
-            str(state.size),
-            str(task.system.action.shape[0]),
-            f"{task.steps} × {task.system.dt:.3g} s",
-            "" if task.optimum is None else f"{task.optimum:.6g}",
-        )
+        optimum = "" if task.optimum is None else f"{task.optimum:.6g}"
+        x, u = len(task.system.state_names), len(task.system.action_names)
+        table.add_row(name, task.summary, str(x), str(u), optimum)
     Console().print(table)
+    print("x, u: dimensions of state and action; optimum: best return, where known")
     return 0
 
 

@@ -1,6 +1,8 @@
 """Plan and act on a task: what the command line and `forethought.control` both do."""
 
 import dataclasses
+import os
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -356,6 +358,24 @@ def control(
             open_loop=open_loop,
         )
     )
+
+
+def report(run: Run, path: str | os.PathLike) -> pathlib.Path:
+    """Write a run folder: settings, arrays, plots, video and `report.html`.
+
+    Args:
+        run: From `forethought.control`.
+        path: The folder; what an older run left there is replaced.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: Nothing can be written there.
+    """
+    from forethought.runs import session  # plots take half a second to import
+
+    return session.save(run, path)
 
 
 @eqx.filter_jit

@@ -31,19 +31,8 @@ def name_of_planner(planner: AbstractPlanner) -> str:
     return names.get(type(planner), type(planner).__name__)
 
 
-def report(run: Run, path: str | os.PathLike) -> pathlib.Path:
-    """Write a run folder: settings, arrays, plots, video and `report.html`.
-
-    Args:
-        run: From `forethought.control`.
-        path: The folder; what an older run left there is replaced.
-
-    Returns:
-        The path of the report.
-
-    Raises:
-        ValueError: Nothing can be written there.
-    """
+def save(run: Run, path: str | os.PathLike) -> pathlib.Path:
+    """Write the folder of a run that ended; see `forethought.report`."""
     config = settings(run.task, run.planner, {"seed": run.seed})
     folder = RunFolder.create(path, config)
     finish(run, folder, name_of_planner(run.planner))

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 
 from forethought.core.names import unknown
+from forethought.environments.to_gymnasium import register
 from forethought.tasks import analytic, physics
 from forethought.tasks.base import Task
+from forethought.tasks.user import user_task
 
 TASKS: dict[str, Callable[[], Task]] = {**analytic.TASKS, **physics.TASKS}
 """Every task under its name; calling an entry builds it."""
+
+register(TASKS)
 
 
 def load(name: str) -> Task:
@@ -21,4 +25,4 @@ def load(name: str) -> Task:
     return TASKS[name]()
 
 
-__all__ = ["TASKS", "Task", "load"]
+__all__ = ["TASKS", "Task", "load", "user_task"]

@@ -41,7 +41,7 @@ def double_integrator() -> Task:
     objective = Quadratic(identity, C_final=riccati)
     return Task(
         name="double-integrator",
-        summary="bring a mass to rest at the origin (linear-quadratic)",
+        summary="bring a mass to rest (linear-quadratic)",
         system=system,
         problem=Problem(model, objective, system.action),
         steps=60,
@@ -60,7 +60,7 @@ def pendulum() -> Task:
     system = Pendulum()
     return Task(
         name="pendulum",
-        summary="swing a rod up with a motor too weak to lift it (Pendulum-v1)",
+        summary="swing up a rod (Pendulum-v1)",
         system=system,
         problem=Problem(Known(system), PendulumReward(), system.action),
         steps=200,
@@ -87,7 +87,7 @@ def acrobot() -> Task:
     objective = Regulate([math.pi, 0, 0, 0], [0.1] * 4, [0.01], [1000.0] * 4)
     return Task(
         name="acrobot",
-        summary="swing up two links by the elbow (trajax's test problem)",
+        summary="swing up two links by the elbow",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=50,
@@ -133,7 +133,7 @@ def car_parking() -> Task:
     system = Car()
     return Task(
         name="car-parking",
-        summary="park a car whose wheels do not slip (Tassa et al., 2014)",
+        summary="park a car (Tassa et al., 2014)",
         system=system,
         problem=Problem(Known(system), Parking(), system.action),
         steps=500,
@@ -143,7 +143,11 @@ def car_parking() -> Task:
 
 
 def quadrotor() -> Task:
-    """Fly a planar quadrotor to the origin and hover there."""
+    """Fly a planar quadrotor to the origin and hover there.
+
+    The optimum is the best known, not proven: iLQR in float64 over all hundred steps
+    at once, from thrusts in the middle of their limits.
+    """
     system = Quadrotor()
     hover = float(system.hover)
     objective = Regulate(
@@ -164,6 +168,7 @@ def quadrotor() -> Task:
             "cem": {"horizon": 25, "initial_std": 0.3},
             "ilqr": {"horizon": 30},
         },
+        optimum=-35.43419149597155,
     )
 
 

@@ -72,7 +72,7 @@ def cartpole() -> Task:
     )
     return Task(
         name="mujoco-cartpole",
-        summary="swing up a pole on a cart and balance it (MuJoCo)",
+        summary="swing up a pole on a cart and balance it",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=250,
@@ -98,7 +98,7 @@ def acrobot() -> Task:
     )
     return Task(
         name="mujoco-acrobot",
-        summary="swing up two links by their elbow and balance them (MuJoCo)",
+        summary="swing up two links by the elbow",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=250,
@@ -130,7 +130,7 @@ def reacher() -> Task:
     )
     return Task(
         name="mujoco-reacher",
-        summary="bring the tip of a two-link arm to a random target (MuJoCo)",
+        summary="bring an arm's tip to a random target",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=50,
@@ -156,7 +156,7 @@ def hopper() -> Task:
     )
     return Task(
         name="mujoco-hopper",
-        summary="stand upright on one leg (MuJoCo)",
+        summary="stand upright on one leg",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=200,
@@ -173,7 +173,7 @@ def cheetah() -> Task:
     system = MuJoCo(gymnasium_model("half_cheetah"), 5, start_noise=0.1)
     return Task(
         name="mujoco-cheetah",
-        summary="run as fast as possible (MuJoCo, HalfCheetah-v5)",
+        summary="run as fast as possible (HalfCheetah-v5)",
         system=system,
         problem=Problem(Known(system), Run(system.dt), system.action),
         steps=200,
@@ -205,7 +205,7 @@ def walker() -> Task:
     )
     return Task(
         name="mujoco-walker",
-        summary="walk upright at one metre a second (MuJoCo)",
+        summary="walk upright at one metre a second",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=250,
@@ -237,7 +237,7 @@ def humanoid() -> Task:
     )
     return Task(
         name="mujoco-humanoid",
-        summary="stand up from lying on the back (MuJoCo)",
+        summary="stand up from lying on the back",
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=200,
