@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from forethought.core.types import ravel
-from forethought.environments.mujoco import MuJoCo
+from forethought.environments.mujoco import MuJoCo, load
 from forethought.environments.mujoco_engine import KEPT_BATCHES
-from forethought.tasks.physics import asset, gymnasium_asset
+from forethought.tasks.physics import asset, gymnasium_model
 
 KEY = jax.random.key(0)
 BALL = """<mujoco>
@@ -57,8 +57,8 @@ def actions_for(system, steps, *, scale=1.2, seed=0):
 @pytest.mark.parametrize(
     ("source", "skip", "steps"),
     [
-        (gymnasium_asset("hopper"), 4, 300),
-        (gymnasium_asset("half_cheetah"), 5, 300),
+        (gymnasium_model("hopper"), 4, 300),
+        (gymnasium_model("half_cheetah"), 5, 300),
         (asset("cartpole"), 1, 300),
         (BALL, 3, 200),
     ],
@@ -68,11 +68,7 @@ def test_a_step_in_float64_equals_mj_step_bit_for_bit(x64, source, skip, steps):
     system = MuJoCo(source, skip)
     actions = actions_for(system, steps)
     states = roll(system, system.start(key=KEY), actions)
-    model = (
-        mujoco.MjModel.from_xml_string(source)
-        if source is BALL
-        else mujoco.MjModel.from_xml_path(source)
-    )
+    model = source if isinstance(source, mujoco.MjModel) else load(source)
     data, touched = mujoco.MjData(model), 0
     for t in range(steps):
         data.ctrl[:] = actions[t]
@@ -242,7 +238,7 @@ def test_a_diverging_member_is_nan_and_its_neighbours_do_not_notice(
     precision, capfd, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    system = MuJoCo(gymnasium_asset("hopper"), 2)
+    system = MuJoCo(gymnasium_model("hopper"), 2)
     good = system.start(key=KEY)
     fast = eqx.tree_at(lambda x: x.qvel, good, good.qvel.at[1].set(1e11))
     lost = eqx.tree_at(lambda x: x.qpos, good, good.qpos.at[1].set(jnp.nan))
@@ -345,6 +341,13 @@ def test_bad_input_is_refused_in_one_sentence(arguments, settings, error, messag
     with pytest.raises(error, match=message) as caught:
         MuJoCo(*arguments, **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_another_size_is_refused():
+    with pytest.raises(
+        ValueError, match=r"qpos of shape \[2\] and qvel of shape \[2\]"
+    ):
+        MuJoCo(asset("cartpole")).at(jnp.zeros(3), jnp.zeros(2))
 
 
 def test_a_missing_file_is_answered_with_the_nearest_one(tmp_path):

@@ -24,7 +24,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from forethought.core.linalg import Values
+from forethought.core.linalg import Values, matvec
 from forethought.core.names import unknown
 from forethought.core.spaces import Box
 from forethought.core.types import Opaque
@@ -85,7 +85,7 @@ def _step_jvp(engine: Engine, primals: Any, tangents: Any) -> tuple[Array, Array
         (engine.outputs,),
         (physics + sensors, moved.shape[0]),
     )
-    change = jacobian @ moved
+    change = matvec(jacobian, moved)
     still = jnp.zeros(engine.outputs - physics - sensors, row.dtype)
     return out, jnp.concatenate(
         [still[:1], change[:physics], still[1:], change[physics:]]
@@ -211,12 +211,20 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
     def at(
         self, qpos: Float[Array, " position"], qvel: Float[Array, " velocity"]
     ) -> MuJoCoState:
-        """The start state moved to other positions and velocities."""
+        """The start state moved to other positions and velocities.
+
+        Raises:
+            ValueError: They are not of the model's sizes.
+        """
         model = self.mj_model
+        if qpos.shape != (model.nq,) or qvel.shape != (model.nv,):
+            raise ValueError(
+                f"A state of this model needs qpos of shape [{model.nq}] and qvel of "
+                f"shape [{model.nv}], got {list(qpos.shape)} and {list(qvel.shape)}."
+            )
+        moved = jnp.concatenate([qpos, qvel.astype(qpos.dtype)])
         row = jnp.asarray(self.engine.start, qpos.dtype)
-        return self._sensed(
-            row.at[1 : 1 + model.nq + model.nv].set(jnp.concatenate([qpos, qvel]))
-        )
+        return self._sensed(row.at[1 : 1 + moved.shape[0]].set(moved))
 
     def step(
         self,
