@@ -293,7 +293,7 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
             regularisation=regularisation,
             growth=growth,
             moved=accepted,
-            iteration=search.iteration + counted,
+            iteration=search.iteration + counted.astype(jnp.int32),
             stalled=stalled,
             converged=converged | invisible,
             finished=stop | lost | invisible,
@@ -319,7 +319,7 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
         actions = jnp.where(finite, nominal.actions, actions)
         feedback = Feedback(K, nominal.states[:-1], actions, nominal.values, -v, -V)
-        steps = jnp.arange(self.iterations)
+        steps = jnp.arange(self.iterations, dtype=jnp.int32)
         last = jnp.maximum(search.iteration - 1, 0)
         stats = {
             name: jnp.where(steps < search.iteration, stat, stat[last])

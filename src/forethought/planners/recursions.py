@@ -39,7 +39,7 @@ class Trajectory(eqx.Module):
     """Minus the return."""
 
     @property
-    def states(self) -> Float[Array, "horizon+1 state"]:
+    def states(self) -> Float[Array, "time state"]:
         """The coordinates of each belief."""
         return jax.vmap(lambda belief: ravel(belief)[0])(self.beliefs)
 
