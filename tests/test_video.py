@@ -61,18 +61,17 @@ def test_a_video_that_fails_leaves_the_old_one(tmp_path):
     path = tmp_path / "video.mp4"
     path.write_bytes(b"old")
 
-    def pictures():
+    def interrupted():
         yield np.zeros((16, 16, 3), np.uint8)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_video(path, pictures(), 10.0)
+        write_video(path, interrupted(), 10.0)
     with pytest.raises(ValueError, match="at least one frame"):
         write_video(path, [], 10.0)
     with pytest.raises(OSError, match="ffmpeg failed"):
-        write_video(
-            tmp_path / "no" / "folder.mp4", [np.zeros((16, 16, 3), np.uint8)], 1
-        )
+        pictures = [np.zeros((16, 16, 3), np.uint8)]
+        write_video(tmp_path / "no" / "folder.mp4", pictures, 10.0)
     with pytest.raises(ValueError, match="even size, got 15 × 16"):
         write_video(path, [np.zeros((16, 15, 3), np.uint8)], 10.0)
     assert [each.name for each in tmp_path.iterdir()] == ["video.mp4"]

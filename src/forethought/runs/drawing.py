@@ -116,7 +116,9 @@ def view_of(sketch: dict[str, np.ndarray], width: int, height: int) -> View:
             [np.convolve(each, kernel / kernel.sum(), "valid") for each in padded.T], 1
         )
         tall = 2.2 * max(size[1], size[0] / aspect)
-    ground = len(axes) == 3 and bool(axes[1, 2] > 0.1)
+    # What swings below height zero has no floor there.
+    floor = bool(machine_low[:, 1].min() > -0.03 * tall)
+    ground = len(axes) == 3 and bool(axes[1, 2] > 0.1) and floor
     depth = np.zeros(len(centre))
     if len(axes) == 3:
         depth = ((start + end) / 2)[:, moving].mean(axis=1) @ axes[2]
