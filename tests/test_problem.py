@@ -1,0 +1,106 @@
+"""Rollouts and evaluation against sums done by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forethought.core.returns import Risk
+from forethought.core.spaces import Box
+from forethought.models.base import AbstractModel
+from forethought.objectives.base import AbstractObjective, constant
+from forethought.problem import Feedback, Problem, evaluate, rollout
+
+
+class Counter(AbstractModel):
+    """Adds the action, and noise if there is any."""
+
+    noise: float = 0.0
+
+    def init(self, *, key):
+        return {"count": jnp.zeros(())}
+
+    def predict(self, belief, action, *, key):
+        noise = self.noise * jax.random.normal(key, (), belief["count"].dtype)
+        return {"count": belief["count"] + action[0] + noise}
+
+    def observe(self, belief, obs, *, key):
+        return obs
+
+    def readout(self, belief):
+        return belief["count"]
+
+
+class EndsAbove(AbstractObjective):
+    """Earns the new count, halves what follows, ends above a limit."""
+
+    limit: float
+
+    def reward(self, x, action, next_x):
+        return next_x
+
+    def discount(self, x, action, next_x):
+        return jnp.where(next_x > self.limit, 0.0, 0.5).astype(next_x.dtype)
+
+    def value(self, x):
+        return constant(x, 100)
+
+
+def problem(limit=jnp.inf, noise=0.0):
+    free = Box([-jnp.inf], [jnp.inf])
+    return Problem(Counter(noise), EndsAbove(float(limit)), free)
+
+
+ONES = jnp.ones((3, 1))
+START = {"count": jnp.zeros(())}
+
+
+def test_a_rollout_discounts_rewards_and_adds_what_lies_beyond():
+    future = rollout(problem(), START, ONES, key=jax.random.key(0))
+    np.testing.assert_allclose(future.rewards, [1.0, 0.5 * 2, 0.25 * 3])
+    np.testing.assert_allclose(future.final, 0.125 * 100)
+    np.testing.assert_allclose(future.value, 1 + 1 + 0.75 + 12.5)
+    np.testing.assert_array_equal(future.beliefs["count"], [0.0, 1.0, 2.0, 3.0])
+
+
+def test_nothing_is_earned_after_the_end_of_an_episode():
+    future = rollout(problem(limit=1.5), START, ONES, key=jax.random.key(0))
+    np.testing.assert_allclose(future.rewards, [1.0, 1.0, 0.0])
+    assert float(future.final) == 0.0
+
+
+def test_an_evaluation_is_the_risk_measure_of_the_returns_of_its_particles():
+    key, noisy = jax.random.key(2), problem(noise=1.0)
+    returns = jnp.stack(
+        [
+            rollout(noisy, START, ONES, key=each).value
+            for each in jax.random.split(key, 8)
+        ]
+    )
+    for risk in (Risk(), Risk("cvar", 0.25), Risk("worst"), Risk("entropic", 0.1)):
+        found = evaluate(noisy, START, ONES, key=key, particles=8, risk=risk)
+        np.testing.assert_allclose(found, risk(returns), rtol=1e-6)
+
+
+def test_one_return_that_is_no_number_scores_minus_infinity():
+    actions = ONES.at[1].set(jnp.nan)
+    assert float(evaluate(problem(), START, actions, key=jax.random.key(0))) == -np.inf
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (2, 3, 1)])
+def test_actions_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"shape \[horizon, 1\], got"):
+        rollout(problem(), START, jnp.ones(shape), key=jax.random.key(0))
+
+
+def test_feedback_corrects_the_action_by_the_deviation():
+    feedback = Feedback(
+        gains=jnp.array([[[2.0]]]),
+        states=jnp.array([[1.0]]),
+        actions=jnp.array([[0.5]]),
+        V=jnp.zeros(1),
+        V_x=jnp.zeros((1, 1)),
+        V_xx=jnp.zeros((1, 1, 1)),
+    )
+    action = feedback(0, {"count": jnp.array(1.5)})
+    np.testing.assert_allclose(action, [0.5 + 2.0 * 0.5])
