@@ -165,7 +165,12 @@ def quadrotor() -> Task:
         steps=100,
         settings={
             "random-shooting": {"horizon": 15, "hold": 3},
-            "cem": {"horizon": 25, "initial_std": 0.3},
+            "cem": {
+                "horizon": 15,
+                "initial_std": 0.3,
+                "noise_beta": 1.0,
+                "iterations": 6,
+            },
             "ilqr": {"horizon": 30},
         },
         optimum=-35.43419149597155,
@@ -191,7 +196,7 @@ def point_mass() -> Task:
         steps=100,
         settings={
             "random-shooting": {"horizon": 40, "hold": 10},
-            "cem": {"horizon": 40},
+            "cem": {"horizon": 30, "noise_beta": 1.0, "iterations": 6},
             "ilqr": {"horizon": 40},
         },
     )
