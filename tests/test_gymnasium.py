@@ -16,7 +16,7 @@ from forethought.environments.gymnasium import (
 )
 from forethought.environments.simulated import Simulated
 from forethought.objectives.task import PendulumReward
-from forethought.tasks.analytic import TASKS
+from forethought.tasks import TASKS
 
 
 class Corridor(gymnasium.Env):
@@ -193,7 +193,7 @@ def test_no_copies_are_refused():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_analytic_task_passes_the_checker_of_gymnasium(name):
+def test_every_task_passes_the_checker_of_gymnasium(name):
     """Its only advice is that boxes be finite and actions within [-1, 1]."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
