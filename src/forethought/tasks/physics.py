@@ -79,7 +79,7 @@ def cartpole() -> Task:
         settings={
             "random-shooting": {"horizon": 30, "population": 256, "hold": 4},
             "cem": {"horizon": 30, "population": 64, "elites": 8, "iterations": 3},
-            "ilqr": {"horizon": 30},
+            "ilqr": {"horizon": 30, "iterations": 20},
         },
     )
 
@@ -110,7 +110,7 @@ def acrobot() -> Task:
                 "initial_std": 1.0,
                 "noise_beta": 1.5,
             },
-            "ilqr": {"horizon": 50},
+            "ilqr": {"horizon": 50, "iterations": 5},
         },
     )
 
@@ -137,7 +137,7 @@ def reacher() -> Task:
         settings={
             "random-shooting": {"horizon": 10, "population": 256},
             "cem": {"horizon": 10, "population": 64, "elites": 8, "iterations": 3},
-            "ilqr": {"horizon": 15},
+            "ilqr": {"horizon": 15, "iterations": 5},
         },
     )
 
@@ -163,7 +163,7 @@ def hopper() -> Task:
         settings={
             "random-shooting": {"horizon": 20, "population": 256, "hold": 3},
             "cem": {"horizon": 25, "population": 64, "elites": 8, "iterations": 3},
-            "ilqr": {"horizon": 25},
+            "ilqr": {"horizon": 25, "iterations": 5},
         },
     )
 
@@ -186,7 +186,7 @@ def cheetah() -> Task:
                 "initial_std": 1.0,
                 "noise_beta": 1.0,
             },
-            "ilqr": {"horizon": 20},
+            "ilqr": {"horizon": 20, "iterations": 5},
         },
     )
 
@@ -212,7 +212,7 @@ def walker() -> Task:
         settings={
             "random-shooting": {"horizon": 20, "population": 256, "hold": 3},
             "cem": {"horizon": 25, "population": 96, "elites": 10, "iterations": 3},
-            "ilqr": {"horizon": 25},
+            "ilqr": {"horizon": 25, "iterations": 5},
         },
     )
 
@@ -244,7 +244,7 @@ def humanoid() -> Task:
         settings={
             "random-shooting": {"horizon": 20, "population": 128, "hold": 4},
             "cem": {"horizon": 25, "population": 96, "elites": 10, "iterations": 3},
-            "ilqr": {"horizon": 25},
+            "ilqr": {"horizon": 25, "iterations": 5},
         },
     )
 

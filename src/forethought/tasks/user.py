@@ -70,7 +70,7 @@ def user_task(
                 "elites": 8,
                 "iterations": 3,
             },
-            "ilqr": {"horizon": horizon},
+            "ilqr": {"horizon": horizon, "iterations": 5},
         },
     )
 
