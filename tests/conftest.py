@@ -4,6 +4,9 @@ import hypothesis
 import jax
 import pytest
 
+from forethought.core.xla import compile_loops_whole
+
+compile_loops_whole()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilation makes the first example slow; the same examples run every time.

@@ -3,7 +3,8 @@
 from forethought import tasks
 from forethought.planners import CEM, ILQR, LQR, MPC, RandomShooting
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
-from forethought.runs.control import Run, control, make_planner, plan, report
+from forethought.runs.control import Run, control, report
+from forethought.runs.planning import make_planner, plan
 from forethought.tasks import Task
 
 __all__ = [

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
@@ -49,9 +50,7 @@ class Box(eqx.Module):
                 "A Box needs two bounds of one shape, got low of shape "
                 f"{self.low.shape} and high of shape {self.high.shape}."
             )
-        if isinstance(self.low, jax.core.Tracer) or isinstance(
-            self.high, jax.core.Tracer
-        ):
+        if isinstance(self.low, Tracer) or isinstance(self.high, Tracer):
             self.bounded = True
             return
         lower, upper = np.asarray(self.low), np.asarray(self.high)

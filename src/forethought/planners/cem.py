@@ -229,7 +229,7 @@ class CEM(AbstractPlanner[CEMState]):
         box = require_box(problem.action, "CEM")
         noise = coloured_noise(
             self.noise_beta,
-            (population, *search.mean.shape),
+            (population, self.horizon, box.shape[0]),
             search.mean.dtype,
             key=key,
         )

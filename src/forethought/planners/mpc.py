@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.results import Result
+from forethought.core.spaces import require_box
 from forethought.core.types import Action
 from forethought.environments.base import AbstractSystem
 from forethought.planners.base import AbstractPlanner, require_positive
@@ -94,7 +95,8 @@ class MPC(eqx.Module):
             plan, memory, age = jax.lax.cond(due, replan, keep, state)
         action = plan.actions[age]
         if self.feedback and plan.feedback is not None:
-            action = problem.action.clip(plan.feedback(age, belief))
+            box = require_box(problem.action, "Feedback")
+            action = box.clip(plan.feedback(age, belief))
         memory = self.planner.shift(problem, memory)
         return action, MPCState(memory, plan, age + 1)
 

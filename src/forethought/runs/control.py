@@ -13,105 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
-from forethought.core.names import unknown
-from forethought.core.types import ravel
-from forethought.planners import MPC, PLANNERS, AbstractPlanner
+from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.mpc import Episode, Loop, begin, closed_loop
 from forethought.problem import Plan, Problem
+from forethought.runs.planning import make_planner, start_state
 from forethought.tasks.base import Task
 
-_advance = eqx.filter_jit(closed_loop)
+_advance: Any = eqx.filter_jit(closed_loop)
 Execution = Literal["closed loop", "closed loop by feedback", "open loop"]
-
-
-@eqx.filter_jit
-def _plan(
-    planner: AbstractPlanner, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
-) -> Plan:
-    init_key, plan_key = jax.random.split(key)
-    state = planner.init(problem, belief, key=init_key)
-    return planner.plan(problem, belief, state, key=plan_key)[0]
-
-
-def make_planner(task: Task, name: str, **fields: Any) -> AbstractPlanner:
-    """A planner by name, with the task's own settings for it.
-
-    Args:
-        task: Where the settings come from.
-        name: As on the command line.
-        **fields: Settings that go before the task's.
-
-    Raises:
-        ValueError: There is no such planner, or no such field.
-    """
-    if name not in PLANNERS:
-        raise unknown("planner", name, PLANNERS)
-    cls = PLANNERS[name]
-    known = [field.name for field in dataclasses.fields(cls)]
-    for field in fields:
-        if field not in known:
-            raise unknown(f"field of {cls.__name__}", field, known)
-    settings = {"horizon": min(task.steps, 50)} | dict(task.settings.get(name, {}))
-    return cls(**(settings | fields))
-
-
-def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
-    """The state to begin in: the task's own, or one given as coordinates or whole.
-
-    Raises:
-        ValueError: The coordinates are of the wrong number, or not finite.
-    """
-    own = task.system.start(key=key)
-    vector, unravel = ravel(own)
-    if start is None:
-        state = own
-    elif jax.tree.structure(start) == jax.tree.structure(own) and not isinstance(
-        own, jax.Array
-    ):
-        state = start
-    else:
-        given = jnp.asarray(start, vector.dtype)
-        if given.shape != vector.shape:
-            names = ", ".join(task.system.state_names)
-            raise ValueError(
-                f"A start state of {task.name} needs {vector.shape[0]} numbers "
-                f"({names}), got shape {list(given.shape)}."
-            )
-        state = unravel(given)
-    if not bool(jnp.all(jnp.isfinite(ravel(state)[0]))):
-        raise ValueError(
-            "Planning needs a finite start state, got "
-            f"{np.asarray(ravel(state)[0]).tolist()}."
-        )
-    return state
-
-
-def plan(
-    task: Task,
-    planner: AbstractPlanner | None = None,
-    *,
-    start: Any = None,
-    seed: int = 0,
-) -> Plan:
-    """Plan once from a task's start state.
-
-    Args:
-        task: What to control.
-        planner: Any planner; by default CEM with the task's settings.
-        start: The state to plan from; by default the task's own.
-        seed: Of the start state and of the planner's draws.
-
-    Returns:
-        Actions, what the model expects of them, and how planning ended.
-
-    Raises:
-        ValueError: The start state is not finite or has the wrong shape.
-        TypeError: The planner cannot work on this task.
-    """
-    planner = planner or make_planner(task, "cem")
-    start_key, key = jax.random.split(jax.random.key(seed))
-    belief = start_state(task, start, key=start_key)
-    return _plan(planner, task.problem, belief, key=key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +38,8 @@ class Run:
     seconds: np.ndarray
     """Wall time of each step, planning and simulation together, shape `[time]`."""
     compile_seconds: float
+    optimum: float | None
+    """The best return of this very episode, where it is known."""
     interrupted: bool = False
 
     @property
@@ -159,6 +70,7 @@ class Prepared:
     keys: Key[Array, " time"]
     advance: Callable[..., tuple[Loop, Episode]]
     compile_seconds: float
+    optimum: float | None
 
 
 def check(
@@ -245,6 +157,7 @@ def prepare(
         keys,
         advance,
         seconds,
+        task.optimum if steps == task.steps and start is None else None,
     )
 
 
@@ -315,6 +228,7 @@ def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
         join(pieces),
         np.concatenate(seconds),
         prepared.compile_seconds,
+        prepared.optimum,
         interrupted,
     )
 

@@ -187,7 +187,7 @@ def record(run: Run, planner: str) -> Record:
         dt=float(task.system.dt),
         horizon=horizon,
         replan_every=run.replan_every,
-        optimum=float("nan") if task.optimum is None else float(task.optimum),
+        optimum=float("nan") if run.optimum is None else float(run.optimum),
         final=float(episode.final),
         low=np.asarray(task.system.action.low),
         high=np.asarray(task.system.action.high),

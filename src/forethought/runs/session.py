@@ -115,8 +115,8 @@ def summary(run: Run, folder: pathlib.Path) -> Table:
     table.add_row("planner", name_of_planner(run.planner))
     table.add_row("executed", execution(run))
     table.add_row("return", f"{float(episode.value):.6g}")
-    if run.task.optimum is not None:
-        table.add_row("optimum", f"{run.task.optimum:.6g}")
+    if run.optimum is not None:
+        table.add_row("optimum", f"{run.optimum:.6g}")
     table.add_row("steps", f"{int(np.sum(np.asarray(episode.alive)))}")
     table.add_row(
         "plan rate",

@@ -1,0 +1,58 @@
+"""The command line: `forethought tasks | planners | plan | compare | report`.
+
+Bad input ends in one line on stderr and exit code 2.
+"""
+
+import signal
+import sys
+from typing import NoReturn
+
+from forethought.cli.commands import COMMANDS
+from forethought.cli.parse import BadInput, bad_input
+from forethought.core.names import unknown
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+OVERVIEW = """forethought: acting by thinking ahead
+
+  forethought tasks                 what can be controlled
+  forethought planners [NAME]       who can plan, and what can be set
+  forethought plan TASK             act on a task by planning, and write a report
+  forethought plan ROBOT.xml --objective MODULE:NAME
+                                    the same for a MuJoCo model of yours
+  forethought compare TASK          several planners on one task
+  forethought report DIR            write the report of a run folder again
+
+Every command answers to --help. Try: forethought plan pendulum --planner cem"""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    try:
+        code = dispatch(arguments)
+    except BadInput as error:
+        print(f"forethought: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        print("forethought: interrupted before anything was run.", file=sys.stderr)
+        code = INTERRUPTED
+    raise SystemExit(code)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run the command that the first argument names."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(OVERVIEW)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"forethought {version('forethought')}")
+        return 0
+    if name not in COMMANDS:
+        with bad_input():
+            raise unknown("command", name, COMMANDS)
+    return COMMANDS[name](rest)

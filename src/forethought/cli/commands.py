@@ -1,0 +1,201 @@
+"""The work of each command. Imports wait until a command needs them."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from forethought.cli.options import (
+    CompareOptions,
+    NoOptions,
+    PlannerFields,
+    PlanOptions,
+    ReportOptions,
+)
+from forethought.cli.parse import bad_input, help_text, parse, split, subject
+from forethought.core.names import unknown
+
+
+def set_up(precision: int) -> None:
+    """Configure JAX for a program: precision, compiled loops, compilation cache."""
+    import jax
+
+    from forethought.core.xla import compile_loops_whole
+
+    compile_loops_whole()
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    jax.config.update("jax_enable_x64", precision == 64)
+    jax.config.update(
+        "jax_compilation_cache_dir", str(pathlib.Path(home) / "forethought" / "jax")
+    )
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def load(name: str, objective: str | None) -> Any:
+    """A task by name, or one made of an MJCF file and an objective."""
+    from forethought import tasks
+
+    with bad_input():
+        if name.endswith((".xml", ".mjcf")):
+            if objective is None:
+                raise ValueError(
+                    f"A model of your own needs an objective: forethought plan {name} "
+                    "--objective MODULE:NAME."
+                )
+            from forethought.tasks.user import user_task
+
+            return user_task(name, objective)
+        if objective is not None:
+            raise ValueError(
+                f"--objective goes with an MJCF file (.xml), got the task {name!r}."
+            )
+        return tasks.load(name)
+
+
+def tasks_command(arguments: list[str]) -> int:
+    """List the tasks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    parse(NoOptions, "tasks", arguments, description="List what can be controlled.")
+    set_up(64)
+    from forethought.tasks import TASKS
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "what is wanted", "x", "u", "optimum"):
+        justify = "left" if heading.startswith(("task", "what")) else "right"
+        table.add_column(heading, justify=justify)
+    for name, build in TASKS.items():
+        task = build()
+        optimum = "" if task.optimum is None else f"{task.optimum:.6g}"
+        x, u = len(task.system.state_names), len(task.system.action_names)
+        table.add_row(name, task.summary, str(x), str(u), optimum)
+    Console().print(table)
+    print("x, u: dimensions of state and action; optimum: best return, where known")
+    return 0
+
+
+def planners_command(arguments: list[str]) -> int:
+    """List the planners, or the fields of one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from forethought.planners import PLANNERS
+
+    if not arguments or arguments[0].startswith("-"):
+        parse(NoOptions, "planners", arguments, description="List who can plan.")
+        table = Table(box=None, pad_edge=False)
+        for heading in ("planner", "idea"):
+            table.add_column(heading)
+        for name, planner in PLANNERS.items():
+            table.add_row(name, _headline(planner))
+        Console().print(table)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    with bad_input():
+        if name not in PLANNERS:
+            raise unknown("planner", name, PLANNERS)
+    planner = PLANNERS[name]
+    parse(NoOptions, f"planners {name}", rest, description=_headline(planner))
+    form, default = _planner_form(planner(horizon=50))  # pyright: ignore[reportCallIssue]
+    text = help_text(form, f"plan TASK --planner {name}", default=default)
+    print(text.rstrip())
+    return 0
+
+
+def _headline(planner: type) -> str:
+    return (planner.__doc__ or "").strip().splitlines()[0]
+
+
+def _planner_form(planner: Any) -> tuple[Any, Any]:
+    """What tyro needs to make flags of a planner's fields."""
+    form: Any = PlannerFields[type(planner)]
+    return form, PlannerFields(planner)
+
+
+def plan_command(arguments: list[str]) -> int:
+    """Act on a task by planning."""
+    name, rest = subject("plan", "TASK", PlanOptions, arguments)
+    common, fields = split(rest, "--planner.")
+    options: PlanOptions = parse(PlanOptions, "plan TASK", common)
+    set_up(options.precision)
+    task = load(name, options.objective)
+    from forethought.runs import session
+    from forethought.runs.control import prepare
+    from forethought.runs.folder import RunFolder
+    from forethought.runs.planning import make_planner
+
+    with bad_input():
+        form, default = _planner_form(make_planner(task, options.planner))
+    chosen = parse(form, "plan TASK", fields, default=default)
+    with bad_input():
+        prepared = prepare(
+            task,
+            chosen.planner,
+            steps=options.steps,
+            seed=options.seed,
+            start=options.start,
+            replan_every=options.replan_every,
+            open_loop=options.open_loop,
+            chunk=session.CHUNK,
+        )
+        path = options.out or session.free_folder(f"{task.name}-{options.planner}")
+        command = ["forethought", "plan", *arguments]
+        config = session.settings(task, chosen.planner, options, command)
+        folder = RunFolder.create(path, config)
+    return session.plan_session(prepared, folder)
+
+
+def compare_command(arguments: list[str]) -> int:
+    """Several planners on one task."""
+    name, rest = subject("compare", "TASK", CompareOptions, arguments)
+    options: CompareOptions = parse(CompareOptions, "compare TASK", rest)
+    set_up(options.precision)
+    task = load(name, options.objective)
+    from forethought.runs import session
+    from forethought.runs.control import check
+    from forethought.runs.folder import RunFolder
+    from forethought.runs.planning import make_planner
+
+    with bad_input():
+        if options.seeds < 1:
+            raise ValueError(f"compare needs seeds >= 1, got {options.seeds}.")
+        planners = {each: make_planner(task, each) for each in options.planners}
+        for planner in planners.values():
+            check(task, planner, options.steps)
+        path = options.out or session.free_folder(f"compare-{task.name}")
+        config = {
+            "task": task.name,
+            "planner": ", ".join(planners),
+            "settings": planners,
+            "options": options,
+            "command": ["forethought", "compare", *arguments],
+        }
+        folder = RunFolder.create(path, config)
+    seeds = range(options.seed, options.seed + options.seeds)
+    return session.compare_session(
+        task, planners, folder, seeds=seeds, steps=options.steps
+    )
+
+
+def report_command(arguments: list[str]) -> int:
+    """Write a report again."""
+    path, rest = subject("report", "DIR", ReportOptions, arguments)
+    parse(ReportOptions, "report DIR", rest)
+    from forethought.runs.folder import RunFolder
+    from forethought.runs.report import write_report
+
+    with bad_input():
+        report = write_report(RunFolder.open(path))
+    print(report)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "tasks": tasks_command,
+    "planners": planners_command,
+    "plan": plan_command,
+    "compare": compare_command,
+    "report": report_command,
+}

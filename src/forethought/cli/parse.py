@@ -1,0 +1,91 @@
+"""From arguments to options; every complaint is one line."""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import tyro
+
+from forethought.core.names import unknown
+
+
+class BadInput(Exception):
+    """Something that was given is wrong; the message is the one line to print."""
+
+
+@contextlib.contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn errors about what was given into one line and exit code 2."""
+    try:
+        yield
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise BadInput(" ".join(str(error).split())) from error
+
+
+def parse(form: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
+    """Parse flags by tyro; any complaint becomes one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed, left = tyro.cli(
+                form,
+                prog=f"forethought {command}",
+                args=arguments,
+                return_unknown_args=True,
+                **keywords,
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise BadInput(one_line(complaint.getvalue())) from None
+    if left:
+        flags = re.findall(r"--[a-z][\w.-]*", help_text(form, command, **keywords))
+        if left[0].startswith("-"):
+            with bad_input():
+                raise unknown("flag", left[0].split("=")[0], set(flags))
+        raise BadInput(f"{command} takes no further argument, got {left[0]!r}.")
+    return parsed
+
+
+def help_text(form: Any, command: str, **keywords: Any) -> str:
+    """What `--help` would print."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(form, prog=f"forethought {command}", args=["--help"], **keywords)
+    return text.getvalue()
+
+
+def one_line(box: str) -> str:
+    """The sentence inside tyro's box."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
+    sentence: list[str] = []
+    for line, raw in zip(lines[1:], box.splitlines()[1:], strict=True):
+        if "───" in raw:
+            break
+        sentence.append(line)
+    text = " ".join(" ".join(sentence).split())
+    return re.sub(r"^Error parsing (options|planner)[\w.]*: ", "", text)
+
+
+def subject(
+    command: str, what: str, form: Any, arguments: list[str]
+) -> tuple[str, list[str]]:
+    """The positional argument that comes first, and the rest."""
+    if {"-h", "--help"} & set(arguments):
+        parse(form, f"{command} {what}", ["--help"])
+    if not arguments or arguments[0].startswith("-"):
+        raise BadInput(f"{command} needs {what} first: forethought {command} {what}.")
+    return arguments[0], arguments[1:]
+
+
+def split(tokens: list[str], prefix: str) -> tuple[list[str], list[str]]:
+    """Flags without and with a prefix, each with the values that follow it."""
+    groups: tuple[list[str], list[str]] = ([], [])
+    group = groups[0]
+    for token in tokens:
+        if token.startswith("--"):
+            group = groups[token.startswith(prefix)]
+        group.append(token)
+    return groups
