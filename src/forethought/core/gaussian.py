@@ -1,0 +1,115 @@
+r"""Multivariate normal distributions, as data.
+
+What a Kalman filter, a Gaussian process and a local model share: densities, samples,
+conditioning on linear observations and passing through affine maps. Covariances are
+factorised by Cholesky, never inverted.
+
+**Notation.** $x \sim \mathcal N(m, S)$, $S = L L^\top$.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+
+from forethought.core.linalg import cholesky, matmul, matvec, solve_positive, symmetrise
+
+
+class Gaussian(eqx.Module):
+    r"""The distribution $\mathcal N(m, S)$.
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> from forethought.core.gaussian import Gaussian
+    >>> x = Gaussian(jnp.zeros(2), jnp.diag(jnp.array([1.0, 4.0])))
+    >>> round(float(x.log_prob(jnp.zeros(2))), 4)
+    -2.531
+
+    ```
+
+    Args:
+        mean: $m$, shape `[dimension]`.
+        cov: $S$, a covariance (not a standard deviation), symmetric and positive
+            definite, shape `[dimension, dimension]`.
+    """
+
+    mean: Float[Array, " dimension"]
+    cov: Float[Array, "dimension dimension"]
+
+    def log_prob(self, x: Float[Array, " dimension"]) -> Scalar:
+        """The logarithm of the density at `x`; NaN where the covariance is not one."""
+        L, positive = cholesky(self.cov)
+        white = jax.scipy.linalg.solve_triangular(L, x - self.mean, lower=True)
+        size = self.mean.shape[0]
+        log_prob = -0.5 * (jnp.sum(white * white) + size * math.log(2 * math.pi))
+        return jnp.where(positive, log_prob - jnp.sum(jnp.log(jnp.diag(L))), jnp.nan)
+
+    def sample(self, *, key: PRNGKeyArray) -> Float[Array, " dimension"]:
+        """One draw: $m + L z$ with standard normal $z$."""
+        L, _ = cholesky(self.cov)
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + matvec(L, noise)
+
+    def affine(
+        self,
+        A: Float[Array, "image dimension"],
+        b: Float[Array, " image"],
+        noise: Float[Array, "image image"] | None = None,
+    ) -> "Gaussian":
+        r"""The distribution of $A x + b + \epsilon$, $\epsilon \sim \mathcal N(0, W)$.
+
+        Args:
+            A: Shape `[image, dimension]`.
+            b: Shape `[image]`.
+            noise: $W$, shape `[image, image]`; none by default.
+        """
+        cov = symmetrise(matmul(A, matmul(self.cov, A.T)))
+        return Gaussian(matvec(A, self.mean) + b, cov if noise is None else cov + noise)
+
+    def condition(
+        self,
+        A: Float[Array, "image dimension"],
+        b: Float[Array, " image"],
+        noise: Float[Array, "image image"],
+        y: Float[Array, " image"],
+    ) -> "Gaussian":
+        r"""The distribution of $x$ once $y = A x + b + \epsilon$ was seen.
+
+        $$G = S A^\top (A S A^\top + W)^{-1}, \qquad
+          m' = m + G (y - A m - b), \qquad
+          S' = (I - G A) S (I - G A)^\top + G W G^\top$$
+
+        Args:
+            A: Shape `[image, dimension]`.
+            b: Shape `[image]`.
+            noise: $W$, the covariance of $\epsilon$, shape `[image, image]`.
+            y: What was seen, shape `[image]`.
+
+        References:
+            Joseph's form of the update, which stays symmetric and positive: Bucy and
+            Joseph, Filtering for Stochastic Processes with Applications to Guidance,
+            1968.
+        """
+        seen = self.affine(A, b, noise)
+        gain = solve_positive(seen.cov, matmul(A, self.cov))[0].T
+        keep = jnp.eye(self.mean.shape[0], dtype=self.cov.dtype) - matmul(gain, A)
+        cov = matmul(keep, matmul(self.cov, keep.T))
+        cov = cov + matmul(gain, matmul(noise, gain.T))
+        return Gaussian(self.mean + matvec(gain, y - seen.mean), symmetrise(cov))
+
+
+def kl_divergence(p: Gaussian, q: Gaussian) -> Scalar:
+    r"""How far $p$ is from $q$, in nats.
+
+    $$\mathrm{KL}(p \| q) = \tfrac12 \Big( \operatorname{tr}(S_q^{-1} S_p)
+      + (m_q - m_p)^\top S_q^{-1} (m_q - m_p) - n
+      + \log \frac{\det S_q}{\det S_p} \Big)$$
+    """
+    L_p, _ = cholesky(p.cov)
+    L_q, _ = cholesky(q.cov)
+    gap = jnp.concatenate([L_p, (q.mean - p.mean)[:, None]], axis=1)
+    white = jax.scipy.linalg.solve_triangular(L_q, gap, lower=True)
+    logs = jnp.sum(jnp.log(jnp.diag(L_q))) - jnp.sum(jnp.log(jnp.diag(L_p)))
+    return 0.5 * (jnp.sum(white * white) - p.mean.shape[0]) + logs
