@@ -72,7 +72,8 @@ def test_gradients_pass_through_the_solution(x64):
     b = jnp.ones((3, 1))
 
     def total(A):
-        return jnp.sum(linalg.solve_positive(linalg.symmetrise(A), b)[0])
+        A = linalg.symmetrise(jnp.asarray(A))
+        return jnp.sum(linalg.solve_positive(A, b)[0])
 
     jax.test_util.check_grads(total, (A,), order=1, rtol=1e-6)
 
