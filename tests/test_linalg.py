@@ -75,7 +75,7 @@ def test_gradients_pass_through_the_solution(x64):
         A = linalg.symmetrise(jnp.asarray(A))
         return jnp.sum(linalg.solve_positive(A, b)[0])
 
-    jax.test_util.check_grads(total, (A,), order=1, rtol=1e-6)
+    jax.test_util.check_grads(total, (A,), order=1, rtol=1e-4)
 
 
 def test_the_symmetric_part_is_symmetric_and_keeps_what_was():
