@@ -46,7 +46,7 @@ def bits(request):
         yield request.param
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=lambda row: "-".join(row))
+@pytest.fixture(scope="module", params=ROWS, ids="-".join)
 def row(request, bits):
     """One planner on one problem."""
     name, task_name = request.param
@@ -152,7 +152,7 @@ def test_the_gradient_through_a_rollout_is_finite_and_not_zero(name, precision):
 def test_lqr_refuses_what_is_not_linear_quadratic_and_says_what_is_needed(name):
     task = tasks.load(name)
     start = task.system.start(key=jax.random.key(0))
-    with pytest.raises(TypeError, match="LQR needs .*Linear"):
+    with pytest.raises(TypeError, match=r"LQR needs .*Linear"):
         planner = PLANNERS["lqr"](horizon=3)
         state = planner.init(task.problem, start, key=jax.random.key(0))
         planner.plan(task.problem, start, state, key=jax.random.key(0))

@@ -13,7 +13,7 @@ from forethought.runs import rendering
 from forethought.runs.control import control
 from forethought.runs.drawing import axes_for, draw
 from forethought.runs.record import record
-from forethought.runs.video import frames, shown, write_video
+from forethought.runs.video import film_strip, frames, shown, thinned, write_video
 from forethought.tasks.base import Task
 
 CART = """<mujoco><option timestep=".02"/><worldbody><body>
@@ -153,3 +153,15 @@ def cart_record():
     task = Task("cart", "a cart", system, problem, 6, {})
     run = control(task, RandomShooting(horizon=2, population=3))
     return record(run, "random-shooting"), system
+
+
+def test_a_film_strip_shows_pictures_spread_evenly_over_the_episode():
+    shades = [np.full((4, 6, 3), i, np.uint8) for i in range(101)]
+    kept = []
+    assert len(list(thinned(iter(shades), kept))) == 101
+    assert len(kept) <= 12
+    strip = np.asarray(film_strip(kept, columns=5))
+    assert strip.shape == (2, 15, 3)
+    seen = strip[0, ::3, 0].astype(int)
+    assert seen[0] == 0 and seen[-1] >= 88
+    assert np.all(np.abs(np.diff(seen) - seen[-1] / 4) <= 8)

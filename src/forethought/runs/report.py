@@ -22,7 +22,7 @@ from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
 from forethought.runs.style import number
-from forethought.runs.video import frames, write_video
+from forethought.runs.video import film_strip, frames, thinned, write_video
 
 COMPARISON = "comparison.json"
 
@@ -88,9 +88,14 @@ def finish(run: Run, folder: RunFolder, planner: str) -> list[str]:
 def make_video(
     folder: RunFolder, seen: Record, system: AbstractSystem | None = None
 ) -> str | None:
-    """Write `video.mp4`, and return a sentence for the user, if there is one."""
+    """Write `video.mp4` and `plots/strip.png`, and return a sentence for the user."""
     pictures, rate, notice = frames(seen, system)
-    write_video(folder.path / "video.mp4", pictures, rate)
+    kept: list[np.ndarray] = []
+    write_video(folder.path / "video.mp4", thinned(pictures, kept), rate)
+    buffer = io.BytesIO()
+    film_strip(kept).save(buffer, "png")
+    (folder.path / "plots").mkdir(exist_ok=True)
+    write_atomically(folder.path / "plots" / "strip.png", buffer.getvalue())
     return notice
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import imageio_ffmpeg
 import numpy as np
+from PIL import Image
 
 from forethought.environments.base import AbstractSystem
 from forethought.environments.mujoco import MuJoCo
@@ -83,6 +84,33 @@ def _captioned(
         left = f"{t * record.dt:.2f} s"
         right = f"return {so_far[t]:.1f}".replace("-", "−")
         yield caption(picture, left, right)
+
+
+def thinned(
+    pictures: Iterable[np.ndarray], kept: list[np.ndarray], most: int = 12
+) -> Iterator[np.ndarray]:
+    """Pass pictures on, and leave at most so many in `kept`, evenly spread."""
+    every = 1
+    for i, picture in enumerate(pictures):
+        if i % every == 0:
+            kept.append(picture)
+        if len(kept) > most:
+            kept[:] = kept[::2]
+            every *= 2
+        yield picture
+
+
+def film_strip(pictures: list[np.ndarray], columns: int = 6) -> Image.Image:
+    """Some of the pictures side by side, in order, at half their size."""
+    chosen = np.linspace(0, len(pictures) - 1, min(columns, len(pictures)))
+    halves = [
+        Image.fromarray(pictures[i]).reduce(2) for i in chosen.round().astype(int)
+    ]
+    width, height = halves[0].size
+    strip = Image.new("RGB", (len(halves) * width, height))
+    for i, half in enumerate(halves):
+        strip.paste(half, (i * width, 0))
+    return strip
 
 
 def write_video(
