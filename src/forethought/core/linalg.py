@@ -103,7 +103,7 @@ def cholesky(A: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, "
 def solve_positive(
     A: Float[Array, "n n"], B: Float[Array, "n m"]
 ) -> tuple[Float[Array, "n m"], Bool[Array, ""]]:
-    """Solve $A X = B$ for a symmetric positive $A$ by its Cholesky factor.
+    """Solve $A X = B$ for a symmetric positive $A$ by its Cholesky factors.
 
     Args:
         A: Symmetric, shape `[n, n]`; only its lower triangle is read.
@@ -115,21 +115,39 @@ def solve_positive(
     """
     n = A.shape[0]
     if n > UNROLLED:
-        L, positive = cholesky(A)
-        return jax.scipy.linalg.cho_solve((L, True), B), positive
-    L, positive = _unrolled_cholesky(A)
+        factor, positive = cholesky(A)
+        return jax.scipy.linalg.cho_solve((factor, True), B), positive
+    # A = L D L' needs no square roots and one division a row, and those are what the
+    # recursions through time wait for.
+    one = jnp.ones_like(A[0, 0])
+    L: list[list[Array]] = []
+    reciprocals: list[Array] = []
     Y: list[Array] = []
+    positive = jnp.asarray(True)
     for i in range(n):
+        scaled: list[Array] = []
+        for j in range(i):
+            entry = A[i, j]
+            for k in range(j):
+                entry = entry - scaled[k] * L[j][k]
+            scaled.append(entry)
+        L.append([entry * r for entry, r in zip(scaled, reciprocals, strict=True)])
+        pivot = A[i, i]
+        for entry, unscaled in zip(L[i], scaled, strict=True):
+            pivot = pivot - entry * unscaled
+        good = pivot > 0
+        positive = positive & good
+        reciprocals.append(1 / jnp.where(good, pivot, one))
         row = B[i]
         for j in range(i):
             row = row - L[i][j] * Y[j]
-        Y.append(row / L[i][i])
+        Y.append(row)
     X: list[Array] = list(Y)
     for i in reversed(range(n)):
-        row = Y[i]
+        row = Y[i] * reciprocals[i]
         for j in range(i + 1, n):
             row = row - L[j][i] * X[j]
-        X[i] = row / L[i][i]
+        X[i] = row
     return jnp.stack(X), positive
 
 

@@ -45,6 +45,7 @@ SMALL_SHARE = 1e-2
 """… and so it does below this share of the cost's own weight on the action."""
 GOOD, POOR = 0.25, 0.05
 """Shares of a full step's promise above and below which regularisation changes."""
+STATS: tuple[str, ...] = ("cost", "step_size", "regularisation", "gradient")
 STALLED = 3
 """So many accepted steps in a row that gain nothing mean convergence as well."""
 
@@ -70,7 +71,8 @@ class _Search(eqx.Module):
     stalled: Int[Array, ""]
     converged: Bool[Array, ""]
     finished: Bool[Array, ""]
-    stats: dict[str, Array]
+    stats: Float[Array, "iterations 4"]
+    """One row of `STATS` an iteration."""
 
 
 class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
@@ -209,8 +211,6 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         expansion, sweep = blank(start)
         regularisation = regularisation.astype(start.cost.dtype)
         no, none = jnp.asarray(False), jnp.zeros((), jnp.int32)
-        stat = jnp.zeros((self.iterations,), start.cost.dtype)
-        names = ("cost", "step_size", "regularisation", "gradient")
         return _Search(
             nominal=start,
             expansion=expansion,
@@ -222,7 +222,7 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
             stalled=none,
             converged=no,
             finished=~jnp.isfinite(start.cost),
-            stats=dict.fromkeys(names, stat),
+            stats=jnp.zeros((self.iterations, len(STATS)), start.cost.dtype),
         )
 
     def _iterate(
@@ -275,17 +275,10 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         lost = regularisation > self.largest_regularisation
         counted = sweep.positive & ~stop
         invisible = counted & ~accepted & gentle & (promise <= self.horizon * rounding)
-        news = {
-            "cost": trajectory.cost,
-            "step_size": alpha,
-            "regularisation": strength,
-            "gradient": gradient,
-        }
         row = jnp.minimum(search.iteration, self.iterations - 1)
-        stats = {
-            name: stat.at[row].set(jnp.where(counted, news[name], stat[row]))
-            for name, stat in search.stats.items()
-        }
+        news = jnp.stack([trajectory.cost, alpha, strength, gradient])
+        news = jnp.where(counted, news, search.stats[row])
+        stats = search.stats.at[row].set(news)
         return _Search(
             nominal=trajectory,
             expansion=expansion,
@@ -321,10 +314,9 @@ class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
         feedback = Feedback(K, nominal.states[:-1], actions, nominal.values, -v, -V)
         steps = jnp.arange(self.iterations, dtype=jnp.int32)
         last = jnp.maximum(search.iteration - 1, 0)
-        stats = {
-            name: jnp.where(steps < search.iteration, stat, stat[last])
-            for name, stat in search.stats.items()
-        }
+        stats = search.stats
+        stats = jnp.where((steps < search.iteration)[:, None], stats, stats[last][None])
+        stats = dict(zip(STATS, stats.T, strict=True))
         stats["cost"] = jnp.where(search.iteration > 0, stats["cost"], nominal.cost)
         stats["iterations"] = search.iteration
         result = Result.where(

@@ -14,12 +14,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
 
-from forethought.core.linalg import dot, matmul, matvec, solve_positive
+from forethought.core.linalg import (
+    dot,
+    matmul,
+    matvec,
+    quadratic_form,
+    solve_positive,
+    symmetrise,
+)
 from forethought.core.spaces import Box
 from forethought.core.types import ravel
 from forethought.planners.box_qp import box_qp
 from forethought.planners.expansion import Expansion
-from forethought.planners.lqr import cost_to_go
 from forethought.problem import Problem
 
 
@@ -124,13 +130,19 @@ def backward(
             block = jnp.where(free[:, None] & free[None, :], H, diagonal)
             right = jnp.where(free[:, None], Q_ux, jnp.zeros_like(Q_ux))
             K = -solve_positive(block, right)[0]
+            bend = quadratic_form(Q_uu, k)
         else:
             right = jnp.concatenate([Q_ux, q_u[:, None]], axis=1)
             solution, good = solve_positive(H, right)
             K, k = -solution[:, :n], -solution[:, n]
-        V, v = cost_to_go(Q, q, K, k)
+            bend = -dot(k, q_u + regularisation * k)
+        # Among the free actions H K = -Q_ux and H k = -q_u, and K is zero elsewhere,
+        # so the notes' Qxx + Qxu K + K'Qux + K'Quu K is this, and likewise for v.
+        M = Q_ux - regularisation * K
+        V = symmetrise(Q[x, x] + matmul(M.T, K))
+        v = q[x] + matvec(M.T, k)
         slope = discount * slope + dot(k, q_u)
-        curvature = discount * curvature + dot(k, matvec(Q_uu, k))
+        curvature = discount * curvature + bend
         carry = (V, v, slope, curvature, positive & good, k)
         return carry, (K, k, V, v)
 
