@@ -1,8 +1,9 @@
 """The work of each command. Imports wait until a command needs them."""
 
+import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from forethought.cli.options import (
@@ -12,7 +13,7 @@ from forethought.cli.options import (
     PlanOptions,
     ReportOptions,
 )
-from forethought.cli.parse import bad_input, help_text, parse, split, subject
+from forethought.cli.parse import arguments_of, bad_input, parse, split, subject
 from forethought.core.names import unknown
 
 
@@ -98,9 +99,18 @@ def planners_command(arguments: list[str]) -> int:
             raise unknown("planner", name, PLANNERS)
     planner = PLANNERS[name]
     parse(NoOptions, f"planners {name}", rest, description=_headline(planner))
-    form, default = _planner_form(planner(horizon=50))  # pyright: ignore[reportCallIssue]
-    text = help_text(form, f"plan TASK --planner {name}", default=default)
-    print(text.rstrip())
+    table = Table(box=None, pad_edge=False)
+    # Only the horizon has no default of its own: it comes from the task.
+    default = planner(horizon=1)  # pyright: ignore[reportCallIssue]
+    rows = list(_fields(default, "--planner"))
+    table.add_column("flag", min_width=max(len(flag) for flag, _, _ in rows))
+    table.add_column("default")
+    table.add_column("meaning")
+    for flag, value, meaning in rows:
+        table.add_row(flag, "task's" if flag == "--planner.horizon" else value, meaning)
+    console = Console()
+    console.print(_headline(planner), "\n")
+    console.print(table)
     return 0
 
 
@@ -108,10 +118,16 @@ def _headline(planner: type) -> str:
     return (planner.__doc__ or "").strip().splitlines()[0]
 
 
-def _planner_form(planner: Any) -> tuple[Any, Any]:
-    """What tyro needs to make flags of a planner's fields."""
-    form: Any = PlannerFields[type(planner)]
-    return form, PlannerFields(planner)
+def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Flag, value and meaning of every field, nested ones too."""
+    meanings = arguments_of(type(settings))
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        flag = f"{prefix}.{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, flag)
+        else:
+            yield flag, str(value), meanings.get(field.name, "")
 
 
 def plan_command(arguments: list[str]) -> int:
@@ -127,12 +143,13 @@ def plan_command(arguments: list[str]) -> int:
     from forethought.runs.planning import make_planner
 
     with bad_input():
-        form, default = _planner_form(make_planner(task, options.planner))
-    chosen = parse(form, "plan TASK", fields, default=default)
+        planner = make_planner(task, options.planner)
+    form: Any = PlannerFields[type(planner)]
+    planner = parse(form, "plan TASK", fields, default=PlannerFields(planner)).planner
     with bad_input():
         prepared = prepare(
             task,
-            chosen.planner,
+            planner,
             steps=options.steps,
             seed=options.seed,
             start=options.start,
@@ -142,7 +159,7 @@ def plan_command(arguments: list[str]) -> int:
         )
         path = options.out or session.free_folder(f"{task.name}-{options.planner}")
         command = ["forethought", "plan", *arguments]
-        config = session.settings(task, chosen.planner, options, command)
+        config = session.settings(task, planner, options, command)
         folder = RunFolder.create(path, config)
     return session.plan_session(prepared, folder)
 

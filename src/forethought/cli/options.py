@@ -11,27 +11,33 @@ P = TypeVar("P")
 
 @dataclasses.dataclass(frozen=True)
 class PlanOptions:
-    """Act on a task by planning, and write a run folder with a report.
-
-    `--planner.FIELD VALUE` sets a field of the planner; `forethought planners NAME`
-    lists them.
-    """
+    """Act on a task by planning. Fields of the planner: --planner.FIELD VALUE."""
 
     planner: Annotated[str, tyro.conf.arg(metavar="NAME")] = "cem"
     """Which planner; see `forethought planners`."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
+        None
+    )
     """Length of the episode; the task's own if not given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Of the start state and of the planner's draws."""
-    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    out: Annotated[
+        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+    ] = None
     """Run folder; runs/TASK-PLANNER if not given."""
-    replan_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    replan_every: Annotated[
+        int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
     """Steps from one plan to the next; the task's own if not given."""
     open_loop: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Plan once for the whole episode, and act with closed eyes."""
-    start: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="X ...")] = None
+    start: Annotated[
+        tuple[float, ...] | None, tyro.conf.arg(metavar="X ...", help_behavior_hint="")
+    ] = None
     """Start state as coordinates; the task's own if not given."""
-    objective: Annotated[str | None, tyro.conf.arg(metavar="MODULE:NAME")] = None
+    objective: Annotated[
+        str | None, tyro.conf.arg(metavar="MODULE:NAME", help_behavior_hint="")
+    ] = None
     """Objective for a task that is an MJCF file."""
     precision: Literal[32, 64] = 64
     """Bits of a floating-point number."""
@@ -58,11 +64,17 @@ class CompareOptions:
     """How many seeds, counted from `seed`."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """The first seed."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
+        None
+    )
     """Length of an episode; the task's own if not given."""
-    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    out: Annotated[
+        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+    ] = None
     """Folder for table, plot and report; runs/compare-TASK if not given."""
-    objective: Annotated[str | None, tyro.conf.arg(metavar="MODULE:NAME")] = None
+    objective: Annotated[
+        str | None, tyro.conf.arg(metavar="MODULE:NAME", help_behavior_hint="")
+    ] = None
     """Objective for a task that is an MJCF file."""
     precision: Literal[32, 64] = 64
     """Bits of a floating-point number."""

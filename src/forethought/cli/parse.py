@@ -1,6 +1,7 @@
 """From arguments to options; every complaint is one line."""
 
 import contextlib
+import inspect
 import io
 import re
 from collections.abc import Iterator
@@ -89,3 +90,22 @@ def split(tokens: list[str], prefix: str) -> tuple[list[str], list[str]]:
             group = groups[token.startswith(prefix)]
         group.append(token)
     return groups
+
+
+def arguments_of(cls: type) -> dict[str, str]:
+    """What a class says of each argument, in its first sentence, without formulas."""
+    _, _, section = (inspect.getdoc(cls) or "").partition("\nArgs:\n")
+    found: dict[str, str] = {}
+    last = ""
+    for line in section.partition("\n\n")[0].splitlines():
+        name = re.match(r"    (\w+): (.*)", line)
+        if name:
+            last = name[1]
+            found[last] = name[2]
+        elif found:
+            found[last] += " " + line.strip()
+    plain = {name: re.sub(r"[$\\]", "", text) for name, text in found.items()}
+    return {
+        name: re.split(r"(?<=[.;]) ", text)[0].rstrip(";")
+        for name, text in plain.items()
+    }

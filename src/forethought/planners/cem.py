@@ -49,7 +49,7 @@ class _Search(eqx.Module):
 
 
 class CEM(AbstractPlanner[CEMState]):
-    r"""Cross-entropy method over action sequences, with iCEM's improvements.
+    r"""The cross-entropy method over action sequences, with iCEM's parts.
 
     $$A_i \sim \mathcal N(\mu, \sigma^2), \qquad
       \mu \leftarrow \alpha \mu + (1 - \alpha)\, \text{mean}(A_{\text{elite}}), \qquad

@@ -27,7 +27,7 @@ class RandomShootingState(eqx.Module):
 
 
 class RandomShooting(AbstractPlanner[RandomShootingState]):
-    r"""Draw $A_1, \dots, A_N$ from a fixed distribution, return the best.
+    r"""Draws many sequences of actions from a fixed distribution, keeps the best.
 
     $$A^* = \arg\max_{A_i} J(A_i), \qquad A_i \sim \mathcal U(\text{action space})$$
 
