@@ -3,6 +3,7 @@
 from forethought import tasks
 from forethought.planners import CEM, ILQR, LQR, MPC, RandomShooting
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
+from forethought.runs.compare import Score, compare
 from forethought.runs.control import Run, control, report
 from forethought.runs.planning import make_planner, plan
 from forethought.tasks import Task
@@ -17,7 +18,9 @@ __all__ = [
     "Problem",
     "RandomShooting",
     "Run",
+    "Score",
     "Task",
+    "compare",
     "control",
     "evaluate",
     "make_planner",
