@@ -240,6 +240,9 @@ def compare(name: str, best: float, share: float, repeats: int) -> dict:
             "iterations": theirs,
             "cost": solve_theirs(),
         },
+        "steps_per_microsecond": round(
+            start.shape[0] * count / (times["forethought"] * 1e6), 2
+        ),
         "ratio": round(times["crocoddyl"] / times["forethought"], 2),
     }
 
@@ -263,6 +266,11 @@ def main() -> None:
             f"({each['forethought']['iterations']} iterations)   crocoddyl "
             f"{each['crocoddyl']['microseconds']:12.1f} µs "
             f"({each['crocoddyl']['iterations']})   ratio {each['ratio']:.1f}"
+        )
+    if results["unicycle"]["steps_per_microsecond"] < 2:
+        raise SystemExit(
+            "The loop is no longer compiled whole: "
+            f"{results['unicycle']['steps_per_microsecond']} steps a microsecond."
         )
     packages = common.versions("jax", "jaxlib", "crocoddyl", "numpy")
     common.write_results("ilqr", {"versions": packages, "problems": results})
