@@ -218,8 +218,8 @@ def _how(config: Mapping[str, Any]) -> list[str]:
         page.section("Settings", "", page.pairs(leaves(shown)), kind="wide"),
     )
     body.append(
-        "<footer>Arrays are in episode.npz, a line for each step in metrics.jsonl, "
-        "figures in plots/. Made by forethought.</footer>"
+        "<footer>Every number is in the files beside this one, figures in plots/. "
+        "Made by forethought.</footer>"
     )
     return body
 

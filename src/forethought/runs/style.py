@@ -75,10 +75,10 @@ def logarithmic(axis: Axes, which: str) -> None:
     line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def above(
-    figure: Figure, handles: list[Any], names: list[str], columns: int = 4
-) -> None:
-    """A legend above all panels of a figure."""
+def above(figure: Figure, handles: list[Any], names: list[str]) -> None:
+    """A legend above all panels of a figure, in as many columns as fit."""
+    widest = max((len(name) for name in names), default=0) + 7
+    columns = max(1, min(4, 76 // widest))
     figure.legend(
         handles,
         names,
