@@ -14,8 +14,6 @@ Todorov, 2004); $\lambda$ on the action Hessian with a schedule is Levenberg–M
 terms of the dynamics (Tassa, Mansard and Todorov, 2014).
 """
 
-from typing import Generic, TypeVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,7 +35,6 @@ from forethought.planners.recursions import (
 )
 from forethought.problem import Feedback, Plan, Problem
 
-Belief = TypeVar("Belief")
 
 SMALL_REGULARISATION = 1e-5
 """Below it a vanishing step means a vanishing gradient (the value of iLQG) …"""
@@ -75,7 +72,7 @@ class _Search(eqx.Module):
     """One row of `STATS` an iteration."""
 
 
-class ILQR(AbstractPlanner[ILQRState], Generic[Belief]):
+class ILQR(AbstractPlanner[ILQRState]):
     r"""Plans on any differentiable problem with continuous actions.
 
     $$u_t = \hat u_t + \alpha k_t + K_t (x_t - \hat x_t), \qquad

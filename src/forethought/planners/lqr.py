@@ -15,8 +15,6 @@ $\tfrac12 z^\top C_t z + z^\top c_t$:
 | $\gamma$ | discount of one step |
 """
 
-from typing import Generic, TypeVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -169,10 +167,7 @@ def cost_to_go(
     return symmetrise(V), v
 
 
-Belief = TypeVar("Belief")
-
-
-class LQR(AbstractPlanner[None], Generic[Belief]):
+class LQR(AbstractPlanner[None]):
     """Plans exactly for a `Linear` model, a `Quadratic` objective and free actions.
 
     The plan's feedback is the optimal controller, and its value expansion is exact.
