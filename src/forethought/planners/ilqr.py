@@ -35,7 +35,6 @@ from forethought.planners.recursions import (
 )
 from forethought.problem import Feedback, Plan, Problem
 
-
 SMALL_REGULARISATION = 1e-5
 """Below it a vanishing step means a vanishing gradient (the value of iLQG) …"""
 SMALL_SHARE = 1e-2
