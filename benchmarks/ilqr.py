@@ -8,7 +8,9 @@
 
 Both run in float64 from the same actions. Each is timed up to the iteration at which it
 is within a stated share of the best known cost, which an untimed run finds; so neither
-pays for its test of convergence, and both have reached the same.
+pays for its test of convergence, and both have reached the same. Ours hands over what
+the peer's solver then holds: actions, states, gains and cost; a whole `Plan`, with its
+value expansion and statistics, is timed beside it.
 
     python benchmarks/ilqr.py       needs benchmarks/peers.txt
 """
@@ -34,7 +36,7 @@ from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.planners import ILQR
 from forethought.planners.ilqr import ILQRState
-from forethought.problem import Problem
+from forethought.problem import Plan, Problem
 
 jax.config.update("jax_enable_x64", True)
 KEY = jax.random.key(0)
@@ -212,17 +214,26 @@ def compare(name: str, best: float, share: float, repeats: int) -> dict:
     problem, x, start = ours(name)
     state = ILQRState(start, jnp.zeros(()))
 
-    def compiled(iterations: int) -> Callable:
+    def compiled(iterations: int, pick: Callable) -> Callable:
         planner = ILQR(
             start.shape[0], iterations, tolerance=0.0, gradient_tolerance=0.0
         )
-        return jax.jit(lambda x, state: planner.plan(problem, x, state, key=KEY)[0])
+        return jax.jit(
+            lambda x, state: pick(planner.plan(problem, x, state, key=KEY)[0])
+        )
 
-    count = first_below(compiled(1000)(x, state).stats["cost"], target)
-    plan = compiled(count)
+    def solution(plan: Plan) -> tuple[Array, ...]:
+        assert plan.feedback is not None
+        return plan.actions, plan.feedback.states, plan.feedback.gains, plan.value
+
+    count = first_below(
+        compiled(1000, lambda plan: plan.stats["cost"])(x, state), target
+    )
+    solve, whole = compiled(count, solution), compiled(count, lambda plan: plan)
     times = common.medians(
         {
-            "forethought": lambda: jax.block_until_ready(plan(x, state)),
+            "forethought": lambda: jax.block_until_ready(solve(x, state)),
+            "whole plan": lambda: jax.block_until_ready(whole(x, state)),
             "crocoddyl": solve_theirs,
         },
         repeats=repeats,
@@ -232,8 +243,9 @@ def compare(name: str, best: float, share: float, repeats: int) -> dict:
         "target": target,
         "forethought": {
             "microseconds": round(times["forethought"] * 1e6, 1),
+            "whole_plan_microseconds": round(times["whole plan"] * 1e6, 1),
             "iterations": count,
-            "cost": float(-plan(x, state).value),
+            "cost": float(-whole(x, state).value),
         },
         "crocoddyl": {
             "microseconds": round(times["crocoddyl"] * 1e6, 1),
