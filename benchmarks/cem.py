@@ -108,7 +108,7 @@ def main() -> None:
             f"mbrl-lib {row['mbrl_ms']:8.3f} ms   ratio {row['ratio']:.1f}   "
             f"returns {row['forethought_return']:.1f} and {row['mbrl_return']:.1f}"
         )
-    packages = ("forethought", "jax", "torch", "mbrl")
+    packages = ("jax", "torch", "mbrl")
     results = {"seed": 0, "versions": common.versions(*packages), "rows": rows}
     print(common.write_results("cem", results))
 

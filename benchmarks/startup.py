@@ -73,7 +73,7 @@ def main() -> None:
             f"{task:18s} {planner:6s} cold {cold:5.1f} s   warm {row['warm_s']:5.1f} s"
             f"   worst {row['warm_worst_s']:5.1f} s"
         )
-    packages = ("forethought", "jax", "mujoco")
+    packages = ("jax", "mujoco")
     results = {"seed": 0, "versions": common.versions(*packages), "rows": rows}
     print(common.write_results("startup", results))
 

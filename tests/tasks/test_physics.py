@@ -14,7 +14,7 @@ from forethought.planners.mpc import MPC, begin, closed_loop
 from forethought.problem import rollout
 from forethought.tasks.physics import TASKS, gymnasium_model, user_task
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 KEY = jax.random.key(0)
 OWN = "my_objective:MyObjective"
 
