@@ -26,7 +26,6 @@ install: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/forethought plan mujoco-cartpole --planner cem --out runs/demo
-	@echo "Report: $(CURDIR)/runs/demo/report.html"
 
 test: lint
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

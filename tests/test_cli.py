@@ -54,7 +54,10 @@ def metrics(folder):
         (["plan", "pendulm"], "did you mean 'pendulum'"),
         (["plan", "pendulum", "--planner", "cme"], "did you mean 'cem'"),
         (["plan", "pendulum", "--sed", "1"], "did you mean '--seed'"),
-        (["plan", "pendulum", "--steps", "many"], "many"),
+        (
+            ["plan", "pendulum", "--steps", "many"],
+            "--steps: needs a whole number, got 'many'",
+        ),
         (["plan", "pendulum", "--steps", "0"], "steps >= 1, got 0"),
         (["plan", "pendulum", "extra"], "extra"),
         (
@@ -79,6 +82,7 @@ def metrics(folder):
         (["plan", "fine.xml", "--objective", "nowhere:Thing"], "nowhere"),
         (["plan", "fine.xml", "--objective", "nothing"], "MODULE:NAME"),
         (["compare", "pendulum", "--seeds", "0"], "seeds >= 1"),
+        (["compare", "pendulum", "--planners"], "at least one planner"),
         (["compare", "pendulum", "--planners", "cem", "ilqt"], "did you mean 'ilqr'"),
         (["planners", "mpi"], "planner"),
         (["report", "nowhere"], "config.json"),

@@ -178,6 +178,8 @@ def compare_command(arguments: list[str]) -> int:
     with bad_input():
         if options.seeds < 1:
             raise ValueError(f"compare needs seeds >= 1, got {options.seeds}.")
+        if not options.planners:
+            raise ValueError("compare needs the name of at least one planner.")
         planners = {each: make_planner(task, each) for each in options.planners}
         for planner in planners.values():
             check(task, planner, options.steps)

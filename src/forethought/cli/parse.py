@@ -67,7 +67,10 @@ def one_line(box: str) -> str:
             break
         sentence.append(line)
     text = " ".join(" ".join(sentence).split())
-    return re.sub(r"^Error parsing (options|planner)[\w.]*: ", "", text)
+    text = re.sub(r"^Error parsing (options|planner)[\w.]*: ", "", text)
+    text = re.sub(r"^Error parsing (--\S+): ", r"\1: ", text)
+    text = re.sub(r"invalid literal for int.*: ", "needs a whole number, got ", text)
+    return re.sub(r"could not convert string to float: ", "needs a number, got ", text)
 
 
 def subject(

@@ -49,11 +49,13 @@ def compare(
         One score for each planner, in their order.
 
     Raises:
-        ValueError: A setting is wrong, or there is no seed.
+        ValueError: A setting is wrong, or there is no seed or planner.
         TypeError: A planner cannot work on the task.
     """
     if not seeds:
         raise ValueError("A comparison needs at least one seed, got none.")
+    if not planners:
+        raise ValueError("A comparison needs at least one planner, got none.")
     scores = []
     for name, planner in planners.items():
         prepared = prepare(task, planner, steps=steps, seed=seeds[0])
