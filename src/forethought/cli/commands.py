@@ -152,7 +152,7 @@ def plan_command(arguments: list[str]) -> int:
             planner,
             steps=options.steps,
             seed=options.seed,
-            start=options.start,
+            start=options.start or None,
             replan_every=options.replan_every,
             open_loop=options.open_loop,
             chunk=session.CHUNK,

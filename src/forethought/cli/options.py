@@ -32,8 +32,8 @@ class PlanOptions:
     open_loop: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Plan once for the whole episode, and act with closed eyes."""
     start: Annotated[
-        tuple[float, ...] | None, tyro.conf.arg(metavar="X ...", help_behavior_hint="")
-    ] = None
+        tuple[float, ...], tyro.conf.arg(metavar="X ...", help_behavior_hint="")
+    ] = ()
     """Start state as coordinates; the task's own if not given."""
     objective: Annotated[
         str | None, tyro.conf.arg(metavar="MODULE:NAME", help_behavior_hint="")

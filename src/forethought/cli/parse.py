@@ -59,18 +59,20 @@ def help_text(form: Any, command: str, **keywords: Any) -> str:
 
 
 def one_line(box: str) -> str:
-    """The sentence inside tyro's box."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()]
-    sentence: list[str] = []
-    for line, raw in zip(lines[1:], box.splitlines()[1:], strict=True):
-        if "───" in raw:
-            break
-        sentence.append(line)
-    text = " ".join(" ".join(sentence).split())
+    """The sentence inside tyro's box, whose lines are drawn as the terminal allows."""
+    inside = [line.strip("│| ") for line in box.splitlines()[1:]]
+    inside = [line for line in inside if line]
+    rules = [i for i, line in enumerate(inside) if i and not line.strip("─-╭╮╰╯+ ")]
+    text = " ".join(" ".join(inside[: rules[0] if rules else None]).split())
+    text = text.lstrip("─- ")
     text = re.sub(r"^Error parsing (options|planner)[\w.]*: ", "", text)
     text = re.sub(r"^Error parsing (--\S+): ", r"\1: ", text)
-    text = re.sub(r"invalid literal for int.*: ", "needs a whole number, got ", text)
-    return re.sub(r"could not convert string to float: ", "needs a number, got ", text)
+    for words, wanted in (
+        ("invalid literal for int", "a whole number"),
+        ("could not convert string to float", "a number"),
+    ):
+        text = re.sub(rf"^(\S+: ).*{words}.*: ", rf"\1needs {wanted}, got ", text)
+    return text
 
 
 def subject(
