@@ -80,7 +80,7 @@ def commit() -> str:
         )
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    changed = git("status", "--porcelain", "--untracked-files=no", ":!results")
     return git("rev-parse", "--short", "HEAD") + (" (changed)" if changed else "")
 
 
