@@ -29,7 +29,8 @@ class MPCState(eqx.Module):
     """What acting carries: the planner's memory, the plan in force, and its age."""
 
     planner: PyTree
-    plan: Plan
+    plan: Plan | None
+    """None where every step plans anew; then no plan outlives its step."""
     age: Int[Array, ""]
 
 
@@ -63,6 +64,9 @@ class MPC(eqx.Module):
     def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> MPCState:
         """Remember nothing yet; the first `act` plans."""
         state = self.planner.init(problem, belief, key=key)
+        age = jnp.asarray(self.replan_every)
+        if self.replan_every == 1:
+            return MPCState(state, None, age)
         plan, _ = eqx.filter_eval_shape(
             self.planner.plan, problem, belief, state, key=key
         )
@@ -74,31 +78,32 @@ class MPC(eqx.Module):
             ),
             plan,
         )
-        return MPCState(state, blank, jnp.asarray(self.replan_every))
+        return MPCState(state, blank, age)
 
     def act(
         self, problem: Problem, belief: PyTree, state: MPCState, *, key: PRNGKeyArray
-    ) -> tuple[Action, MPCState]:
-        """The action to take in `belief`; the returned state is one step later."""
+    ) -> tuple[Action, Plan, MPCState]:
+        """The action to take in `belief`, the plan it is from, and what to carry on."""
 
-        def replan(state: MPCState) -> tuple[Plan, PyTree, Array]:
+        def replan() -> tuple[Plan, PyTree, Array]:
             plan, memory = self.planner.plan(problem, belief, state.planner, key=key)
             return plan, memory, jnp.zeros_like(state.age)
 
-        def keep(state: MPCState) -> tuple[Plan, PyTree, Array]:
-            return state.plan, state.planner, state.age
-
-        if self.replan_every == 1:
-            plan, memory, age = replan(state)
+        if state.plan is None:
+            plan, memory, age = replan()
         else:
-            due = state.age >= self.replan_every
-            plan, memory, age = jax.lax.cond(due, replan, keep, state)
+            plan, memory, age = jax.lax.cond(
+                state.age >= self.replan_every,
+                replan,
+                lambda: (state.plan, state.planner, state.age),
+            )
         action = plan.actions[age]
         if self.feedback and plan.feedback is not None:
             box = require_box(problem.action, "Feedback")
             action = box.clip(plan.feedback(age, belief))
         memory = self.planner.shift(problem, memory)
-        return action, MPCState(memory, plan, age + 1)
+        kept = None if state.plan is None else plan
+        return action, plan, MPCState(memory, kept, age + 1)
 
 
 class Episode(eqx.Module):
@@ -173,13 +178,14 @@ def closed_loop(
     def step(loop: Loop, key: PRNGKeyArray):
         observe_key, act_key, step_key = jax.random.split(key, 3)
         belief = problem.model.observe(loop.state, loop.state, key=observe_key)
-        action, memory = controller.act(problem, belief, loop.controller, key=act_key)
+        action, plan, memory = controller.act(
+            problem, belief, loop.controller, key=act_key
+        )
         state = system.step(loop.state, action, key=step_key)
         after = problem.model.observe(state, state, key=observe_key)
         x, next_x = problem.model.readout(belief), problem.model.readout(after)
         reward = loop.discount * problem.objective.reward(x, action, next_x)
         discount = loop.discount * problem.objective.discount(x, action, next_x)
-        plan = memory.plan
         stats = {name: stat for name, stat in plan.stats.items() if stat.ndim <= 1}
         alive = loop.discount > 0
         out = (state, action, reward, alive, plan.value, plan.result, stats)

@@ -144,7 +144,8 @@ def prepare(
     if open_loop:
         execution = "open loop"
     elif controller.replan_every >= steps:
-        gains = loop.controller.plan.feedback is not None
+        plan = loop.controller.plan
+        gains = plan is not None and plan.feedback is not None
         execution = "closed loop by feedback" if gains else "open loop"
     return Prepared(
         task,

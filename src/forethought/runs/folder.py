@@ -175,8 +175,8 @@ class RunFolder:
         """Add one line to `metrics.jsonl`; it survives whatever happens next.
 
         The report reads, where they are there: `step` (steps done), `time` (seconds
-        of the episode), `return` (so far), `plan_seconds` (wall-clock seconds for
-        one plan) and `result` (a result code's name).
+        of the episode), `return` (so far), `seconds` (wall time of the step)
+        and `result` (a result code's name).
         """
         line = json.dumps(plain(row), allow_nan=False) + "\n"
         with open(self.path / "metrics.jsonl", "a+b") as file:

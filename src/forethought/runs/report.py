@@ -188,7 +188,7 @@ def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
 def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     title = f"{config.get('task', 'A run')} · {config.get('planner', '')}"
     rows = folder.metrics()
-    columns = ("step", "time", "return", "plan_seconds", "result")
+    columns = ("step", "time", "return", "seconds", "result")
     lines = [[row.get(name, "") for name in columns] for row in rows[-20:]]
     body = [
         f"<header><h1>{page.escape(title)}</h1><p>This run stopped before its end, "

@@ -68,7 +68,7 @@ def free_folder(name: str) -> pathlib.Path:
 
 def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
     """Execute a prepared run under a progress line, writing metrics as it goes."""
-    done, value = 0, 0.0
+    done, value, spent = 0, 0.0, 0.0
     dt, every = prepared.task.system.dt, prepared.controller.replan_every
     columns = (
         BarColumn(bar_width=20),
@@ -80,7 +80,7 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
         bar = progress.add_task("", total=prepared.steps, shown="")
 
         def on_progress(piece: Episode, seconds: np.ndarray) -> None:
-            nonlocal done, value
+            nonlocal done, value, spent
             rewards = np.asarray(piece.rewards)
             returns = value + np.cumsum(rewards)
             planned, codes = np.asarray(piece.planned), names(piece.result)
@@ -92,18 +92,23 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
                         "reward": reward,
                         "return": returns[i],
                         "planned": planned[i],
-                        "plan_seconds": seconds[i] * every,
+                        "seconds": seconds[i],
                         "result": codes[i],
                     }
                 )
             done, value = done + len(rewards), float(returns[-1])
-            rate = 1 / max(float(np.mean(seconds)) * every, 1e-9)
-            shown = (
-                f"t {done * dt:.2f} s  return {value:.4g}  {rate:.3g} Hz  {codes[-1]}"
-            )
+            spent += float(np.sum(seconds))
+            plans = -(-done // every)
+            shown = f"t {done * dt:.2f} s  return {value:.4g}"
+            shown += f"  {hertz(plans / spent)}  {codes[-1]}"
             progress.update(bar, completed=done, shown=shown)
 
         return execute(prepared, on_progress)
+
+
+def hertz(rate: float) -> str:
+    """A rate to three digits."""
+    return f"{rate:,.0f} Hz" if rate >= 100 else f"{rate:.3g} Hz"
 
 
 def summary(run: Run, folder: pathlib.Path) -> Table:
@@ -120,7 +125,7 @@ def summary(run: Run, folder: pathlib.Path) -> Table:
     table.add_row("steps", f"{int(np.sum(np.asarray(episode.alive)))}")
     table.add_row(
         "plan rate",
-        f"{run.plan_rate:.4g} Hz (compiled in {run.compile_seconds:.1f} s)",
+        f"{hertz(run.plan_rate)} (compiled in {run.compile_seconds:.1f} s)",
     )
     table.add_row("results", ", ".join(f"{n} {code}" for code, n in counts.items()))
     table.add_row("report", str(folder / "report.html"))
