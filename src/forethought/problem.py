@@ -5,6 +5,7 @@ action space (what may be chosen). `rollout` imagines one sequence of actions, a
 `evaluate` gives it a score, over many particles where the future is uncertain.
 """
 
+import abc
 from typing import Generic, TypeVar
 
 import equinox as eqx
@@ -22,6 +23,36 @@ from forethought.objectives.base import AbstractObjective
 Belief = TypeVar("Belief")
 
 
+class AbstractCloud(eqx.Module):
+    """How a belief becomes particles, and what happens to them between two steps.
+
+    A model predicts one particle; where particles belong together (they share out the
+    members of an ensemble, or are refitted by a Gaussian) that is said here.
+    """
+
+    @abc.abstractmethod
+    def spread(self, belief: PyTree, particles: int, *, key: PRNGKeyArray) -> PyTree:
+        """The particles of one belief: its leaves with a leading axis `[particle]`."""
+
+    @abc.abstractmethod
+    def mingle(self, cloud: PyTree, *, key: PRNGKeyArray) -> PyTree:
+        """What the particles do to each other once a step was predicted."""
+
+
+class Independent(AbstractCloud):
+    """Particles that begin alike and have nothing to do with each other."""
+
+    def spread(self, belief: PyTree, particles: int, *, key: PRNGKeyArray) -> PyTree:
+        """Copies of the belief."""
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (particles, *leaf.shape)), belief
+        )
+
+    def mingle(self, cloud: PyTree, *, key: PRNGKeyArray) -> PyTree:
+        """Nothing."""
+        return cloud
+
+
 class Problem(eqx.Module, Generic[Belief]):
     """What a planner is given.
 
@@ -29,20 +60,28 @@ class Problem(eqx.Module, Generic[Belief]):
         model: What would happen.
         objective: How good it would be.
         action: What may be chosen at each step.
+        cloud: How particles are drawn and carried, where there are several.
     """
 
     model: AbstractModel[Belief]
     objective: AbstractObjective
     action: Space
+    cloud: AbstractCloud = Independent()
 
     def step(
         self, belief: Belief, action: Action, *, key: PRNGKeyArray
     ) -> tuple[Belief, Scalar, Scalar]:
         """Imagine one step: the next belief, its reward, and the discount after it."""
         next_belief = self.model.predict(belief, action, key=key)
+        return next_belief, *self.judge(belief, action, next_belief)
+
+    def judge(
+        self, belief: Belief, action: Action, next_belief: Belief
+    ) -> tuple[Scalar, Scalar]:
+        """The reward of a transition, and the discount after it."""
         x, next_x = self.model.readout(belief), self.model.readout(next_belief)
         reward = self.objective.reward(x, action, next_x)
-        return next_belief, reward, self.objective.discount(x, action, next_x)
+        return reward, self.objective.discount(x, action, next_x)
 
     def value(self, belief: Belief) -> Scalar:
         """The return to expect beyond the horizon."""
@@ -172,6 +211,32 @@ def evaluate(
     Returns:
         The score; minus infinity where any return is not finite.
     """
-    keys = jax.random.split(key, particles)
-    returns = jax.vmap(lambda k: rollout(problem, belief, actions, key=k).value)(keys)
+    horizon = actions.shape[0]
+    keys = jax.vmap(lambda key: jax.random.split(key, horizon), out_axes=1)(
+        jax.random.split(key, particles)
+    )
+    spread_key, mingle_key = jax.random.split(jax.random.fold_in(key, particles))
+
+    predict = problem.model.predict
+
+    def step(carry, inputs):
+        cloud, returns, discounts = carry
+        action, keys, key = inputs
+        after = jax.vmap(lambda belief, key: predict(belief, action, key=key))(
+            cloud, keys
+        )
+        after = problem.cloud.mingle(after, key=key)
+        rewards, factors = jax.vmap(
+            lambda belief, next_belief: problem.judge(belief, action, next_belief)
+        )(cloud, after)
+        return (after, returns + discounts * rewards, discounts * factors), None
+
+    cloud = problem.cloud.spread(belief, particles, key=spread_key)
+    ones = jnp.ones_like(jax.vmap(problem.value)(cloud))
+    (cloud, returns, discounts), _ = jax.lax.scan(
+        step,
+        (cloud, 0 * ones, ones),
+        (actions, keys, jax.random.split(mingle_key, horizon)),
+    )
+    returns = returns + discounts * jax.vmap(problem.value)(cloud)
     return jnp.where(jnp.all(jnp.isfinite(returns)), risk(returns), -jnp.inf)
