@@ -1,0 +1,352 @@
+"""All that a run needs to go on, written so that it cannot be lost.
+
+    checkpoints/
+      1200/
+        leaves.npz   the arrays of one pytree, by their order in it: 0, 1, 2, …
+        host.json    what each of them is, what the host counted, a SHA-256 of both
+        done         empty, written last
+
+A checkpoint is written under a hidden temporary name, flushed to the disk, and then
+renamed as a whole; older ones are removed only after that. So whenever a save ends
+early (the process killed, the disk full), one of those saved before is still there.
+`load` believes nothing: it takes the newest one that is finished and whose checksum
+is right, and says which ones it passed over and why.
+
+Nothing is pickled, and loading executes nothing. The structure of the pytree, its
+static fields and its leaves that are no arrays (functions, say) are not stored: they
+come from the tree that the caller loads into, which is why the settings of a run
+belong into `host`, where they can be compared before going on.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NAME = re.compile(r"(?P<whole>\d+)|\.(?P<unnamed>\d+)\.\d+\.tmp")
+
+
+class Checkpoint(NamedTuple):
+    """What `load` found."""
+
+    step: int
+    tree: Any
+    host: dict[str, Any]
+    notices: tuple[str, ...]
+    """A sentence for each newer checkpoint that could not be used."""
+
+
+def save(
+    folder: str | os.PathLike,
+    step: int,
+    tree: Any,
+    host: Mapping[str, Any],
+    *,
+    keep: int = 3,
+) -> pathlib.Path:
+    """Write a checkpoint, then remove those that it makes superfluous.
+
+    Those of later steps are removed too: whoever saves an earlier step has gone back,
+    and what came after it then is no longer what this run did.
+
+    Args:
+        folder: The run's folder.
+        step: How far the run is; it names the checkpoint.
+        tree: Any pytree. Arrays, typed random keys and Python's numbers are stored.
+        host: What the host knows, as JSON has it: counters, settings.
+        keep: How many checkpoints to keep.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        ValueError: The step is negative, or fewer than one is to be kept.
+        TypeError: `host` would not come back from JSON as it is, or a leaf is an
+            array of Python objects.
+        OSError: It could not be written; those saved before are as they were.
+    """
+    if step < 0 or keep < 1:
+        raise ValueError(
+            f"A checkpoint needs step >= 0 and keep >= 1, got step={step} and "
+            f"keep={keep}."
+        )
+    arrays, leaves = _take_apart(tree)
+    content = {"step": step, "leaves": leaves, "host": _json_of(host)}
+    root = pathlib.Path(folder) / "checkpoints"
+    target = root / str(step)
+    names = (root / f".{step}.{i}.tmp" for i in itertools.count())
+    temporary = next(name for name in names if not name.exists())
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(temporary, arrays, content)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        # From here on the new one is complete, if under its temporary name: `load`
+        # would find it.
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+        _flush(root)
+    except OSError as error:
+        raise OSError(
+            f"The checkpoint of step {step} cannot be written to {root}: "
+            f"{error.strerror or error}; those saved before are intact."
+        ) from error
+    kept = 0
+    for path, other, whole in _candidates(root):
+        if whole and other <= step and kept < keep:
+            kept += 1
+        else:  # what cannot be removed now is tried again after the next save
+            shutil.rmtree(path, ignore_errors=True)
+    return target
+
+
+def load(folder: str | os.PathLike, like: Any) -> Checkpoint:
+    """Read the newest checkpoint that is complete and undamaged.
+
+    Args:
+        folder: The run's folder.
+        like: A pytree of the structure, shapes and dtypes of the one saved; what is
+            not stored is taken from it. Leaves may be `jax.ShapeDtypeStruct`s.
+
+    Returns:
+        The step, the tree, what the host knew, and a sentence for each newer
+        checkpoint that was passed over.
+
+    Raises:
+        ValueError: There is no usable checkpoint, or the one found does not fit
+            `like`; the leaf is named.
+    """
+    root = pathlib.Path(folder) / "checkpoints"
+    faults = []
+    for path, step, _ in _candidates(root):
+        try:
+            content, arrays = _read(path)
+        except _Unusable as fault:
+            faults.append((step, str(fault)))
+            continue
+        notices = tuple(
+            f"The checkpoint of step {other} {fault}; the one of step {step} is used "
+            "instead."
+            for other, fault in faults
+        )
+        tree = _put_together(step, content["leaves"], arrays, like)
+        return Checkpoint(step, tree, content["host"], notices)
+    found = "; ".join(f"that of step {step} {fault}" for step, fault in faults)
+    raise ValueError(
+        f"Going on needs a complete checkpoint in {root}, but "
+        f"{found or 'there is none'}."
+    )
+
+
+class _Unusable(Exception):
+    """Why a checkpoint cannot be used, as the end of a sentence."""
+
+
+def _candidates(root: pathlib.Path) -> list[tuple[pathlib.Path, int, bool]]:
+    """Folders, their steps, and whether they bear their final name; newest first."""
+    found = []
+    for path in root.iterdir() if root.is_dir() else ():
+        if match := NAME.fullmatch(path.name):
+            whole = match["whole"] is not None
+            found.append((path, int(match["whole"] or match["unnamed"]), whole))
+    return sorted(found, key=lambda entry: entry[1:], reverse=True)
+
+
+def _take_apart(tree: Any) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Plain arrays by number, and a description of each."""
+    arrays, leaves = {}, []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if not _is_stored(leaf):
+            continue
+        name = jax.tree_util.keystr(path)
+        array, entry = leaf, {"path": name}
+        if _is_key(leaf):
+            entry["key"] = _implementation(leaf)
+            array = jax.random.key_data(leaf)
+        array = np.asarray(array)
+        if array.dtype.hasobject:
+            raise TypeError(
+                f"A checkpoint needs arrays of numbers, but leaf {name} has dtype "
+                f"{array.dtype}."
+            )
+        entry |= {"dtype": array.dtype.name, "shape": list(array.shape)}
+        if array.dtype.kind == "V":  # such as bfloat16, which NumPy's files don't know
+            array = array.view(f"u{array.itemsize}")
+        arrays[str(len(leaves))] = array
+        leaves.append(entry)
+    return arrays, leaves
+
+
+def _put_together(
+    step: int, leaves: list[dict[str, Any]], arrays: dict[str, np.ndarray], like: Any
+) -> Any:
+    """The tree, once each leaf was compared with the one it is to replace."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(like)
+    places = {
+        jax.tree_util.keystr(path): i
+        for i, (path, leaf) in enumerate(flat)
+        if _is_stored(leaf)
+    }
+    saved = [entry["path"] for entry in leaves]
+    head = f"The checkpoint of step {step} needs to be loaded into what was saved, but"
+    if strange := [name for name in saved if name not in places]:
+        raise ValueError(f"{head} leaf {strange[0]} is only in the checkpoint.")
+    if strange := [name for name in places if name not in saved]:
+        raise ValueError(f"{head} leaf {strange[0]} is not in the checkpoint.")
+    values = [leaf for _, leaf in flat]
+    for i, entry in enumerate(leaves):
+        place = places[entry["path"]]
+        wanted, array = values[place], arrays[str(i)]
+        there, here = _kind(entry), _kind(_describe(wanted))
+        if there != here:
+            raise ValueError(
+                f"{head} leaf {entry['path']} is {there} in the checkpoint and {here} "
+                "here."
+            )
+        dtype = jnp.dtype(entry["dtype"])
+        array = array.view(dtype) if dtype.kind == "V" else array
+        values[place] = _like(wanted, array, entry.get("key"))
+    return jax.tree.unflatten(structure, values)
+
+
+def _is_stored(leaf: Any) -> bool:
+    kinds = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
+    return isinstance(leaf, kinds | bool | int | float | complex)
+
+
+def _is_key(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _implementation(key: Any) -> str:
+    """The name of a key's generator; `key` may be a `jax.ShapeDtypeStruct`."""
+    names = []
+    jax.eval_shape(lambda key: names.append(str(jax.random.key_impl(key))), key)
+    return names[0]
+
+
+def _describe(leaf: Any) -> dict[str, Any]:
+    if _is_key(leaf):
+        like = jax.eval_shape(jax.random.key_data, leaf)
+        entry = {"dtype": like.dtype.name, "shape": list(like.shape)}
+        return entry | {"key": _implementation(leaf)}
+    like = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    return {"dtype": np.dtype(like.dtype).name, "shape": list(like.shape)}
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    key = f" of random keys ({entry['key']})" if "key" in entry else ""
+    return f"{entry['dtype']}{entry['shape']}{key}"
+
+
+def _like(wanted: Any, array: np.ndarray, key: str | None) -> Any:
+    """The array as the kind of thing that it replaces."""
+    if key is not None:
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=key)
+    if isinstance(wanted, np.generic):
+        return array[()]
+    if isinstance(wanted, np.ndarray):
+        return array
+    if isinstance(wanted, jax.Array | jax.ShapeDtypeStruct):
+        return jnp.asarray(array)
+    return type(wanted)(array.item())
+
+
+def _json_of(host: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's state as JSON gives it back, which must be what it was."""
+    try:
+        given = json.loads(json.dumps(dict(host), allow_nan=False))
+        same = given == dict(host)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"A checkpoint needs a host state that JSON can hold, but {error}."
+        ) from error
+    if not same:
+        changed = [key for key in host if given.get(key) != host[key]]
+        raise TypeError(
+            "A checkpoint needs a host state that JSON gives back as it is (lists for "
+            f"tuples, strings as keys), but {changed[0]!r} would change."
+        )
+    return given
+
+
+def _write(
+    folder: pathlib.Path, arrays: dict[str, np.ndarray], content: dict[str, Any]
+) -> None:
+    folder.mkdir()
+    with open(folder / "leaves.npz", "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore
+        _flush_file(file)
+    record = {"content": content, "sha256": _checksum(folder, content)}
+    with open(folder / "host.json", "wb") as file:
+        file.write(json.dumps(record, indent=2).encode() + b"\n")
+        _flush_file(file)
+    with open(folder / "done", "wb") as file:
+        _flush_file(file)
+    _flush(folder)
+
+
+def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a folder holds, if it is complete and nothing in it has changed."""
+    if not (folder / "done").is_file():
+        raise _Unusable("was never finished")
+    try:
+        record = json.loads((folder / "host.json").read_bytes())
+        content = record["content"]
+        if record["sha256"] != _checksum(folder, content):
+            raise _Unusable("is damaged (its checksum is wrong)")
+        with np.load(folder / "leaves.npz", allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        for i, entry in enumerate(content["leaves"]):
+            if not isinstance(arrays[str(i)], np.ndarray):
+                raise _Unusable(f"is damaged ({entry['path']} is no array)")
+    except (
+        OSError,
+        EOFError,
+        ValueError,  # pickled objects among the arrays, too
+        TypeError,
+        LookupError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise _Unusable(f"cannot be read ({error})") from error
+    return content, arrays
+
+
+def _checksum(folder: pathlib.Path, content: dict[str, Any]) -> str:
+    with open(folder / "leaves.npz", "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(content, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _flush_file(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Have what was made and renamed in a folder reach the disk."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
