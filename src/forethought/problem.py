@@ -5,7 +5,6 @@ action space (what may be chosen). `rollout` imagines one sequence of actions, a
 `evaluate` gives it a score, over many particles where the future is uncertain.
 """
 
-import abc
 from typing import Generic, TypeVar
 
 import equinox as eqx
@@ -17,40 +16,10 @@ from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Space
 from forethought.core.types import Action, ravel
-from forethought.models.base import AbstractModel
+from forethought.models.base import AbstractCloud, AbstractModel, Independent
 from forethought.objectives.base import AbstractObjective
 
 Belief = TypeVar("Belief")
-
-
-class AbstractCloud(eqx.Module):
-    """How a belief becomes particles, and what happens to them between two steps.
-
-    A model predicts one particle; where particles belong together (they share out the
-    members of an ensemble, or are refitted by a Gaussian) that is said here.
-    """
-
-    @abc.abstractmethod
-    def spread(self, belief: PyTree, particles: int, *, key: PRNGKeyArray) -> PyTree:
-        """The particles of one belief: its leaves with a leading axis `[particle]`."""
-
-    @abc.abstractmethod
-    def mingle(self, cloud: PyTree, *, key: PRNGKeyArray) -> PyTree:
-        """What the particles do to each other once a step was predicted."""
-
-
-class Independent(AbstractCloud):
-    """Particles that begin alike and have nothing to do with each other."""
-
-    def spread(self, belief: PyTree, particles: int, *, key: PRNGKeyArray) -> PyTree:
-        """Copies of the belief."""
-        return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (particles, *leaf.shape)), belief
-        )
-
-    def mingle(self, cloud: PyTree, *, key: PRNGKeyArray) -> PyTree:
-        """Nothing."""
-        return cloud
 
 
 class Problem(eqx.Module, Generic[Belief]):
@@ -215,28 +184,22 @@ def evaluate(
     keys = jax.vmap(lambda key: jax.random.split(key, horizon), out_axes=1)(
         jax.random.split(key, particles)
     )
-    spread_key, mingle_key = jax.random.split(jax.random.fold_in(key, particles))
-
-    predict = problem.model.predict
 
     def step(carry, inputs):
         cloud, returns, discounts = carry
-        action, keys, key = inputs
-        after = jax.vmap(lambda belief, key: predict(belief, action, key=key))(
-            cloud, keys
-        )
-        after = problem.cloud.mingle(after, key=key)
+        action, keys = inputs
+        after = problem.cloud.predict(problem.model, cloud, action, keys=keys)
         rewards, factors = jax.vmap(
             lambda belief, next_belief: problem.judge(belief, action, next_belief)
         )(cloud, after)
         return (after, returns + discounts * rewards, discounts * factors), None
 
-    cloud = problem.cloud.spread(belief, particles, key=spread_key)
+    cloud = problem.cloud.spread(
+        problem.model, belief, particles, key=jax.random.fold_in(key, particles)
+    )
     ones = jnp.ones_like(jax.vmap(problem.value)(cloud))
     (cloud, returns, discounts), _ = jax.lax.scan(
-        step,
-        (cloud, 0 * ones, ones),
-        (actions, keys, jax.random.split(mingle_key, horizon)),
+        step, (cloud, 0 * ones, ones), (actions, keys)
     )
     returns = returns + discounts * jax.vmap(problem.value)(cloud)
     return jnp.where(jnp.all(jnp.isfinite(returns)), risk(returns), -jnp.inf)

@@ -12,7 +12,9 @@ import abc
 from typing import Generic, TypeVar
 
 import equinox as eqx
-from jaxtyping import Array, PRNGKeyArray, PyTree
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.types import Action
 
@@ -39,3 +41,68 @@ class AbstractModel(eqx.Module, Generic[Belief]):
     @abc.abstractmethod
     def readout(self, belief: Belief) -> PyTree[Array]:
         """What an objective may look at."""
+
+
+class Predicted(eqx.Module):
+    """What a model that also predicts the reward lets an objective look at."""
+
+    obs: PyTree[Array]
+    reward: Scalar
+    """The reward that was earned on the way here; zero where nothing led here."""
+
+
+class AbstractCloud(eqx.Module):
+    """How a belief becomes particles, and how all of them take a step.
+
+    A model predicts one particle; where particles belong together (they share out the
+    members of an ensemble, or are refitted by a Gaussian) that is said here.
+    """
+
+    @abc.abstractmethod
+    def spread(
+        self, model: AbstractModel, belief: PyTree, particles: int, *, key: PRNGKeyArray
+    ) -> PyTree:
+        """The particles of one belief: its leaves with a leading axis `[particle]`."""
+
+    @abc.abstractmethod
+    def predict(
+        self,
+        model: AbstractModel,
+        cloud: PyTree,
+        action: Action,
+        *,
+        keys: Key[Array, " particle"],
+    ) -> PyTree:
+        """All particles one step later, under one action.
+
+        Args:
+            model: What would happen.
+            cloud: Particles, as `spread` made them.
+            action: The same for all of them.
+            keys: One per particle; what particles share is drawn from the first.
+        """
+
+
+class Independent(AbstractCloud):
+    """Particles that begin alike and have nothing to do with each other."""
+
+    def spread(
+        self, model: AbstractModel, belief: PyTree, particles: int, *, key: PRNGKeyArray
+    ) -> PyTree:
+        """Copies of the belief."""
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (particles, *leaf.shape)), belief
+        )
+
+    def predict(
+        self,
+        model: AbstractModel,
+        cloud: PyTree,
+        action: Action,
+        *,
+        keys: Key[Array, " particle"],
+    ) -> PyTree:
+        """Each as the model predicts it."""
+        return jax.vmap(lambda belief, key: model.predict(belief, action, key=key))(
+            cloud, keys
+        )

@@ -1,0 +1,385 @@
+r"""Fitting an ensemble to data that grow.
+
+Each member sees a bootstrap of its own: row $i$ counts $c_{e,i} \sim
+\mathrm{Poisson}(1)$ times, drawn from a key folded with the row's index alone. This is
+resampling with replacement for data of unknown length: the multinomial counts of a
+plain bootstrap tend to it, and unlike them it never changes what an old row counts
+when new rows arrive. A row that counts twice weighs twice in the loss; rows that count
+zero are skipped.
+
+One epoch is one compiled loop over minibatches, the fit a compiled loop over epochs.
+How many rows are valid is data and not shape: with rows padded to a power of two
+(`Rows.pad`), a second fit recompiles only when the data have outgrown their capacity.
+
+**Notation.** $y$ targets and $\mu, \ell$ answers, mean and log-variance, in
+standardised units.
+"""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Scalar
+
+from forethought.core.linalg import as_float
+from forethought.models.ensemble import Ensemble
+from forethought.models.mlp import MLP
+
+# P(c <= k) of a Poisson variable of mean one, up to where single precision ends.
+POISSON = (0.36787944, 0.73575888, 0.9196986, 0.98101184, 0.99634015, 0.99940582)
+POISSON = (*POISSON, 0.99991676, 0.99998975, 0.99999887)
+
+
+class Rows(eqx.Module):
+    """Transitions, of which some rows may be padding.
+
+    Args:
+        obs: Shape `[row, observation]`.
+        action: Shape `[row, action]`.
+        reward: Shape `[row]`.
+        next_obs: Shape `[row, observation]`.
+        valid: Which rows hold data, shape `[row]`.
+    """
+
+    obs: Float[Array, "row observation"]
+    action: Float[Array, "row action"]
+    reward: Float[Array, " row"]
+    next_obs: Float[Array, "row observation"]
+    valid: Bool[Array, " row"]
+
+    @staticmethod
+    def pad(
+        obs: ArrayLike, action: ArrayLike, reward: ArrayLike, next_obs: ArrayLike
+    ) -> "Rows":
+        """Rows padded with zeros to the next power of two.
+
+        Raises:
+            ValueError: The arrays have different numbers of rows, or none.
+        """
+        arrays = [as_float(part) for part in (obs, action, reward, next_obs)]
+        counts = [part.shape[0] for part in arrays]
+        if len(set(counts)) > 1 or counts[0] == 0:
+            raise ValueError(f"Rows needs as many of each part, got {counts} rows.")
+        capacity = 1 << (counts[0] - 1).bit_length()
+
+        def pad(part: Array) -> Array:
+            shape = (capacity, *part.shape[1:])
+            return jnp.zeros(shape, part.dtype).at[: counts[0]].set(part)
+
+        padded = [pad(part) for part in arrays]
+        valid = jnp.asarray(np.arange(capacity) < counts[0])
+        return Rows(padded[0], padded[1], padded[2], padded[3], valid)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """How an ensemble is fitted.
+
+    Args:
+        epochs: The most passes over the data.
+        patience: A member stops after this many epochs without improvement.
+        threshold: What counts as one, in nats per dimension on the hold-out rows.
+        holdout: Share of rows that members do not learn from.
+        batch: Rows in a minibatch.
+        learning_rate: Adam's step.
+        weight_decay: For each layer, or one for all; decoupled from the gradient.
+        clip: The largest norm of a member's gradient.
+        warm: Go on from the model's weights and its transform; otherwise weights are
+            drawn and the transform is fitted anew. A warm start under a transform
+            that moves would be another function.
+
+    Raises:
+        ValueError: A count is less than one, or a share lies outside [0, 1).
+    """
+
+    epochs: int = 200
+    patience: int = 10
+    threshold: float = 0.01
+    holdout: float = 0.1
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float | tuple[float, ...] = 1e-4
+    clip: float = 10.0
+    warm: bool = False
+
+    def __post_init__(self):
+        """Check the numbers."""
+        if min(self.epochs, self.patience, self.batch) < 1:
+            raise ValueError(
+                "FitSettings needs epochs, patience and batch >= 1, got "
+                f"{self.epochs}, {self.patience} and {self.batch}."
+            )
+        if not 0 <= self.holdout < 1:
+            raise ValueError(
+                f"FitSettings needs a holdout in [0, 1), got {self.holdout}."
+            )
+
+
+def bootstrap_counts(
+    capacity: int, members: int, *, key: PRNGKeyArray
+) -> Float[Array, "member row"]:
+    """How often each row counts for each member; a row's never change.
+
+    Args:
+        capacity: How many rows.
+        members: How many members.
+        key: The same for all fits of one model, whatever the capacity.
+    """
+
+    def count(row):
+        return jax.random.uniform(jax.random.fold_in(key, row), (members,))
+
+    uniform = jax.vmap(count, out_axes=1)(jnp.arange(capacity))
+    steps = jnp.asarray(POISSON, uniform.dtype)
+    above = uniform[:, :, None] >= steps[None, None, :]
+    return jnp.sum(above, axis=2).astype(uniform.dtype)
+
+
+def negative_log_likelihood(
+    network: MLP,
+    x: Float[Array, "row input"],
+    y: Float[Array, "row output"],
+    weight: Float[Array, " row"],
+) -> Scalar:
+    r"""The loss of one member.
+
+    $$\overline{(\mu - y)^2 e^{-\ell} + \ell}
+      + 0.01 \sum \ell_{\max} - 0.01 \sum \ell_{\min}$$
+
+    A deterministic member's is the mean squared error, which is its first term.
+
+    Args:
+        network: One member.
+        x: Inputs, standardised.
+        y: Targets, standardised.
+        weight: What each row counts, 1 on average.
+
+    References:
+        Chua et al., 2018, arXiv:1805.12114, equation 1 (per dimension and without its
+        constants); the bounds' price is that of the authors' code.
+    """
+    mean, log_variance = jax.vmap(network.mean_and_log_variance)(x)
+    losses = (mean - y) ** 2 * jnp.exp(-log_variance) + log_variance
+    loss = jnp.mean(weight * jnp.mean(losses, axis=1))
+    if not network.probabilistic:
+        return loss
+    bounds = jnp.sum(network.max_log_variance) - jnp.sum(network.min_log_variance)
+    return loss + 0.01 * bounds
+
+
+def score(
+    network: MLP,
+    x: Float[Array, "row input"],
+    y: Float[Array, "row output"],
+    chosen: Bool[Array, " row"],
+) -> Scalar:
+    """Nats per dimension on the chosen rows, without constants; less is better.
+
+    A deterministic network is scored as a Gaussian with the variance of its errors,
+    so that one threshold serves both.
+    """
+    mean, log_variance = jax.vmap(network.mean_and_log_variance)(x)
+    share = chosen.astype(y.dtype) / jnp.maximum(jnp.sum(chosen), 1).astype(y.dtype)
+    squares = jnp.where(chosen[:, None], (mean - y) ** 2, 0)
+    if network.probabilistic:
+        nats = 0.5 * (squares * jnp.exp(-log_variance) + log_variance)
+        return jnp.mean(share @ nats)
+    return jnp.mean(0.5 * jnp.log(jnp.maximum(share @ squares, 1e-12)))
+
+
+def fit(
+    model: Ensemble,
+    rows: Rows,
+    *,
+    key: PRNGKeyArray,
+    bootstrap: PRNGKeyArray,
+    settings: FitSettings = FitSettings(),
+) -> tuple[Ensemble, dict[str, Array]]:
+    """Fit every member to its own bootstrap of the data.
+
+    Members stop by themselves and keep the weights that were best on the hold-out
+    rows; the same rows are held out from all of them.
+
+    Args:
+        model: Its transform and sizes are used, and its weights where `settings.warm`.
+        rows: The data; only valid rows are looked at.
+        key: Draws weights and minibatches.
+        bootstrap: Draws what rows count; the same for all fits of one model.
+        settings: How to fit.
+
+    Returns:
+        The fitted model, and as metrics per member: `holdout`, the best score in nats
+        per dimension; `epochs`, how many it took; `curve`, the score by epoch, NaN
+        where the fit had stopped, shape `[epochs, member]`.
+
+    Raises:
+        ValueError: `weight_decay` has another length than the networks have layers.
+
+    Note:
+        Decay is decoupled (Loshchilov and Hutter, 2019, arXiv:1711.05101) where PETS
+        adds it to the loss; the hold-out and the early stop are not PETS's either,
+        which makes 5 passes over all data.
+    """
+    layers, decay = model.depth + 1, settings.weight_decay
+    if isinstance(decay, tuple) and len(decay) != layers:
+        raise ValueError(
+            f"weight_decay needs one number for each of {layers} layers, got "
+            f"{len(decay)}."
+        )
+    return _fit(model, rows, key, bootstrap, settings)
+
+
+@eqx.filter_jit
+def _fit(
+    model: Ensemble,
+    rows: Rows,
+    key: PRNGKeyArray,
+    bootstrap: PRNGKeyArray,
+    settings: FitSettings,
+) -> tuple[Ensemble, dict[str, Array]]:
+    init_key, key = jax.random.split(key)
+    if not settings.warm:
+        transform = model.transform.fit(
+            rows.obs, rows.action, rows.next_obs, rows.reward, rows.valid
+        )
+        model = eqx.tree_at(lambda m: m.transform, model.fresh(key=init_key), transform)
+    x = jax.vmap(model.transform.inputs)(rows.obs, rows.action)
+    y = jax.vmap(model.transform.targets)(rows.obs, rows.next_obs, rows.reward)
+    counts, held = _split(rows.valid, model.size, bootstrap, settings.holdout)
+    counts = counts.astype(y.dtype)
+    optimiser = _optimiser(model.members, settings)
+    train_rows = jnp.sum(counts > 0, axis=1)
+    mean_count = jnp.sum(counts, axis=1) / jnp.maximum(train_rows, 1).astype(y.dtype)
+    batch = min(settings.batch, x.shape[0])
+    batches = (jnp.max(train_rows) + batch - 1) // batch
+
+    def member_step(i, network, state, order, number, counts, mean_count):
+        chosen = order[(i * batch + jnp.arange(batch)) % jnp.maximum(number, 1)]
+        weight = counts[chosen] / jnp.maximum(mean_count, 1e-6)
+        grads = jax.grad(negative_log_likelihood)(network, x[chosen], y[chosen], weight)
+        # Optax raises Python numbers to integer powers, which strict promotion bars.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optimiser.update(grads, state, network)
+        return optax.apply_updates(network, updates), state
+
+    def epoch(members, states, key):
+        # Rows that count come first, shuffled.
+        shuffle = jax.random.uniform(key, counts.shape, counts.dtype)
+        orders = jnp.argsort(jnp.where(counts > 0, shuffle, 2.0), axis=1)
+
+        def step(i, carry):
+            members, states = carry
+            return jax.vmap(functools.partial(member_step, i))(
+                members, states, orders, train_rows, counts, mean_count
+            )
+
+        return jax.lax.fori_loop(0, batches, step, (members, states))
+
+    def judge(members):
+        return jax.vmap(lambda network: score(network, x, y, held))(members)
+
+    def select(where, new, old):
+        def leaf(a, b):
+            return jnp.where(where.reshape(-1, *([1] * (a.ndim - 1))), a, b)
+
+        return jax.tree.map(leaf, new, old)
+
+    def go_on(carry):
+        return (carry["epoch"] < settings.epochs) & jnp.any(carry["active"])
+
+    def one_epoch(carry):
+        t, active = carry["epoch"], carry["active"]
+        members, states = epoch(
+            carry["members"], carry["states"], jax.random.fold_in(key, t)
+        )
+        found = judge(members)
+        better = active & (found < carry["best_score"])
+        improved = active & (found < carry["mark"] - settings.threshold)
+        stale = jnp.where(improved, 0, carry["stale"] + 1)
+        return {
+            "epoch": t + 1,
+            "members": members,
+            "states": states,
+            "best": select(better, members, carry["best"]),
+            "best_score": jnp.where(better, found, carry["best_score"]),
+            "mark": jnp.where(improved, found, carry["mark"]),
+            "stale": stale,
+            "active": active & (stale < settings.patience),
+            "epochs": carry["epochs"] + active.astype(jnp.int32),
+            "curve": carry["curve"].at[t].set(jnp.where(active, found, jnp.nan)),
+        }
+
+    first = judge(model.members)
+    end = jax.lax.while_loop(
+        go_on,
+        one_epoch,
+        {
+            "epoch": jnp.zeros((), jnp.int32),
+            "members": model.members,
+            "states": eqx.filter_vmap(optimiser.init)(model.members),
+            "best": model.members,
+            "best_score": first,
+            "mark": first,
+            "stale": jnp.zeros(model.size, jnp.int32),
+            "active": jnp.ones(model.size, bool),
+            "epochs": jnp.zeros(model.size, jnp.int32),
+            "curve": jnp.full((settings.epochs, model.size), jnp.nan, y.dtype),
+        },
+    )
+    model = eqx.tree_at(lambda m: m.members, model, end["best"])
+    return model, {
+        "holdout": end["best_score"],
+        "epochs": end["epochs"],
+        "curve": end["curve"],
+    }
+
+
+def _split(
+    valid: Array, members: int, key: PRNGKeyArray, share: float
+) -> tuple[Array, Array]:
+    """What each row counts for each member, and which rows are held out from all.
+
+    Where no row would be held out, or none be left, members are judged on all rows.
+    """
+    rows = valid.shape[0]
+    hold_key, count_key = jax.random.split(key)
+    uniform = jax.vmap(
+        lambda row: jax.random.uniform(jax.random.fold_in(hold_key, row))
+    )(jnp.arange(rows))
+    held = valid & (uniform < share)
+    possible = jnp.any(held) & jnp.any(valid & ~held)
+    learned = jnp.where(possible, valid & ~held, valid)
+    counts = bootstrap_counts(rows, members, key=count_key)
+    counts = jnp.where(learned[None, :], counts, 0)
+    # A member to whom every row happens to count zero learns from each of them once.
+    none = jnp.all(counts == 0, axis=1)
+    alike = jnp.where(learned, 1.0, 0.0).astype(counts.dtype)[None, :]
+    counts = jnp.where(none[:, None], alike, counts)
+    return counts, jnp.where(possible, held, valid)
+
+
+def _optimiser(members: MLP, settings: FitSettings) -> optax.GradientTransformation:
+    """Adam on clipped gradients, with decay of each layer's weights."""
+    decay = settings.weight_decay
+    layers = len(members.weights)
+    each = decay if isinstance(decay, tuple) else (decay,) * layers
+
+    def pull(updates, params):
+        weights = tuple(
+            update + rate * W
+            for update, rate, W in zip(
+                updates.weights, each, params.weights, strict=True
+            )
+        )
+        return eqx.tree_at(lambda network: network.weights, updates, weights)
+
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip),
+        optax.scale_by_adam(),
+        optax.stateless(pull),
+        optax.scale_by_learning_rate(settings.learning_rate),
+    )

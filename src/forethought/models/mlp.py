@@ -1,0 +1,101 @@
+r"""Networks that predict: a mean, or a mean and its own noise.
+
+A deterministic network answers with a mean. A probabilistic one answers with a
+Gaussian whose variance depends on its input, so that it can tell noise in the data
+from what it has not learned. Its log-variance is kept between two bounds that are
+learned with it, one pair per output: a network that is asked far from its data would
+otherwise answer with a variance of zero or of infinity.
+
+**Notation.** $x, y$ input and output, standardised; $\mu, \sigma^2$ mean and
+variance; $\ell = \log\sigma^2$.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class MLP(eqx.Module):
+    r"""A multilayer perceptron with SiLU units, $x \mapsto (\mu, \sigma^2)$.
+
+    $$\ell' = \ell_{\max} - \mathrm{softplus}(\ell_{\max} - \ell), \qquad
+      \ell'' = \ell_{\min} + \mathrm{softplus}(\ell' - \ell_{\min})$$
+
+    Args:
+        inputs: Dimension of $x$.
+        outputs: Dimension of $y$.
+        width: Units of each hidden layer.
+        depth: How many hidden layers.
+        probabilistic: Whether the variance is predicted; otherwise it is zero.
+        key: Draws the weights, from a normal truncated at two standard deviations of
+            $1 / (2\sqrt{n})$, with $n$ the layer's inputs; biases are zero.
+
+    Raises:
+        ValueError: A size is less than one.
+
+    References:
+        Chua et al., Deep reinforcement learning in a handful of trials using
+        probabilistic dynamics models, 2018, arXiv:1805.12114, section 4 and appendix
+        A.1.
+
+    Note:
+        The bounds start at 0.5 and −10 and the weights as in the authors' code; ours
+        bound the variance of standardised outputs.
+    """
+
+    weights: tuple[Float[Array, "_ _"], ...]
+    biases: tuple[Float[Array, " _"], ...]
+    max_log_variance: Float[Array, " output"]
+    min_log_variance: Float[Array, " output"]
+    probabilistic: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 200,
+        depth: int = 3,
+        *,
+        probabilistic: bool = True,
+        key: PRNGKeyArray,
+    ):
+        if min(inputs, outputs, width, depth) < 1:
+            raise ValueError(
+                f"MLP needs sizes >= 1, got inputs={inputs}, outputs={outputs}, "
+                f"width={width}, depth={depth}."
+            )
+        head = outputs * 2 if probabilistic else outputs
+        sizes = (inputs, *([width] * depth), head)
+        keys = jax.random.split(key, len(sizes) - 1)
+        self.weights = tuple(
+            jax.random.truncated_normal(key, -2, 2, (n, m)) / (2 * n**0.5)
+            for key, n, m in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        )
+        self.biases = tuple(jnp.zeros(m) for m in sizes[1:])
+        self.max_log_variance = jnp.full((outputs,), 0.5)
+        self.min_log_variance = jnp.full((outputs,), -10.0)
+        self.probabilistic = probabilistic
+
+    def __call__(
+        self, x: Float[Array, " input"]
+    ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
+        """Mean and variance; a deterministic network's variance is zero."""
+        mean, log_variance = self.mean_and_log_variance(x)
+        if not self.probabilistic:
+            return mean, jnp.zeros_like(mean)
+        return mean, jnp.exp(log_variance)
+
+    def mean_and_log_variance(
+        self, x: Float[Array, " input"]
+    ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
+        """Mean and bounded log-variance, which is zero for a deterministic network."""
+        for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = jax.nn.silu(x @ W + b)
+        y = x @ self.weights[-1] + self.biases[-1]
+        if not self.probabilistic:
+            return y, jnp.zeros_like(y)
+        mean, raw = jnp.split(y, 2)
+        top, bottom = self.max_log_variance, self.min_log_variance
+        raw = top - jax.nn.softplus(top - raw)
+        return mean, bottom + jax.nn.softplus(raw - bottom)
