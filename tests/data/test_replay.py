@@ -156,6 +156,15 @@ def test_more_data_compile_nothing(compilations):
     assert int(state.size) == 6
 
 
+def test_memory_may_be_donated_so_that_nothing_is_copied():
+    replay = Replay(3)
+    give = jax.jit(replay.add, donate_argnums=0)
+    state = give(replay.init(one()), numbered(0, 2))
+    larger = jax.jit(Replay(4).add, donate_argnums=0)
+    state = larger(grown(state, 4), numbered(2, 2))
+    assert remembered(Replay(4), state).reward.tolist() == [0, 1, 2, 3]
+
+
 def test_dtypes_are_kept(precision):
     replay = Replay(2)
     batch = numbered(0, 2)

@@ -84,8 +84,8 @@ class Replay(eqx.Module):
             lambda leaf: jnp.zeros((self.capacity, *leaf.shape), leaf.dtype),
             _shapes(example),
         )
-        zero = jnp.zeros((), jnp.int32)
-        return ReplayState(rows, zero, zero)
+        # Two arrays, as one cannot be donated to a compiled function twice.
+        return ReplayState(rows, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def add(self, state: ReplayState, batch: Transition) -> ReplayState:
         """Remember a batch, its first row first.
@@ -206,7 +206,7 @@ def grown(state: ReplayState, capacity: int) -> ReplayState:
         ),
         rows,
     )
-    return ReplayState(rows, state.size, state.size)
+    return ReplayState(rows, jnp.copy(state.size), jnp.copy(state.size))
 
 
 def to_arrays(state: ReplayState) -> dict[str, np.ndarray]:
