@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from forethought.runs import checkpoint
-from forethought.runs.checkpoint import load, save
+from forethought.runs.checkpoint import load, load_host, save
 
 
 class Part(eqx.Module):
@@ -65,6 +65,21 @@ def test_a_tree_comes_back_as_it_was_saved(tmp_path):
     step, tree, again, notices = load(tmp_path, tree_of(0))
     assert (step, again, notices) == (7, host, ())
     same(tree, tree_of(7))
+
+
+def test_the_host_state_can_be_read_before_the_tree_is_made(tmp_path):
+    save(tmp_path, 1, small(1), {"capacity": 8})
+    damaged(save(tmp_path, 2, small(2), {"capacity": 16}) / "leaves.npz", "cut")
+    assert load_host(tmp_path) == {"capacity": 8}
+
+
+def test_a_renamed_one_is_passed_over(tmp_path):
+    save(tmp_path, 1, small(1), {})
+    path = save(tmp_path, 2, small(2), {})
+    path.rename(path.with_name("90"))
+    step, _, _, notices = load(tmp_path, small(0))
+    assert step == 1
+    assert "step 90 is not what its folder's name says" in notices[0]
 
 
 def test_float64_comes_back_in_float64(tmp_path, x64):

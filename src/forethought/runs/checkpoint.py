@@ -130,11 +130,34 @@ def load(folder: str | os.PathLike, like: Any) -> Checkpoint:
         ValueError: There is no usable checkpoint, or the one found does not fit
             `like`; the leaf is named.
     """
+    content, arrays, notices = _newest(folder)
+    step = content["step"]
+    tree = _put_together(step, content["leaves"], arrays, like)
+    return Checkpoint(step, tree, content["host"], notices)
+
+
+def load_host(folder: str | os.PathLike) -> dict[str, Any]:
+    """Only what the host knew, for example to learn how large a tree `load` needs.
+
+    Raises:
+        ValueError: There is no usable checkpoint.
+    """
+    return _newest(folder)[0]["host"]
+
+
+class _Unusable(Exception):
+    """Why a checkpoint cannot be used, as the end of a sentence."""
+
+
+def _newest(
+    folder: str | os.PathLike,
+) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
+    """Content and arrays of the newest usable checkpoint, and what was passed over."""
     root = pathlib.Path(folder) / "checkpoints"
     faults = []
     for path, step, _ in _candidates(root):
         try:
-            content, arrays = _read(path)
+            content, arrays = _read(path, step)
         except _Unusable as fault:
             faults.append((step, str(fault)))
             continue
@@ -143,17 +166,12 @@ def load(folder: str | os.PathLike, like: Any) -> Checkpoint:
             "instead."
             for other, fault in faults
         )
-        tree = _put_together(step, content["leaves"], arrays, like)
-        return Checkpoint(step, tree, content["host"], notices)
+        return content, arrays, notices
     found = "; ".join(f"that of step {step} {fault}" for step, fault in faults)
     raise ValueError(
         f"Going on needs a complete checkpoint in {root}, but "
         f"{found or 'there is none'}."
     )
-
-
-class _Unusable(Exception):
-    """Why a checkpoint cannot be used, as the end of a sentence."""
 
 
 def _candidates(root: pathlib.Path) -> list[tuple[pathlib.Path, int, bool]]:
@@ -301,7 +319,9 @@ def _write(
     _flush(folder)
 
 
-def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(
+    folder: pathlib.Path, step: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a folder holds, if it is complete and nothing in it has changed."""
     if not (folder / "done").is_file():
         raise _Unusable("was never finished")
@@ -310,6 +330,8 @@ def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         content = record["content"]
         if record["sha256"] != _checksum(folder, content):
             raise _Unusable("is damaged (its checksum is wrong)")
+        if content["step"] != step or not isinstance(content["host"], dict):
+            raise _Unusable("is not what its folder's name says")
         with np.load(folder / "leaves.npz", allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         for i, entry in enumerate(content["leaves"]):
