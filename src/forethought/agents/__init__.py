@@ -1,0 +1,1 @@
+"""Agents: how do I get better?"""

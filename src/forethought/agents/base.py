@@ -1,0 +1,51 @@
+"""The protocol of agents: how do I get better?
+
+An agent keeps what it learns apart from what it carries through an episode. The
+*learner* (parameters, optimisers, data statistics) is large and shared by all
+environments that are acted in; the *carry* (belief, plan state) is small, and each
+episode has its own, so that `act` can be vmapped over environments.
+"""
+
+import abc
+from typing import Generic, Literal, TypeVar
+
+import equinox as eqx
+from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
+
+from forethought.core.types import Action
+from forethought.environments.base import EnvironmentSpec
+
+Learner = TypeVar("Learner")
+Carry = TypeVar("Carry")
+Mode = Literal["explore", "exploit"]
+Metrics = dict[str, Scalar]
+
+
+class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
+    """Acts in one environment at a time; several by `jax.vmap` over the carry."""
+
+    @abc.abstractmethod
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Learner:
+        """What is known before anything was seen."""
+
+    @abc.abstractmethod
+    def reset(self, learner: Learner, *, key: PRNGKeyArray) -> Carry:
+        """What is carried through an episode that begins now."""
+
+    @abc.abstractmethod
+    def act(
+        self,
+        learner: Learner,
+        carry: Carry,
+        obs: PyTree[Array],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, Carry]:
+        """The action to take once `obs` was seen."""
+
+    @abc.abstractmethod
+    def update(
+        self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[Learner, Metrics]:
+        """Learn from data; what `batch` is, the agent says."""

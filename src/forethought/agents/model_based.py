@@ -1,0 +1,216 @@
+"""Acting by planning in a model, known or learned: MPC, model-based RL v2, PETS.
+
+One agent, made of three parts: where the model comes from (a `recipe`), what is wanted
+(an `objective`), and who plans (a `planner`). What the literature gives names to are
+settings of it:
+
+| name | recipe | planner |
+|---|---|---|
+| model-predictive control | `Given`, a known model | any |
+| model-based RL v2 (Nagabandi et al., 2018) | one deterministic network | any |
+| PETS (Chua et al., 2018) | a bootstrap ensemble of Gaussians | CEM, particles |
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.core.spaces import Box
+from forethought.core.types import Action
+from forethought.environments.base import EnvironmentSpec
+from forethought.models.base import AbstractCloud, AbstractModel, Independent
+from forethought.models.ensemble import Ensemble, Rule
+from forethought.models.fitting import FitSettings, Rows, fit
+from forethought.models.propagation import Propagation
+from forethought.models.transforms import Transform
+from forethought.objectives.base import AbstractObjective
+from forethought.planners.base import AbstractPlanner
+from forethought.planners.mpc import MPC, MPCState
+from forethought.problem import Problem
+
+
+class AbstractRecipe(eqx.Module):
+    """Where an agent's model comes from."""
+
+    @abc.abstractmethod
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> AbstractModel:
+        """The model before anything was seen."""
+
+    @abc.abstractmethod
+    def fit(
+        self, model: AbstractModel, data: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[AbstractModel, Metrics]:
+        """The model once `data` was seen."""
+
+    @abc.abstractmethod
+    def cloud(self, model: AbstractModel) -> AbstractCloud:
+        """How particles of its beliefs belong together."""
+
+
+class Given(AbstractRecipe):
+    """A model that is known: there is nothing to learn.
+
+    Args:
+        model: The model.
+    """
+
+    model: AbstractModel
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> AbstractModel:
+        """The model itself."""
+        return self.model
+
+    def fit(
+        self, model: AbstractModel, data: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[AbstractModel, Metrics]:
+        """The model as it was."""
+        return model, {}
+
+    def cloud(self, model: AbstractModel) -> AbstractCloud:
+        """Particles that have nothing to do with each other."""
+        return Independent()
+
+
+class Bootstrap(AbstractRecipe):
+    """An `Ensemble` that is fitted to all that was seen, anew at each update.
+
+    Args:
+        members: How many networks; one is a plain network.
+        width: Units of each hidden layer.
+        depth: How many hidden layers.
+        probabilistic: Whether networks predict their noise.
+        propagation: How particles are carried through the ensemble.
+        reward: Whether the reward is predicted as well.
+        absolute: Dimensions of the observation that are predicted themselves.
+        circles: Pairs of dimensions that hold cosine and sine of one angle.
+        fitting: How networks are fitted.
+        seed: Of the bootstrap: how often a row counts never changes as data grow.
+    """
+
+    members: int = eqx.field(static=True, default=5)
+    width: int = eqx.field(static=True, default=64)
+    depth: int = eqx.field(static=True, default=2)
+    probabilistic: bool = eqx.field(static=True, default=True)
+    propagation: Rule = eqx.field(static=True, default="TSinf")
+    reward: bool = eqx.field(static=True, default=False)
+    absolute: tuple[int, ...] = eqx.field(static=True, default=())
+    circles: tuple[tuple[int, int], ...] = eqx.field(static=True, default=())
+    fitting: FitSettings = eqx.field(static=True, default=FitSettings())
+    seed: int = eqx.field(static=True, default=0)
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Ensemble:
+        """Networks that have seen nothing.
+
+        Raises:
+            TypeError: Observations or actions are no vectors of numbers.
+        """
+        if not (isinstance(spec.observation, Box) and isinstance(spec.action, Box)):
+            raise TypeError(
+                "An ensemble learns from boxes of numbers, but observations are "
+                f"{spec.observation} and actions {spec.action}."
+            )
+        transform = Transform(
+            spec.observation.shape[0],
+            spec.action.shape[0],
+            absolute=self.absolute,
+            circles=self.circles,
+            reward=self.reward,
+        )
+        return Ensemble(
+            transform,
+            size=self.members,
+            width=self.width,
+            depth=self.depth,
+            probabilistic=self.probabilistic,
+            propagation=self.propagation,
+            key=key,
+        )
+
+    def fit(
+        self, model: AbstractModel, data: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[AbstractModel, Metrics]:
+        """Fit to transitions and a mask of those that are valid."""
+        seen, valid = data
+        rows = Rows(seen.obs, seen.action, seen.reward, seen.next_obs, valid)
+        assert isinstance(model, Ensemble)
+        bootstrap = jax.random.key(self.seed)
+        return fit(
+            model, rows, key=key, bootstrap=bootstrap, settings=self.fitting
+        )
+
+    def cloud(self, model: AbstractModel) -> AbstractCloud:
+        """The particles of an ensemble."""
+        return Propagation()
+
+
+class MPCCarry(eqx.Module):
+    """What an episode carries: what is believed, and what was planned."""
+
+    belief: PyTree
+    controller: MPCState
+
+
+class ModelBased(AbstractAgent[Problem, MPCCarry]):
+    """Plans in its model at every step, and refits the model to what it saw.
+
+    Args:
+        recipe: Where the model comes from.
+        objective: What is wanted, of what the model reads out.
+        planner: Who plans.
+        replan_every: Steps from one plan to the next.
+
+    References:
+        Chua, Calandra, McAllister and Levine, Deep reinforcement learning in a handful
+        of trials using probabilistic dynamics models, 2018, algorithm 1.
+    """
+
+    recipe: AbstractRecipe
+    objective: AbstractObjective
+    planner: AbstractPlanner
+    replan_every: int = eqx.field(static=True, default=1)
+
+    @property
+    def controller(self) -> MPC:
+        """The planner at work."""
+        return MPC(self.planner, self.replan_every)
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Problem:
+        """The problem as it looks before anything was seen."""
+        model = self.recipe.init(spec, key=key)
+        return Problem(model, self.objective, spec.action, self.recipe.cloud(model))
+
+    def reset(self, learner: Problem, *, key: PRNGKeyArray) -> MPCCarry:
+        """Believe what the model believes beforehand, and remember no plan."""
+        belief = learner.model.init(key=key)
+        return MPCCarry(belief, self.controller.init(learner, belief, key=key))
+
+    def act(
+        self,
+        learner: Problem,
+        carry: MPCCarry,
+        obs: PyTree[Array],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, MPCCarry]:
+        """Observe, plan, and predict what the action will do.
+
+        Exploring and exploiting are the same: uncertainty explores by itself.
+        """
+        observe_key, plan_key, predict_key = jax.random.split(key, 3)
+        belief = learner.model.observe(carry.belief, obs, key=observe_key)
+        action, _, memory = self.controller.act(
+            learner, belief, carry.controller, key=plan_key
+        )
+        belief = learner.model.predict(belief, action, key=predict_key)
+        return action, MPCCarry(belief, memory)
+
+    def update(
+        self, learner: Problem, batch: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[Problem, Metrics]:
+        """Refit the model to all data: transitions, and which rows are valid."""
+        model, metrics = self.recipe.fit(learner.model, batch, key=key)
+        return eqx.tree_at(lambda learner: learner.model, learner, model), metrics
