@@ -1,11 +1,7 @@
 r"""Fitting an ensemble to data that grow.
 
-Each member sees a bootstrap of its own: row $i$ counts $c_{e,i} \sim
-\mathrm{Poisson}(1)$ times, drawn from a key folded with the row's index alone. This is
-resampling with replacement for data of unknown length: the multinomial counts of a
-plain bootstrap tend to it, and unlike them it never changes what an old row counts
-when new rows arrive. A row that counts twice weighs twice in the loss; rows that count
-zero are skipped.
+Each member sees a bootstrap of its own (`forethought.models.rows`). A row that counts
+twice weighs twice in the loss; rows that count zero are skipped.
 
 One epoch is one compiled loop over minibatches, the fit a compiled loop over epochs.
 How many rows are valid is data and not shape: with rows padded to a power of two
@@ -21,58 +17,12 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
-from forethought.core.linalg import as_float
 from forethought.models.ensemble import Ensemble
 from forethought.models.mlp import MLP
-
-# P(c <= k) of a Poisson variable of mean one, up to where single precision ends.
-POISSON = (0.36787944, 0.73575888, 0.9196986, 0.98101184, 0.99634015, 0.99940582)
-POISSON = (*POISSON, 0.99991676, 0.99998975, 0.99999887)
-
-
-class Rows(eqx.Module):
-    """Transitions, of which some rows may be padding.
-
-    Args:
-        obs: Shape `[row, observation]`.
-        action: Shape `[row, action]`.
-        reward: Shape `[row]`.
-        next_obs: Shape `[row, observation]`.
-        valid: Which rows hold data, shape `[row]`.
-    """
-
-    obs: Float[Array, "row observation"]
-    action: Float[Array, "row action"]
-    reward: Float[Array, " row"]
-    next_obs: Float[Array, "row observation"]
-    valid: Bool[Array, " row"]
-
-    @staticmethod
-    def pad(
-        obs: ArrayLike, action: ArrayLike, reward: ArrayLike, next_obs: ArrayLike
-    ) -> "Rows":
-        """Rows padded with zeros to the next power of two.
-
-        Raises:
-            ValueError: The arrays have different numbers of rows, or none.
-        """
-        arrays = [as_float(part) for part in (obs, action, reward, next_obs)]
-        counts = [part.shape[0] for part in arrays]
-        if len(set(counts)) > 1 or counts[0] == 0:
-            raise ValueError(f"Rows needs as many of each part, got {counts} rows.")
-        capacity = 1 << (counts[0] - 1).bit_length()
-
-        def pad(part: Array) -> Array:
-            shape = (capacity, *part.shape[1:])
-            return jnp.zeros(shape, part.dtype).at[: counts[0]].set(part)
-
-        padded = [pad(part) for part in arrays]
-        valid = jnp.asarray(np.arange(capacity) < counts[0])
-        return Rows(padded[0], padded[1], padded[2], padded[3], valid)
+from forethought.models.rows import Rows, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,26 +67,6 @@ class FitSettings:
             raise ValueError(
                 f"FitSettings needs a holdout in [0, 1), got {self.holdout}."
             )
-
-
-def bootstrap_counts(
-    capacity: int, members: int, *, key: PRNGKeyArray
-) -> Float[Array, "member row"]:
-    """How often each row counts for each member; a row's never change.
-
-    Args:
-        capacity: How many rows.
-        members: How many members.
-        key: The same for all fits of one model, whatever the capacity.
-    """
-
-    def count(row):
-        return jax.random.uniform(jax.random.fold_in(key, row), (members,))
-
-    uniform = jax.vmap(count, out_axes=1)(jnp.arange(capacity))
-    steps = jnp.asarray(POISSON, uniform.dtype)
-    above = uniform[:, :, None] >= steps[None, None, :]
-    return jnp.sum(above, axis=2).astype(uniform.dtype)
 
 
 def negative_log_likelihood(
@@ -249,7 +179,7 @@ def _fit(
         model = eqx.tree_at(lambda m: m.transform, model.fresh(key=init_key), transform)
     x = jax.vmap(model.transform.inputs)(rows.obs, rows.action)
     y = jax.vmap(model.transform.targets)(rows.obs, rows.next_obs, rows.reward)
-    counts, held = _split(rows.valid, model.size, bootstrap, settings.holdout)
+    counts, held = split(rows.valid, model.size, settings.holdout, key=bootstrap)
     counts = counts.astype(y.dtype)
     optimiser = _optimiser(model.members, settings)
     train_rows = jnp.sum(counts > 0, axis=1)
@@ -336,30 +266,6 @@ def _fit(
         "epochs": end["epochs"],
         "curve": end["curve"],
     }
-
-
-def _split(
-    valid: Array, members: int, key: PRNGKeyArray, share: float
-) -> tuple[Array, Array]:
-    """What each row counts for each member, and which rows are held out from all.
-
-    Where no row would be held out, or none be left, members are judged on all rows.
-    """
-    rows = valid.shape[0]
-    hold_key, count_key = jax.random.split(key)
-    uniform = jax.vmap(
-        lambda row: jax.random.uniform(jax.random.fold_in(hold_key, row))
-    )(jnp.arange(rows))
-    held = valid & (uniform < share)
-    possible = jnp.any(held) & jnp.any(valid & ~held)
-    learned = jnp.where(possible, valid & ~held, valid)
-    counts = bootstrap_counts(rows, members, key=count_key)
-    counts = jnp.where(learned[None, :], counts, 0)
-    # A member to whom every row happens to count zero learns from each of them once.
-    none = jnp.all(counts == 0, axis=1)
-    alike = jnp.where(learned, 1.0, 0.0).astype(counts.dtype)[None, :]
-    counts = jnp.where(none[:, None], alike, counts)
-    return counts, jnp.where(possible, held, valid)
 
 
 def _optimiser(members: MLP, settings: FitSettings) -> optax.GradientTransformation:

@@ -104,7 +104,8 @@ class Transform(eqx.Module):
         self, obs: Float[Array, " observation"], action: Float[Array, " action"]
     ) -> Float[Array, " input"]:
         """What a network sees of one observation and action."""
-        x = jnp.concatenate([obs, action.astype(obs.dtype)])
+        dtype = self.input_mean.dtype
+        x = jnp.concatenate([obs.astype(dtype), action.astype(dtype)])
         return (x - self.input_mean) / self.input_scale
 
     def targets(

@@ -1,0 +1,116 @@
+r"""Data to fit members to, and which of them each member sees.
+
+Each member sees a bootstrap of its own: row $i$ counts $c_{e,i} \sim
+\mathrm{Poisson}(1)$ times, drawn from a key folded with the row's index alone. This is
+resampling with replacement for data of unknown length: the multinomial counts of a
+plain bootstrap tend to it, and unlike them it never changes what an old row counts
+when new rows arrive. Which rows are held out is drawn in the same manner.
+
+References:
+    Oza and Russell, Online bagging and boosting, 2001, section 2.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+
+from forethought.core.linalg import as_float
+
+# P(c <= k) of a Poisson variable of mean one, up to where single precision ends.
+POISSON = (0.36787944, 0.73575888, 0.9196986, 0.98101184, 0.99634015, 0.99940582)
+POISSON = (*POISSON, 0.99991676, 0.99998975, 0.99999887)
+
+
+class Rows(eqx.Module):
+    """Transitions, of which some rows may be padding.
+
+    Args:
+        obs: Shape `[row, observation]`.
+        action: Shape `[row, action]`.
+        reward: Shape `[row]`.
+        next_obs: Shape `[row, observation]`.
+        valid: Which rows hold data, shape `[row]`.
+    """
+
+    obs: Float[Array, "row observation"]
+    action: Float[Array, "row action"]
+    reward: Float[Array, " row"]
+    next_obs: Float[Array, "row observation"]
+    valid: Bool[Array, " row"]
+
+    @staticmethod
+    def pad(
+        obs: ArrayLike, action: ArrayLike, reward: ArrayLike, next_obs: ArrayLike
+    ) -> "Rows":
+        """Rows padded with zeros to the next power of two, on the host.
+
+        Raises:
+            ValueError: The arrays have different numbers of rows, or none.
+        """
+        arrays = [np.asarray(part) for part in (obs, action, reward, next_obs)]
+        counts = [part.shape[0] for part in arrays]
+        count = counts[0]
+        if len(set(counts)) > 1 or count == 0:
+            raise ValueError(f"Rows needs as many of each part, got {counts} rows.")
+        capacity = 1 << (count - 1).bit_length()
+
+        def pad(part: np.ndarray) -> Array:
+            padded = np.zeros((capacity, *part.shape[1:]), part.dtype)
+            padded[:count] = part
+            return as_float(padded)
+
+        padded = [pad(part) for part in arrays]
+        valid = jnp.asarray(np.arange(capacity) < count)
+        return Rows(padded[0], padded[1], padded[2], padded[3], valid)
+
+
+def bootstrap_counts(
+    capacity: int, members: int, *, key: PRNGKeyArray
+) -> Float[Array, "member row"]:
+    """How often each row counts for each member; a row's never change.
+
+    Args:
+        capacity: How many rows.
+        members: How many members.
+        key: The same for all fits of one model, whatever the capacity.
+    """
+
+    def count(row):
+        return jax.random.uniform(jax.random.fold_in(key, row), (members,))
+
+    uniform = jax.vmap(count, out_axes=1)(jnp.arange(capacity))
+    steps = jnp.asarray(POISSON, uniform.dtype)
+    above = uniform[:, :, None] >= steps[None, None, :]
+    return jnp.sum(above, axis=2).astype(uniform.dtype)
+
+
+def split(
+    valid: Bool[Array, " row"], members: int, holdout: float, *, key: PRNGKeyArray
+) -> tuple[Float[Array, "member row"], Bool[Array, " row"]]:
+    """What each row counts for each member, and which rows are held out from all.
+
+    Where no row would be held out, or none be left, members are judged on all rows.
+
+    Args:
+        valid: Which rows hold data.
+        members: How many members.
+        holdout: Share of rows that no member learns from.
+        key: The same for all fits of one model.
+    """
+    rows = valid.shape[0]
+    hold_key, count_key = jax.random.split(key)
+    uniform = jax.vmap(
+        lambda row: jax.random.uniform(jax.random.fold_in(hold_key, row))
+    )(jnp.arange(rows))
+    held = valid & (uniform < holdout)
+    possible = jnp.any(held) & jnp.any(valid & ~held)
+    learned = jnp.where(possible, valid & ~held, valid)
+    counts = bootstrap_counts(rows, members, key=count_key)
+    counts = jnp.where(learned[None, :], counts, 0)
+    # A member to whom every row happens to count zero learns from each of them once.
+    none = jnp.all(counts == 0, axis=1)
+    alike = jnp.where(learned, 1.0, 0.0).astype(counts.dtype)[None, :]
+    counts = jnp.where(none[:, None], alike, counts)
+    return counts, jnp.where(possible, held, valid)
