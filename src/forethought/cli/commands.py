@@ -1,11 +1,15 @@
 """The work of each command. Imports wait until a command needs them."""
 
 import dataclasses
-import os
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from forethought.cli.learning import (
+    agents_command,
+    evaluate_command,
+    resume_command,
+    train_command,
+)
 from forethought.cli.options import (
     CompareOptions,
     NoOptions,
@@ -14,44 +18,8 @@ from forethought.cli.options import (
     ReportOptions,
 )
 from forethought.cli.parse import arguments_of, bad_input, parse, split, subject
+from forethought.cli.setup import load, set_up
 from forethought.core.names import unknown
-
-
-def set_up(precision: int) -> None:
-    """Configure JAX for a program: precision, compiled loops, compilation cache."""
-    import jax
-
-    from forethought.core.xla import compile_loops_whole
-
-    compile_loops_whole()
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    jax.config.update("jax_enable_x64", precision == 64)
-    jax.config.update(
-        "jax_compilation_cache_dir", str(pathlib.Path(home) / "forethought" / "jax")
-    )
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def load(name: str, objective: str | None) -> Any:
-    """A task by name, or one made of an MJCF file and an objective."""
-    from forethought import tasks
-
-    with bad_input():
-        if name.endswith((".xml", ".mjcf")):
-            if objective is None:
-                raise ValueError(
-                    f"A model of your own needs an objective: forethought plan {name} "
-                    "--objective MODULE:NAME."
-                )
-            from forethought.tasks.user import user_task
-
-            return user_task(name, objective)
-        if objective is not None:
-            raise ValueError(
-                f"--objective goes with an MJCF file (.xml), got the task {name!r}."
-            )
-        return tasks.load(name)
 
 
 def tasks_command(arguments: list[str]) -> int:
@@ -212,6 +180,10 @@ def report_command(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "agents": agents_command,
+    "train": train_command,
+    "resume": resume_command,
+    "evaluate": evaluate_command,
     "tasks": tasks_command,
     "planners": planners_command,
     "plan": plan_command,

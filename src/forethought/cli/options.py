@@ -81,6 +81,48 @@ class CompareOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Learn to act on a task. Fields of the agent: --agent.FIELD VALUE."""
+
+    agent: Annotated[str, tyro.conf.arg(metavar="NAME")] = "pets"
+    """Which agent; see `forethought agents`."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
+        None
+    )
+    """Environment steps; six episodes if not given."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Of everything random."""
+    out: Annotated[
+        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+    ] = None
+    """Run folder; runs/TASK-AGENT if not given."""
+    precision: Literal[32, 64] = 32
+    """Bits of a floating-point number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentFields(Generic[P]):
+    """What `--agent.FIELD VALUE` can set."""
+
+    agent: P
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions:
+    """Go on with a training run that was interrupted, with its own settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Let what a training run has learned act, without learning on."""
+
+    episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    """How many episodes."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 1000
+    """Of the episodes; not that of the training run."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportOptions:
     """Make the plots and the report of a run folder again, from what it holds."""
 

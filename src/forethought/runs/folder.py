@@ -21,6 +21,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -122,6 +123,7 @@ class RunFolder:
                 (folder / name).unlink(missing_ok=True)
             for plot in (folder / "plots").glob("*.png"):
                 plot.unlink()
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             run.write_json("config.json", config)
         except OSError as error:
             raise ValueError(
@@ -201,6 +203,12 @@ class RunFolder:
             if isinstance(row, dict):
                 rows.append(row)
         return rows
+
+    def keep_metrics(self, count: int) -> None:
+        """Keep the first so many lines of `metrics.jsonl`, and drop the rest."""
+        lines = [json.dumps(row, allow_nan=False) for row in self.metrics()[:count]]
+        content = "".join(line + "\n" for line in lines)
+        write_atomically(self.path / "metrics.jsonl", content.encode())
 
     def save_arrays(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Write arrays as one compressed `.npz` file.

@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+from jaxtyping import Array
+
 from forethought.environments.analytic import (
     Acrobot,
     Car,
@@ -19,7 +22,7 @@ from forethought.models.linear import Linear
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Avoid, Parking, PendulumReward, Regulate
 from forethought.problem import Problem
-from forethought.tasks.base import Task
+from forethought.tasks.base import Task, whole
 
 
 def double_integrator() -> Task:
@@ -45,6 +48,7 @@ def double_integrator() -> Task:
         system=system,
         problem=Problem(model, objective, system.action),
         steps=60,
+        restore=whole,
         settings={
             "random-shooting": {"horizon": 15, "hold": 3},
             "cem": {"horizon": 20, "initial_std": 1.0, "iterations": 6},
@@ -53,6 +57,11 @@ def double_integrator() -> Task:
         },
         optimum=-8.917465661094475,
     )
+
+
+def angle_and_speed(obs: Array) -> Array:
+    """The pendulum's state from the cosine and sine of its angle, and its speed."""
+    return jnp.stack([jnp.arctan2(obs[1], obs[0]), obs[2]])
 
 
 def pendulum() -> Task:
@@ -64,6 +73,8 @@ def pendulum() -> Task:
         system=system,
         problem=Problem(Known(system), PendulumReward(), system.action),
         steps=200,
+        restore=angle_and_speed,
+        circles=((0, 1),),
         settings={
             "random-shooting": {"horizon": 30, "hold": 5},
             "cem": {"horizon": 30},
@@ -91,6 +102,7 @@ def acrobot() -> Task:
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=50,
+        restore=whole,
         settings=_whole_episode(50, initial_std=3.0, noise_beta=0.5, hold=5),
         replan_every=50,
         optimum=-44.5132851412,
@@ -117,6 +129,7 @@ def cartpole() -> Task:
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=100,
+        restore=whole,
         settings=_whole_episode(100, initial_std=3.0, noise_beta=0.5, hold=10),
         replan_every=100,
         optimum=-1.4114933481430447,
@@ -137,6 +150,7 @@ def car_parking() -> Task:
         system=system,
         problem=Problem(Known(system), Parking(), system.action),
         steps=500,
+        restore=whole,
         settings=_whole_episode(500, initial_std=0.3, noise_beta=2.0, hold=50),
         replan_every=500,
     )
@@ -163,6 +177,7 @@ def quadrotor() -> Task:
         system=system,
         problem=Problem(Known(system), objective, system.action),
         steps=100,
+        restore=whole,
         settings={
             "random-shooting": {"horizon": 15, "hold": 3},
             "cem": {
@@ -194,6 +209,7 @@ def point_mass() -> Task:
         system=system,
         problem=Problem(Known(system), Avoid(reach, obstacles, 50.0), system.action),
         steps=100,
+        restore=whole,
         settings={
             "random-shooting": {"horizon": 40, "hold": 10},
             "cem": {"horizon": 30, "noise_beta": 1.0, "iterations": 6},

@@ -1,8 +1,10 @@
 """A task: something to control, what is wanted of it, and settings that work."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from jaxtyping import Array
 
 from forethought.environments.base import AbstractEnvironment, AbstractSystem
 from forethought.environments.simulated import Simulated
@@ -23,6 +25,8 @@ class Task:
         replan_every: Steps between plans; equal to `steps` for a problem of finite
             horizon, which is planned once as a whole.
         optimum: The best return from the start state, where it is known.
+        restore: The state that an observation tells, where it tells all of it.
+        circles: Pairs of observed dimensions that hold cosine and sine of one angle.
     """
 
     name: str
@@ -33,8 +37,15 @@ class Task:
     settings: Mapping[str, Mapping[str, Any]]
     replan_every: int = 1
     optimum: float | None = None
+    restore: Callable[[Array], Array] | None = None
+    circles: tuple[tuple[int, int], ...] = ()
 
     @property
     def environment(self) -> AbstractEnvironment:
         """The task as an environment to act in."""
         return Simulated(self.system, self.problem.objective, self.steps)
+
+
+def whole(obs: Array) -> Array:
+    """The state, where it is observed as it is."""
+    return obs
