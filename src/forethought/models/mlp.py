@@ -73,8 +73,9 @@ class MLP(eqx.Module):
             for key, n, m in zip(keys, sizes[:-1], sizes[1:], strict=True)
         )
         self.biases = tuple(jnp.zeros(m) for m in sizes[1:])
-        self.max_log_variance = jnp.full((outputs,), 0.5)
-        self.min_log_variance = jnp.full((outputs,), -10.0)
+        # Sums, because a filled array is weakly typed and would recompile a fit.
+        self.max_log_variance = jnp.zeros(outputs) + 0.5
+        self.min_log_variance = jnp.zeros(outputs) - 10.0
         self.probabilistic = probabilistic
 
     def __call__(

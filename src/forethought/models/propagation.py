@@ -98,7 +98,9 @@ class Propagation(AbstractCloud):
             fresh = jax.random.normal(shared, y.shape, y.dtype)
             centre, spread = jnp.mean(y, axis=0), jnp.std(y, axis=0)
             y = centre[None, :] + spread[None, :] * fresh
-        return Particle(*jax.vmap(ensemble.transform.restore)(cloud.obs, y), member)
+        return jax.vmap(
+            lambda obs, y, member: Particle(*ensemble.transform.restore(obs, y), member)
+        )(cloud.obs, y, member)
 
 
 def _share_out(ensemble: Ensemble, x: Array) -> tuple[Array, Array]:

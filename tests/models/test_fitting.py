@@ -1,0 +1,228 @@
+"""Fits of ensembles to a noisy linear system whose law is known."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forethought.models.ensemble import Ensemble
+from forethought.models.fitting import FitSettings, fit, negative_log_likelihood, score
+from forethought.models.mlp import MLP
+from forethought.models.rows import Rows, bootstrap_counts, split
+from forethought.models.transforms import Transform
+from forethought.models.uncertainty import coverage, mixture_cdf, mixture_moments
+
+A = np.array([[0.9, 0.2], [-0.1, 0.8]])
+B = np.array([0.0, 0.5])
+NOISE = np.array([0.02, 0.1])
+SETTINGS = FitSettings(epochs=100, patience=20, batch=32, learning_rate=3e-3)
+BOOTSTRAP = jax.random.key(5)
+
+
+def system(count, seed=0):
+    rng = np.random.default_rng(seed)
+    obs, action = rng.normal(size=(count, 2)), rng.normal(size=(count, 1))
+    mean = obs @ A.T + action * B
+    next_obs = mean + NOISE * rng.normal(size=(count, 2))
+    return obs, action, -(obs**2).sum(1), next_obs
+
+
+def rows(count, seed=0):
+    dtype = jnp.zeros(()).dtype
+    return Rows.pad(*(part.astype(dtype) for part in system(count, seed)))
+
+
+def ensemble(**changes):
+    kind = {"size": 3, "width": 16, "depth": 1} | changes
+    return Ensemble(Transform(2, 1), key=jax.random.key(0), **kind)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(
+        ensemble(),
+        rows(900),
+        key=jax.random.key(1),
+        bootstrap=BOOTSTRAP,
+        settings=SETTINGS,
+    )
+
+
+def test_a_fit_recovers_the_system_within_its_own_band(fitted):
+    model, _ = fitted
+    fresh = rows(1000, seed=9)
+    means, variances = jax.vmap(model.outputs)(fresh.obs, fresh.action)
+    y = jax.vmap(model.transform.targets)(fresh.obs, fresh.next_obs, fresh.reward)
+
+    def covered(scale):
+        cdf = jax.vmap(mixture_cdf)(means, scale * variances, y)[:1000]
+        return np.asarray(coverage(cdf, jnp.array([0.95])))[0]
+
+    # Standard error of a share of 1000 rows: 0.007; what is beyond is the fit's own.
+    assert np.all(covered(1) > 0.9) and np.all(covered(1) < 0.995)
+    assert np.all(covered(0.1) < 0.8)
+    mean, variance = jax.vmap(mixture_moments)(means, variances)
+    change = (
+        model.transform.output_mean[None] + model.transform.output_scale[None] * mean
+    )
+    true = fresh.obs @ jnp.asarray(A.T, fresh.obs.dtype) - fresh.obs
+    true = true + fresh.action * jnp.asarray(B, fresh.obs.dtype)[None]
+    band = 1.96 * jnp.sqrt(variance * model.transform.variance_scale[None])
+    assert float(jnp.mean((jnp.abs(change - true) < band)[:1000])) > 0.95
+    noise = np.sqrt(np.mean(variance * model.transform.variance_scale[None], axis=0))
+    np.testing.assert_allclose(noise, NOISE, rtol=0.5)
+
+
+def test_members_keep_the_weights_that_were_best_when_held_out(fitted):
+    model, metrics = fitted
+    data = rows(900)
+    curve = np.asarray(metrics["curve"])
+    np.testing.assert_allclose(metrics["holdout"], np.nanmin(curve, axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(np.sum(~np.isnan(curve), axis=0), metrics["epochs"])
+    x = jax.vmap(model.transform.inputs)(data.obs, data.action)
+    y = jax.vmap(model.transform.targets)(data.obs, data.next_obs, data.reward)
+    _, held = split(data.valid, 3, SETTINGS.holdout, key=BOOTSTRAP)
+    again = eqx.filter_vmap(lambda member: score(member, x, y, held))(model.members)
+    np.testing.assert_allclose(again, metrics["holdout"], rtol=1e-3, atol=1e-4)
+    last = curve[np.asarray(metrics["epochs"]) - 1, np.arange(3)]
+    assert np.any(last > np.asarray(metrics["holdout"]))
+
+
+def test_fitted_members_differ(fitted):
+    model, _ = fitted
+    weights = np.asarray(model.members.weights[0])
+    assert not np.allclose(weights[0], weights[1])
+
+
+def test_more_rows_within_the_capacity_do_not_recompile(fitted, compilations):
+    data, key = rows(700), jax.random.key(1)
+    jax.block_until_ready(data)
+    before = compilations.count
+    model, _ = fit(fitted[0], data, key=key, bootstrap=BOOTSTRAP, settings=SETTINGS)
+    jax.block_until_ready(model)
+    assert compilations.count == before
+
+
+def test_what_a_row_counts_does_not_change_as_data_grow():
+    few = bootstrap_counts(64, 3, key=BOOTSTRAP)
+    many = bootstrap_counts(256, 3, key=BOOTSTRAP)
+    np.testing.assert_array_equal(few, many[:, :64])
+    valid = jnp.arange(64) < 40
+    counts, held = split(valid, 3, 0.2, key=BOOTSTRAP)
+    more, also = split(jnp.arange(256) < 200, 3, 0.2, key=BOOTSTRAP)
+    np.testing.assert_array_equal(counts[:, :40], more[:, :40])
+    np.testing.assert_array_equal(held[:40], also[:40])
+    assert not np.any(held & np.any(counts > 0, axis=0))
+    assert not np.any(counts[:, 40:])
+
+
+def test_members_draw_rows_apart_with_mean_and_variance_one(precision):
+    counts = np.asarray(bootstrap_counts(4096, 3, key=BOOTSTRAP))
+    # Standard errors: 1 / 64 = 0.016 and sqrt(3) / 64 = 0.027; five of them.
+    np.testing.assert_allclose(counts.mean(axis=1), 1, atol=0.08)
+    np.testing.assert_allclose(counts.var(axis=1), 1, atol=0.14)
+    correlation = np.corrcoef(counts)
+    assert np.abs(correlation - np.eye(3)).max() < 0.08
+
+
+def test_the_loss_is_that_of_the_paper():
+    network = MLP(2, 2, 4, 1, key=jax.random.key(0))
+    x, y = jnp.ones((1, 2)), jnp.array([[0.3, -0.2]])
+    mean, log_variance = (np.asarray(v) for v in network.mean_and_log_variance(x[0]))
+    by_hand = np.mean((mean - y[0]) ** 2 / np.exp(log_variance) + log_variance)
+    by_hand += 0.01 * 2 * (0.5 + 10)
+    found = negative_log_likelihood(network, x, y, jnp.ones(1))
+    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+
+
+QUICK = FitSettings(epochs=2, batch=4)
+
+
+def test_a_fit_is_finite_with_constant_dimensions_and_few_rows(precision):
+    data = rows(6)
+    data = eqx.tree_at(lambda r: (r.obs, r.next_obs), data, (0 * data.obs + 1,) * 2)
+    model, metrics = fit(
+        ensemble(width=4),
+        data,
+        key=jax.random.key(1),
+        bootstrap=BOOTSTRAP,
+        settings=QUICK,
+    )
+    for leaf in jax.tree.leaves((model, metrics["holdout"])):
+        assert bool(jnp.all(jnp.isfinite(leaf)))
+    assert model.members.weights[0].dtype == data.obs.dtype
+
+
+def test_fits_of_several_seeds_are_the_same_by_vmap_as_one_by_one():
+    data, keys = rows(6), jax.random.split(jax.random.key(1), 2)
+
+    def one(key):
+        model, _ = fit(
+            ensemble(width=4), data, key=key, bootstrap=BOOTSTRAP, settings=QUICK
+        )
+        return model.members.weights[0]
+
+    together = jax.vmap(one)(keys)
+    np.testing.assert_allclose(together[1], one(keys[1]), rtol=1e-4, atol=1e-6)
+    assert not np.allclose(together[0], together[1])
+
+
+def test_a_warm_start_goes_on_where_it_stopped(fitted):
+    model, metrics = fitted
+    warm = FitSettings(epochs=1, batch=32, warm=True)
+    again, found = fit(
+        model, rows(900), key=jax.random.key(2), bootstrap=BOOTSTRAP, settings=warm
+    )
+    np.testing.assert_array_equal(
+        again.transform.input_mean, model.transform.input_mean
+    )
+    assert np.all(found["holdout"] <= np.asarray(metrics["holdout"]) + 1e-5)
+
+
+def test_deterministic_members_learn_too():
+    settings = FitSettings(epochs=20, batch=32, learning_rate=3e-3)
+    model, metrics = fit(
+        ensemble(probabilistic=False),
+        rows(500),
+        key=jax.random.key(1),
+        bootstrap=BOOTSTRAP,
+        settings=settings,
+    )
+    # Half the logarithm of the unexplained share of the variance.
+    assert np.all(metrics["holdout"] < -0.5)
+    _, variances = model.outputs(jnp.ones(2), jnp.ones(1))
+    np.testing.assert_array_equal(variances, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs, patience and batch >= 1, got 0"),
+        ({"holdout": 1.0}, r"holdout in \[0, 1\), got 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        FitSettings(**changes)
+
+
+def test_weight_decays_of_the_wrong_number_are_refused():
+    with pytest.raises(ValueError, match="each of 2 layers, got 3"):
+        fit(
+            ensemble(),
+            rows(4),
+            key=jax.random.key(0),
+            bootstrap=BOOTSTRAP,
+            settings=FitSettings(weight_decay=(0.0, 0.0, 0.0)),
+        )
+
+
+def test_rows_of_different_counts_are_refused_and_others_padded():
+    obs, action, reward, next_obs = system(5)
+    assert (
+        Rows.pad(obs, action, reward, next_obs).valid.tolist()
+        == [True] * 5 + [False] * 3
+    )
+    with pytest.raises(ValueError, match="as many of each part"):
+        Rows.pad(obs, action[:3], reward, next_obs)
