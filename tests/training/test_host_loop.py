@@ -1,0 +1,318 @@
+"""Training from the host, against single Gymnasium environments stepped by hand."""
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forethought.agents.base import AbstractAgent
+from forethought.agents.model_based import Bootstrap, ModelBased
+from forethought.data.replay import Replay
+from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.models.fitting import FitSettings
+from forethought.objectives.learned import Learned
+from forethought.planners import CEM
+from forethought.training.host_loop import HostTraining, evaluate_host
+
+
+class Leaning(AbstractAgent):
+    """Pushes the cart to where the pole leans; carries its steps in the episode.
+
+    Its learner counts updates. It errs on every third step of an episode, and while
+    exploring on two of three.
+    """
+
+    def init(self, spec, *, key):
+        return jnp.zeros((), jnp.int32)
+
+    def reset(self, learner, *, key):
+        return jnp.zeros((), jnp.int32)
+
+    def act(self, learner, carry, obs, *, key, mode="explore"):
+        leans = obs[2] + obs[3] > 0
+        errs = carry % 3 >= (1 if mode == "explore" else 2)
+        return (leans ^ errs).astype(jnp.int32), carry + 1
+
+    def update(self, learner, batch, *, key):
+        return learner + 1, {"rows": jnp.sum(batch[1])}
+
+
+class Breaking(gymnasium.Env):
+    """Its reward is no number at step 3 of an episode with an even seed."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (4,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.breaks, self.time = seed is not None and seed % 2 == 0, 0
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        reward = np.nan if self.breaks and self.time == 3 else 1.0
+        return np.zeros(4, np.float32), reward, self.time == 5, False, {}
+
+
+@pytest.fixture(scope="module")
+def breaking():
+    gymnasium.register("Breaking-v0", lambda **_: Breaking(), disable_env_checker=True)
+    yield "Breaking-v0"
+    del gymnasium.registry["Breaking-v0"]
+
+
+def cartpoles(count=2):
+    return GymnasiumEnvironment("CartPole-v1", count)
+
+
+def training_in(environment, capacity=512):
+    return HostTraining(Leaning(), environment, Replay(capacity))
+
+
+def rows_of(training, state):
+    """What is kept, as NumPy arrays `[time, env, ...]`."""
+    seen, valid = training.replay.ordered(state.flow.replay)
+    size = int(jnp.sum(valid))
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf)[:size].reshape(
+            -1, training.count, *leaf.shape[1:]
+        ),
+        seen,
+    )
+
+
+def assert_same(one, other):
+    """The same pytree, bit for bit, keys included."""
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        keys = jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
+        plain = jax.random.key_data if keys else np.asarray
+        np.testing.assert_array_equal(plain(a), plain(b))
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
+def test_what_is_kept_are_the_transitions_of_environments_stepped_by_hand(name):
+    """Across terminations of the one and a truncation of the other."""
+    with GymnasiumEnvironment(name, 2) as environment:
+        training = training_in(environment)
+        state = training.begin(key=jax.random.key(0))
+        seed = int(state.flow.environments.seed)
+        state, trace = training.collect(state, 205, random=True)
+        rows = rows_of(training, state)
+    assert int(state.flow.step) == 410
+    ends = 0
+    for i in range(2):
+        env = gymnasium.make(name)
+        obs, _ = env.reset(seed=seed + i)
+        total = 0.0
+        for t, action in enumerate(rows.action[:, i]):
+            np.testing.assert_array_equal(rows.obs[t, i], obs)
+            obs, reward, terminated, truncated, _ = env.step(action)
+            total += float(reward)
+            np.testing.assert_array_equal(rows.next_obs[t, i], obs)
+            np.testing.assert_array_equal(rows.reward[t, i], np.float32(reward))
+            assert rows.terminated[t, i] == terminated
+            assert rows.truncated[t, i] == (truncated and not terminated)
+            assert trace.ended[t, i] == (terminated or truncated)
+            if terminated or truncated:
+                np.testing.assert_allclose(trace.episode_returns[t, i], total, 1e-5)
+                obs, total, ends = env.reset()[0], 0.0, ends + 1
+            else:
+                assert np.isnan(trace.episode_returns[t, i])
+        np.testing.assert_array_equal(state.flow.obs[i], obs)
+        np.testing.assert_allclose(state.flow.returns[i], total, 1e-5)
+        env.close()
+    assert ends >= 2
+
+
+def test_a_carry_is_fresh_in_each_episode_and_kept_within_it():
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state = training.begin(key=jax.random.key(0))
+        state, _ = training.collect(state, 7, random=True)
+        state, first = training.collect(state, 60)
+        state, second = training.collect(state, 60)
+        rows = rows_of(training, state)
+    ended = np.concatenate([np.zeros((7, 2), bool), first.ended, second.ended])
+    assert ended.sum() >= 2
+    for i in range(2):
+        carry = 0
+        for t in range(7, len(ended)):
+            leans = rows.obs[t, i, 2] + rows.obs[t, i, 3] > 0
+            assert rows.action[t, i] == leans ^ (carry % 3 >= 1)
+            carry = 0 if ended[t, i] else carry + 1
+
+
+def test_the_same_key_gives_the_same_run_and_another_one_another():
+    def run(seed):
+        with cartpoles() as environment:
+            training = training_in(environment)
+            state = training.begin(key=jax.random.key(seed))
+            state, random = training.collect(state, 30, random=True)
+            state, _ = training.learn(state)
+            return *training.collect(state, 30), random
+
+    assert_same(run(1), run(1))
+    assert not np.array_equal(run(1)[0].flow.obs, run(2)[0].flow.obs)
+
+
+def test_a_run_that_was_restarted_continues_as_the_uninterrupted_one():
+    def rounds(training, state, count):
+        traces = []
+        for _ in range(count):
+            state, trace = training.collect(state, 40, restart=True)
+            state, _ = training.learn(state)
+            traces.append(trace)
+        return state, traces
+
+    with cartpoles() as environment:
+        training = training_in(environment)
+        start = training.begin(key=jax.random.key(4))
+        middle, _ = rounds(training, start, 2)
+        uninterrupted = rounds(training, middle, 2)
+    with cartpoles() as environment:
+        training = training_in(environment)
+        training.begin(key=jax.random.key(9))
+        assert_same(rounds(training, middle, 2), uninterrupted)
+
+
+def test_collecting_in_pieces_equals_collecting_at_once():
+    def run(*pieces):
+        with cartpoles() as environment:
+            training = training_in(environment)
+            state = training.begin(key=jax.random.key(3))
+            for steps in pieces:
+                state, _ = training.collect(state, steps)
+            return state
+
+    assert_same(run(60), run(25, 35))
+
+
+def test_a_state_that_the_environments_have_left_is_refused():
+    with cartpoles() as environment:
+        training = training_in(environment)
+        start = training.begin(key=jax.random.key(0))
+        training.collect(start, 5)
+        with pytest.raises(ValueError, match=r"one of step 0 .* restart=True"):
+            training.collect(start, 5)
+        training.collect(start, 5, restart=True)
+
+
+def test_a_number_that_is_not_finite_leaves_the_state_before_it_usable(breaking):
+    with GymnasiumEnvironment(breaking, 1) as environment:
+        training = training_in(environment)
+        key = next(
+            key
+            for key in map(jax.random.key, range(20))
+            if training.begin(key=key).flow.environments.seed % 2 == 0
+        )
+        state = training.begin(key=key)
+        state, _ = training.collect(state, 2)
+        with pytest.raises(FloatingPointError, match=r"reward .* copy 0 at step 3"):
+            training.collect(state, 2)
+        assert rows_of(training, state).reward.shape == (2, 1)
+        assert int(training.learn(state)[1]["rows"]) == 2
+        with pytest.raises(ValueError, match="restart=True"):
+            training.collect(state, 2)
+        restarted = next(
+            restarted
+            for restarted in (
+                training.restart(state, key=jax.random.key(seed)) for seed in range(20)
+            )
+            if restarted.flow.environments.seed % 2 == 1
+        )
+        state, trace = training.collect(restarted, 5)
+        assert trace.episode_returns[-1].tolist() == [5.0]
+        assert int(state.flow.step) == 7
+
+
+def test_collecting_a_second_time_compiles_nothing(compilations):
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state = training.begin(key=jax.random.key(0))
+        state, _ = training.collect(state, 40, restart=True)
+        state, _ = training.collect(state, 40)
+        before = compilations.count
+        state, _ = training.collect(state, 40)
+        state, trace = training.collect(state, 40, restart=True)
+        assert np.asarray(trace.ended).any()
+        assert compilations.count == before
+
+
+def test_a_memory_that_is_smaller_than_a_collection_keeps_the_newest():
+    with cartpoles() as environment:
+        training = training_in(environment, capacity=10)
+        state, trace = training.collect(training.begin(key=jax.random.key(0)), 20)
+        rows = rows_of(training, state)
+    ended = rows.terminated | rows.truncated
+    np.testing.assert_array_equal(ended, trace.ended[-5:])
+    onward = np.where(ended[-1][:, None], rows.next_obs[-1], state.flow.obs)
+    np.testing.assert_array_equal(onward, rows.next_obs[-1])
+
+
+@pytest.mark.parametrize(("episodes", "count"), [(1, 2), (5, 2), (4, 1)])
+def test_evaluation_plays_exactly_the_episodes_that_each_copy_is_given(episodes, count):
+    """They equal episodes that are played by hand, long ones as well as short ones."""
+    agent, key = Leaning(), jax.random.key(5)
+    with cartpoles(count) as environment:
+        found = evaluate_host(agent, environment, None, episodes=episodes, key=key)
+        again = evaluate_host(agent, environment, None, episodes=episodes, key=key)
+    np.testing.assert_array_equal(found, again)
+    seed = int(jax.random.randint(jax.random.split(key, 3)[1], (), 0, 2**30))
+    expected = np.zeros(episodes)
+    for i in range(count):
+        env = gymnasium.make("CartPole-v1")
+        obs, _ = env.reset(seed=seed + i)
+        for episode in range(i, episodes, count):
+            step, over = 0, False
+            while not over:
+                action = int((obs[2] + obs[3] > 0) ^ (step % 3 == 2))
+                obs, reward, terminated, truncated, _ = env.step(action)
+                expected[episode] += float(reward)
+                step, over = step + 1, terminated or truncated
+            obs, _ = env.reset()
+        env.close()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_steps_and_no_episodes_are_refused():
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state = training.begin(key=jax.random.key(0))
+        with pytest.raises(ValueError, match="steps >= 1, got 0"):
+            training.collect(state, 0)
+        with pytest.raises(ValueError, match="episodes >= 1, got 0"):
+            evaluate_host(
+                Leaning(), environment, None, episodes=0, key=jax.random.key(0)
+            )
+
+
+def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
+    agent = ModelBased(
+        Bootstrap(
+            members=2,
+            width=16,
+            depth=1,
+            reward=True,
+            circles=((0, 1),),
+            fitting=FitSettings(epochs=3),
+        ),
+        Learned(),
+        CEM(5, population=16, elites=4, iterations=2, particles=2),
+    )
+    with GymnasiumEnvironment("Pendulum-v1") as environment:
+        training = HostTraining(agent, environment, Replay(512))
+        state = training.begin(key=jax.random.key(0))
+        state, random = training.collect(state, 200, random=True)
+        state, metrics = training.learn(state)
+        state, planned = training.collect(state, 200, restart=True)
+        returns = evaluate_host(
+            agent, environment, state.learner, episodes=1, key=jax.random.key(1)
+        )
+    assert all(np.all(np.isfinite(value)) for value in metrics.values())
+    for trace in (random, planned):
+        assert np.flatnonzero(trace.ended).tolist() == [199]
+        assert -1800 < float(trace.episode_returns[-1, 0]) < 0
+    assert returns.shape == (1,)
+    assert int(state.flow.replay.size) == 400
