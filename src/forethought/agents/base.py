@@ -10,7 +10,7 @@ import abc
 from typing import Generic, Literal, TypeVar
 
 import equinox as eqx
-from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.core.types import Action
 from forethought.environments.base import EnvironmentSpec
@@ -18,7 +18,8 @@ from forethought.environments.base import EnvironmentSpec
 Learner = TypeVar("Learner")
 Carry = TypeVar("Carry")
 Mode = Literal["explore", "exploit"]
-Metrics = dict[str, Scalar]
+Metrics = dict[str, Array]
+"""Numbers by name; vectors where there is one for each member."""
 
 
 class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
