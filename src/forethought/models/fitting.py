@@ -12,13 +12,12 @@ standardised units.
 """
 
 import dataclasses
-import functools
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
 from forethought.models.ensemble import Ensemble
 from forethought.models.mlp import MLP
@@ -182,90 +181,95 @@ def _fit(
     counts, held = split(rows.valid, model.size, settings.holdout, key=bootstrap)
     counts = counts.astype(y.dtype)
     optimiser = _optimiser(model.members, settings)
-    train_rows = jnp.sum(counts > 0, axis=1)
-    mean_count = jnp.sum(counts, axis=1) / jnp.maximum(train_rows, 1).astype(y.dtype)
     batch = min(settings.batch, x.shape[0])
-    batches = (jnp.max(train_rows) + batch - 1) // batch
 
-    def member_step(i, network, state, order, number, counts, mean_count):
-        chosen = order[(i * batch + jnp.arange(batch)) % jnp.maximum(number, 1)]
-        weight = counts[chosen] / jnp.maximum(mean_count, 1e-6)
-        grads = jax.grad(negative_log_likelihood)(network, x[chosen], y[chosen], weight)
-        # Optax raises Python numbers to integer powers, which strict promotion bars.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = optimiser.update(grads, state, network)
-        return optax.apply_updates(network, updates), state
+    def fit_member(network, counts, key):
+        number = jnp.sum(counts > 0)
+        weights = counts * number.astype(y.dtype) / jnp.sum(counts)
+        batches = (number + batch - 1) // batch
 
-    def epoch(members, states, key):
-        # Rows that count come first, shuffled.
-        shuffle = jax.random.uniform(key, counts.shape, counts.dtype)
-        orders = jnp.argsort(jnp.where(counts > 0, shuffle, 2.0), axis=1)
+        def epoch(network, state, key):
+            # Rows that count come first, shuffled; the last batch wraps around.
+            shuffle = jax.random.uniform(key, counts.shape, counts.dtype)
+            order = jnp.argsort(jnp.where(counts > 0, shuffle, 2.0))
 
-        def step(i, carry):
-            members, states = carry
-            return jax.vmap(functools.partial(member_step, i))(
-                members, states, orders, train_rows, counts, mean_count
+            def step(i, carry):
+                network, state = carry
+                chosen = order[(i * batch + jnp.arange(batch)) % number]
+                grads = jax.grad(negative_log_likelihood)(
+                    network, x[chosen], y[chosen], weights[chosen]
+                )
+                # Optax raises Python numbers to integer powers, which strict
+                # promotion bars.
+                with jax.numpy_dtype_promotion("standard"):
+                    updates, state = optimiser.update(grads, state, network)
+                return optax.apply_updates(network, updates), state
+
+            return jax.lax.fori_loop(0, batches, step, (network, state))
+
+        def go_on(search):
+            return (search.epoch < settings.epochs) & (search.stale < settings.patience)
+
+        def one_epoch(search):
+            t = search.epoch
+            network, state = epoch(
+                search.network, search.state, jax.random.fold_in(key, t)
+            )
+            found = score(network, x, y, held)
+            better = found < search.best_score
+            improved = found < search.mark - settings.threshold
+            return _Search(
+                epoch=t + 1,
+                network=network,
+                state=state,
+                best=jax.tree.map(
+                    lambda new, old: jnp.where(better, new, old), network, search.best
+                ),
+                best_score=jnp.where(better, found, search.best_score),
+                mark=jnp.where(improved, found, search.mark),
+                stale=jnp.where(improved, 0, search.stale + 1),
+                curve=search.curve.at[t].set(found),
             )
 
-        return jax.lax.fori_loop(0, batches, step, (members, states))
-
-    def judge(members):
-        return jax.vmap(lambda network: score(network, x, y, held))(members)
-
-    def select(where, new, old):
-        def leaf(a, b):
-            return jnp.where(where.reshape(-1, *([1] * (a.ndim - 1))), a, b)
-
-        return jax.tree.map(leaf, new, old)
-
-    def go_on(carry):
-        return (carry["epoch"] < settings.epochs) & jnp.any(carry["active"])
-
-    def one_epoch(carry):
-        t, active = carry["epoch"], carry["active"]
-        members, states = epoch(
-            carry["members"], carry["states"], jax.random.fold_in(key, t)
+        first = score(network, x, y, held)
+        zero = jnp.zeros((), jnp.int32)
+        curve = jnp.full((settings.epochs,), jnp.nan, first.dtype)
+        state = optimiser.init(network)
+        return jax.lax.while_loop(
+            go_on,
+            one_epoch,
+            _Search(zero, network, state, network, first, first, zero, curve),
         )
-        found = judge(members)
-        better = active & (found < carry["best_score"])
-        improved = active & (found < carry["mark"] - settings.threshold)
-        stale = jnp.where(improved, 0, carry["stale"] + 1)
-        return {
-            "epoch": t + 1,
-            "members": members,
-            "states": states,
-            "best": select(better, members, carry["best"]),
-            "best_score": jnp.where(better, found, carry["best_score"]),
-            "mark": jnp.where(improved, found, carry["mark"]),
-            "stale": stale,
-            "active": active & (stale < settings.patience),
-            "epochs": carry["epochs"] + active.astype(jnp.int32),
-            "curve": carry["curve"].at[t].set(jnp.where(active, found, jnp.nan)),
-        }
 
-    first = judge(model.members)
-    end = jax.lax.while_loop(
-        go_on,
-        one_epoch,
-        {
-            "epoch": jnp.zeros((), jnp.int32),
-            "members": model.members,
-            "states": eqx.filter_vmap(optimiser.init)(model.members),
-            "best": model.members,
-            "best_score": first,
-            "mark": first,
-            "stale": jnp.zeros(model.size, jnp.int32),
-            "active": jnp.ones(model.size, bool),
-            "epochs": jnp.zeros(model.size, jnp.int32),
-            "curve": jnp.full((settings.epochs, model.size), jnp.nan, y.dtype),
-        },
-    )
-    model = eqx.tree_at(lambda m: m.members, model, end["best"])
-    return model, {
-        "holdout": end["best_score"],
-        "epochs": end["epochs"],
-        "curve": end["curve"],
+    keys = jax.random.split(key, model.size)
+    if jax.default_backend() == "cpu":
+        # One member after another: a batch of small products is slow on a CPU, and
+        # a member that has stopped costs nothing.
+        found = jax.lax.map(
+            lambda each: fit_member(*each), (model.members, counts, keys)
+        )
+    else:
+        found = jax.vmap(fit_member)(model.members, counts, keys)
+    return eqx.tree_at(lambda m: m.members, model, found.best), {
+        "holdout": found.best_score,
+        "epochs": found.epoch,
+        "curve": found.curve.T,
     }
+
+
+class _Search(eqx.Module):
+    """Where one member's fit stands."""
+
+    epoch: Array
+    network: MLP
+    state: PyTree
+    best: MLP
+    best_score: Array
+    mark: Array
+    """The score that the next improvement is measured from."""
+    stale: Array
+    """Epochs since the last improvement."""
+    curve: Array
 
 
 def _optimiser(members: MLP, settings: FitSettings) -> optax.GradientTransformation:
