@@ -124,6 +124,7 @@ def _learn(run: Any, folder: Any, *, resume: bool) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from forethought.runs.report import write_report
     from forethought.runs.training import learn
 
     console = Console()
@@ -150,5 +151,5 @@ def _learn(run: Any, folder: Any, *, resume: bool) -> int:
         console.print(notice)
     rows = folder.metrics()
     console.print("returns  " + ", ".join(f"{row['return']:.4g}" for row in rows))
-    console.print(f"folder   {folder.path}")
+    console.print(f"report   {write_report(folder)}")
     return 0
