@@ -32,7 +32,7 @@ class Leaning(AbstractAgent):
     def act(self, learner, carry, obs, *, key, mode="explore"):
         leans = obs[2] + obs[3] > 0
         errs = carry % 3 >= (1 if mode == "explore" else 2)
-        return (leans ^ errs).astype(jnp.int32), carry + 1
+        return (leans ^ errs).astype(jnp.result_type(int)), carry + 1
 
     def update(self, learner, batch, *, key):
         return learner + 1, {"rows": jnp.sum(batch[1])}
@@ -240,6 +240,17 @@ def test_collecting_a_second_time_compiles_nothing(compilations):
         assert compilations.count == before
 
 
+def test_it_computes_in_the_precision_that_jax_is_set_to(precision):
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state = training.begin(key=jax.random.key(0))
+        state, trace = training.collect(state, 5)
+    real = np.dtype(f"float{precision}")
+    seen = state.flow.replay.rows
+    for leaf in (seen.obs, seen.reward, state.flow.obs, trace.episode_returns):
+        assert leaf.dtype == real
+
+
 def test_a_memory_that_is_smaller_than_a_collection_keeps_the_newest():
     with cartpoles() as environment:
         training = training_in(environment, capacity=10)
@@ -299,7 +310,7 @@ def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
             fitting=FitSettings(epochs=3),
         ),
         Learned(),
-        CEM(5, population=16, elites=4, iterations=2, particles=2),
+        CEM(5, population=16, elites=4, iterations=1, particles=2),
     )
     with GymnasiumEnvironment("Pendulum-v1") as environment:
         training = HostTraining(agent, environment, Replay(512))
@@ -307,12 +318,8 @@ def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
         state, random = training.collect(state, 200, random=True)
         state, metrics = training.learn(state)
         state, planned = training.collect(state, 200, restart=True)
-        returns = evaluate_host(
-            agent, environment, state.learner, episodes=1, key=jax.random.key(1)
-        )
     assert all(np.all(np.isfinite(value)) for value in metrics.values())
     for trace in (random, planned):
         assert np.flatnonzero(trace.ended).tolist() == [199]
         assert -1800 < float(trace.episode_returns[-1, 0]) < 0
-    assert returns.shape == (1,)
     assert int(state.flow.replay.size) == 400
