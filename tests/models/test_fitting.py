@@ -136,7 +136,7 @@ def test_the_loss_is_that_of_the_paper():
     np.testing.assert_allclose(found, by_hand, rtol=1e-5)
 
 
-QUICK = FitSettings(epochs=2, batch=4)
+QUICK = FitSettings(epochs=2, batch=4, updates=2)
 
 
 def test_a_fit_is_finite_with_constant_dimensions_and_few_rows(precision):
@@ -166,6 +166,24 @@ def test_fits_of_several_seeds_are_the_same_by_vmap_as_one_by_one():
     together = jax.vmap(one)(keys)
     np.testing.assert_allclose(together[1], one(keys[1]), rtol=1e-4, atol=1e-6)
     assert not np.allclose(together[0], together[1])
+
+
+def test_members_fitted_all_at_once_are_those_fitted_one_by_one(monkeypatch):
+    def weights(patience):
+        # Two epochs end before either patience, which only makes JAX trace again.
+        settings = FitSettings(epochs=2, batch=4, updates=2, patience=patience)
+        model, _ = fit(
+            ensemble(width=4),
+            rows(6),
+            key=jax.random.key(1),
+            bootstrap=BOOTSTRAP,
+            settings=settings,
+        )
+        return model.members.weights[0]
+
+    one_by_one = weights(QUICK.patience)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(weights(11), one_by_one, rtol=1e-4, atol=1e-6)
 
 
 def test_a_warm_start_goes_on_where_it_stopped(fitted):
@@ -198,7 +216,7 @@ def test_deterministic_members_learn_too():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs, patience and batch >= 1, got 0"),
+        ({"epochs": 0}, "epochs, patience, batch and updates >= 1, got 0"),
         ({"holdout": 1.0}, r"holdout in \[0, 1\), got 1"),
     ],
 )

@@ -198,8 +198,8 @@ class Ensemble(AbstractModel[Particle]):
         Returns:
             Means and variances, shape `[member, row, output]`.
         """
-        # One product after another: a product with a batch axis of members would be
-        # transposed at each layer once candidates are vmapped around it.
+        # One product after another: on a CPU a product with a batch axis of members
+        # takes nearly twice as long.
         answers = [
             jax.vmap(jax.tree.map(lambda leaf, e=e: leaf[e], self.members))(x[e])
             for e in range(self.size)

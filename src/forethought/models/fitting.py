@@ -34,6 +34,8 @@ class FitSettings:
         threshold: What counts as one, in nats per dimension on the hold-out rows.
         holdout: Share of rows that members do not learn from.
         batch: Rows in a minibatch.
+        updates: The fewest minibatches of an epoch. Few rows are passed several times
+            between two looks at the hold-out rows, or patience would end too soon.
         learning_rate: Adam's step.
         weight_decay: For each layer, or one for all; decoupled from the gradient.
         clip: The largest norm of a member's gradient.
@@ -50,6 +52,7 @@ class FitSettings:
     threshold: float = 0.01
     holdout: float = 0.1
     batch: int = 64
+    updates: int = 30
     learning_rate: float = 1e-3
     weight_decay: float | tuple[float, ...] = 1e-4
     clip: float = 10.0
@@ -57,10 +60,11 @@ class FitSettings:
 
     def __post_init__(self):
         """Check the numbers."""
-        if min(self.epochs, self.patience, self.batch) < 1:
+        counts = (self.epochs, self.patience, self.batch, self.updates)
+        if min(counts) < 1:
             raise ValueError(
-                "FitSettings needs epochs, patience and batch >= 1, got "
-                f"{self.epochs}, {self.patience} and {self.batch}."
+                "FitSettings needs epochs, patience, batch and updates >= 1, got "
+                f"{', '.join(map(str, counts))}."
             )
         if not 0 <= self.holdout < 1:
             raise ValueError(
@@ -185,17 +189,17 @@ def _fit(
 
     def fit_member(network, counts, key):
         number = jnp.sum(counts > 0)
-        weights = counts * number.astype(y.dtype) / jnp.sum(counts)
-        batches = (number + batch - 1) // batch
+        weights = counts * number.astype(y.dtype) / jnp.maximum(jnp.sum(counts), 1)
+        batches = jnp.maximum((number + batch - 1) // batch, settings.updates)
 
         def epoch(network, state, key):
-            # Rows that count come first, shuffled; the last batch wraps around.
+            # Rows that count come first, shuffled; batches wrap around.
             shuffle = jax.random.uniform(key, counts.shape, counts.dtype)
             order = jnp.argsort(jnp.where(counts > 0, shuffle, 2.0))
 
             def step(i, carry):
                 network, state = carry
-                chosen = order[(i * batch + jnp.arange(batch)) % number]
+                chosen = order[(i * batch + jnp.arange(batch)) % jnp.maximum(number, 1)]
                 grads = jax.grad(negative_log_likelihood)(
                     network, x[chosen], y[chosen], weights[chosen]
                 )

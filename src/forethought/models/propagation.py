@@ -37,8 +37,8 @@ class Propagation(AbstractCloud):
 
     References:
         Chua et al., Deep reinforcement learning in a handful of trials using
-        probabilistic dynamics models, 2018, arXiv:1805.12114, section 5.1 and
-        appendix A.8; details as in the authors' code.
+        probabilistic dynamics models, 2018, arXiv:1805.12114, section 5;
+        details as in the authors' code.
 
     Note:
         One key serves all candidates of a planner, so one deal does too; the

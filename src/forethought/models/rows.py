@@ -7,7 +7,7 @@ plain bootstrap tend to it, and unlike them it never changes what an old row cou
 when new rows arrive. Which rows are held out is drawn in the same manner.
 
 References:
-    Oza and Russell, Online bagging and boosting, 2001, section 2.
+    Oza and Russell, Online bagging and boosting, 2001.
 """
 
 import equinox as eqx
