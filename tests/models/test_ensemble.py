@@ -183,12 +183,18 @@ def test_a_cloud_takes_the_step_that_its_particles_take_alone(precision):
     model = noiseless("TSinf")
     cloud = Propagation().spread(model, start(), 4, key=jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 4)
-    together = Propagation().predict(model, cloud, ACTION, keys=keys)
-    alone = Independent().predict(model, cloud, ACTION, keys=keys)
-    loop = [
-        model.predict(jax.tree.map(lambda leaf, i=i: leaf[i], cloud), ACTION, key=key)
-        for i, key in enumerate(keys)
-    ]
+
+    @eqx.filter_jit
+    def steps(model, cloud, keys):
+        together = Propagation().predict(model, cloud, ACTION, keys=keys)
+        alone = Independent().predict(model, cloud, ACTION, keys=keys)
+        loop = [
+            model.predict(jax.tree.map(lambda x, i=i: x[i], cloud), ACTION, key=keys[i])
+            for i in range(4)
+        ]
+        return together, alone, loop
+
+    together, alone, loop = steps(model, cloud, keys)
     np.testing.assert_allclose(together.obs, alone.obs, rtol=1e-6)
     np.testing.assert_allclose(together.obs, jnp.stack([p.obs for p in loop]), 1e-6)
     assert together.obs.dtype == cloud.obs.dtype
