@@ -127,21 +127,24 @@ def test_what_is_kept_are_the_transitions_of_environments_stepped_by_hand(name):
 
 
 def test_a_carry_is_fresh_in_each_episode_and_kept_within_it():
+    """Also where the episode that it belonged to ended in random steps."""
+    phases = ((5, False), (60, True), (40, False), (40, False))
     with cartpoles() as environment:
         training = training_in(environment)
-        state = training.begin(key=jax.random.key(0))
-        state, _ = training.collect(state, 7, random=True)
-        state, first = training.collect(state, 60)
-        state, second = training.collect(state, 60)
+        state, ends = training.begin(key=jax.random.key(0)), []
+        for steps, random in phases:
+            state, trace = training.collect(state, steps, random=random)
+            ends.append(np.asarray(trace.ended))
         rows = rows_of(training, state)
-    ended = np.concatenate([np.zeros((7, 2), bool), first.ended, second.ended])
-    assert ended.sum() >= 2
+    acted = np.concatenate([np.full(steps, not random) for steps, random in phases])
+    ended = np.concatenate(ends)
+    assert all(phase.any(axis=0).all() for phase in (ended[5:64], ended[65:]))
     for i in range(2):
         carry = 0
-        for t in range(7, len(ended)):
+        for t, acts in enumerate(acted):
             leans = rows.obs[t, i, 2] + rows.obs[t, i, 3] > 0
-            assert rows.action[t, i] == leans ^ (carry % 3 >= 1)
-            carry = 0 if ended[t, i] else carry + 1
+            assert not acts or rows.action[t, i] == leans ^ (carry % 3 >= 1)
+            carry = 0 if ended[t, i] else carry + int(acts)
 
 
 def test_the_same_key_gives_the_same_run_and_another_one_another():
