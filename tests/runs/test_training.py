@@ -31,7 +31,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def tiny(task):
-    return Learning(task, TINY, 4 * task.steps, seed=1)
+    return Learning(task.name, TINY, 4 * task.steps, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_pets_reaches_the_cost_of_lqr_on_a_linear_quadratic_task(task, tmp_path)
         ),
     )
     folder = RunFolder.create(tmp_path, {})
-    learn(Learning(task, settings, 7 * task.steps, seed=2), folder)
+    learn(Learning(task.name, settings, 7 * task.steps, seed=2), folder)
     returns = [row["return"] for row in folder.metrics()]
     assert returns[0] < 5 * task.optimum  # random actions do not
     np.testing.assert_allclose(np.median(returns[-5:]), task.optimum, rtol=0.02)
@@ -106,7 +106,28 @@ def test_evaluation_uses_what_was_learned_and_changes_nothing(tiny, whole):
 
 def test_too_few_steps_are_refused(task):
     with pytest.raises(ValueError, match="at least two episodes of 60 steps"):
-        Learning(task, TINY, 100, seed=0)
+        Learning(task.name, TINY, 100, seed=0)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'Pendulum-v1'"):
+        Learning("Pendulm-v1", TINY)
+
+
+def test_a_gymnasium_run_goes_on_with_the_same_lines(tmp_path):
+    run = Learning("Pendulum-v1", TINY, 800, seed=3)
+    folder = RunFolder.create(tmp_path / "whole", {})
+    learn(run, folder)
+    other = RunFolder.create(tmp_path / "stopped", {})
+
+    def stop(row):
+        if row["episode"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(Learning("Pendulum-v1", TINY, 800, seed=3), other, on_row=stop)
+    learn(Learning("Pendulum-v1", TINY, 800, seed=3), other, resume=True)
+    assert told(other) == told(folder)
 
 
 WORDS = [

@@ -108,9 +108,10 @@ class Bootstrap(AbstractRecipe):
             TypeError: Observations or actions are no vectors of numbers.
         """
         if not (isinstance(spec.observation, Box) and isinstance(spec.action, Box)):
+            observed, done = type(spec.observation), type(spec.action)
             raise TypeError(
                 "An ensemble learns from boxes of numbers, but observations are "
-                f"{spec.observation} and actions {spec.action}."
+                f"{observed.__name__} and actions {done.__name__} here."
             )
         transform = Transform(
             spec.observation.shape[0],
@@ -137,9 +138,7 @@ class Bootstrap(AbstractRecipe):
         rows = Rows(seen.obs, seen.action, seen.reward, seen.next_obs, valid)
         assert isinstance(model, Ensemble)
         bootstrap = jax.random.key(self.seed)
-        return fit(
-            model, rows, key=key, bootstrap=bootstrap, settings=self.fitting
-        )
+        return fit(model, rows, key=key, bootstrap=bootstrap, settings=self.fitting)
 
     def cloud(self, model: AbstractModel) -> AbstractCloud:
         """The particles of an ensemble."""

@@ -1,4 +1,4 @@
-"""The command line: `forethought tasks | planners | plan | compare | report`.
+"""The command line: plan with known dynamics, learn unknown ones, see what happened.
 
 Bad input ends in one line on stderr and exit code 2.
 """
@@ -22,6 +22,11 @@ OVERVIEW = """forethought: acting by thinking ahead
                                     the same for a MuJoCo model of yours
   forethought compare TASK          several planners on one task
   forethought report DIR            write the report of a run folder again
+
+  forethought agents                who can learn
+  forethought train TASK_OR_GYM_ID  learn to act where the dynamics are unknown
+  forethought resume DIR            go on with a training run
+  forethought evaluate DIR          let act what a training run has learned
 
 Every command answers to --help. Try: forethought plan pendulum --planner cem"""
 

@@ -12,7 +12,7 @@ from forethought.cli.options import (
     TrainOptions,
 )
 from forethought.cli.parse import bad_input, parse, split, subject
-from forethought.cli.setup import load, set_up
+from forethought.cli.setup import set_up
 from forethought.core.names import unknown
 
 INTERRUPTED = 130
@@ -36,16 +36,16 @@ def agents_command(arguments: list[str]) -> int:
 
 
 def train_command(arguments: list[str]) -> int:
-    """Learn to act on a task."""
-    name, rest = subject("train", "TASK", TrainOptions, arguments)
+    """Learn to act on a task or in a Gymnasium environment."""
+    name, rest = subject("train", "TASK_OR_GYM_ID", TrainOptions, arguments)
     options, run = _read(name, rest)
     from forethought.runs import session
     from forethought.runs.folder import RunFolder
 
     with bad_input():
-        path = options.out or session.free_folder(f"{run.task.name}-{options.agent}")
+        path = options.out or session.free_folder(f"{run.name}-{options.agent}")
         config = {
-            "task": run.task.name,
+            "task": run.name,
             "planner": options.agent,
             "settings": run.settings,
             "options": options,
@@ -90,20 +90,22 @@ def evaluate_command(arguments: list[str]) -> int:
 def _read(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     """Options and run of a `train` command."""
     common, fields = split(rest, "--agent.")
-    options: TrainOptions = parse(TrainOptions, "train TASK", common)
+    options: TrainOptions = parse(TrainOptions, "train TASK_OR_GYM_ID", common)
     set_up(options.precision)
-    task = load(name, None)
-    from forethought.runs.training import AGENTS, Learning
+    from forethought.runs.training import AGENTS, Learning, check
 
     with bad_input():
         if options.agent not in AGENTS:
             raise unknown("agent", options.agent, AGENTS)
     settings = AGENTS[options.agent]()
     form: Any = AgentFields[type(settings)]
-    settings = parse(form, "train TASK", fields, default=AgentFields(settings)).agent
+    settings = parse(
+        form, "train TASK_OR_GYM_ID", fields, default=AgentFields(settings)
+    ).agent
     with bad_input():
-        steps = 6 * task.steps if options.steps is None else options.steps
-        return options, Learning(task, settings, steps, options.seed)
+        run = Learning(name, settings, options.steps, options.seed)
+        check(run)
+    return options, run
 
 
 def _reopen(command: str, path: str) -> tuple[Any, Any]:

@@ -6,24 +6,31 @@ same lines as one that never was.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from forethought.agents.base import AbstractAgent
 from forethought.agents.model_based import Bootstrap, ModelBased
+from forethought.core.names import unknown
+from forethought.core.spaces import Box, Discrete
 from forethought.data.replay import Replay, power_of_two
+from forethought.environments.gymnasium import GymnasiumEnvironment
 from forethought.objectives.learned import Learned, Observed
 from forethought.planners import CEM, AbstractPlanner, RandomShooting
 from forethought.runs import checkpoint
 from forethought.runs.folder import RunFolder
-from forethought.tasks.base import Task
+from forethought.tasks import TASKS, Task
 from forethought.training.evaluate import evaluate
-from forethought.training.loop import Training, TrainState
+from forethought.training.host_loop import HostTraining, evaluate_host
+from forethought.training.loop import Trace, Training, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,60 +74,115 @@ AGENTS: dict[str, type] = {"pets": PETS, "mbrl-v2": ModelBasedV2}
 """Every agent that learns, under its name on the command line."""
 
 
-def make_agent(task: Task, settings: Any) -> AbstractAgent:
-    """An agent for a task, from its settings."""
-    known = settings.known_reward and task.restore is not None
+def make_agent(task: Task | None, settings: Any) -> AbstractAgent:
+    """An agent from its settings, for a task or for a Gymnasium environment (None)."""
+    restore = None if task is None else task.restore
+    known = settings.known_reward and restore is not None
+    circles = () if task is None else task.circles
     recipe = dataclasses.replace(
         settings.model,
-        circles=settings.model.circles or task.circles,
+        circles=settings.model.circles or circles,
         reward=settings.model.reward or not known,
     )
     planner: AbstractPlanner = settings.planner
-    if not known:
+    if task is None or restore is None or not known:
         return ModelBased(recipe, Learned(), planner)
-    assert task.restore is not None
-
-    def restore(seen: Any) -> jax.Array:
-        return task.restore(getattr(seen, "obs", seen))  # type: ignore[misc]
-
-    return ModelBased(recipe, Observed(task.problem.objective, restore), planner)
+    objective = Observed(
+        task.problem.objective, lambda seen: restore(getattr(seen, "obs", seen))
+    )
+    return ModelBased(recipe, objective, planner)
 
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
-    """A training run on a task: what is compiled, and how long it goes on.
+    """A training run: what is learned, by whom, and how long it goes on.
 
     Args:
-        task: What to learn.
+        name: Of a task, or of a Gymnasium environment.
         settings: Of the agent.
         steps: Environment steps; whole episodes are made of them.
         seed: Of everything random.
+
+    Raises:
+        ValueError: There is nothing of that name, its episodes have no length, or the
+            steps make fewer than two of them.
     """
 
-    task: Task
+    name: str
     settings: Any
-    steps: int
-    seed: int
+    steps: int | None = None
+    seed: int = 0
 
     def __post_init__(self):
-        """Check the numbers."""
-        if self.steps < 2 * self.task.steps:
-            raise ValueError(
-                f"Training on {self.task.name} needs at least two episodes of "
-                f"{self.task.steps} steps, one of them random; got steps={self.steps}."
+        """Check the name and the numbers."""
+        if self.name not in TASKS and self.name not in gymnasium.registry:
+            raise unknown(
+                "task or Gymnasium environment",
+                self.name,
+                [*TASKS, *gymnasium.registry],
             )
+        if self.steps is not None and self.steps < 2 * self.length:
+            raise ValueError(
+                f"Training on {self.name} needs at least two episodes of "
+                f"{self.length} steps, one of them random; got steps={self.steps}."
+            )
+
+    @functools.cached_property
+    def task(self) -> Task | None:
+        """The task, or None for a Gymnasium environment."""
+        return TASKS[self.name]() if self.name in TASKS else None
+
+    @functools.cached_property
+    def length(self) -> int:
+        """Steps of one episode."""
+        if self.task is not None:
+            return self.task.steps
+        length = gymnasium.spec(self.name).max_episode_steps
+        if length is None:
+            raise ValueError(
+                f"Training needs episodes of some length, but {self.name} has none."
+            )
+        return length
 
     @property
     def episodes(self) -> int:
-        """How many whole episodes the steps make."""
-        return self.steps // self.task.steps
+        """How many whole episodes the steps make; six if they are not given."""
+        return 6 if self.steps is None else self.steps // self.length
 
-    @property
-    def training(self) -> Training:
+    @functools.cached_property
+    def training(self) -> Training | HostTraining:
         """The loop, ready to begin."""
         agent = make_agent(self.task, self.settings)
-        capacity = power_of_two(self.episodes * self.task.steps)
-        return Training(agent, self.task.environment, Replay(capacity))
+        replay = Replay(power_of_two(self.episodes * self.length))
+        if self.task is not None:
+            return Training(agent, self.task.environment, replay)
+        return HostTraining(agent, GymnasiumEnvironment(self.name), replay)
+
+
+def check(run: Learning) -> None:
+    """Let the agent act once on shapes alone, before anything is written or run.
+
+    Raises:
+        ValueError: Settings do not fit together, or a package is missing.
+        TypeError: The agent cannot act in this environment.
+    """
+    try:
+        training = run.training
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    spec = training.environment.spec
+
+    def once(key):
+        learner = training.agent.init(spec, key=key)
+        carry = training.agent.reset(learner, key=key)
+        obs = jax.tree.map(
+            lambda box: jnp.zeros(box.shape),
+            spec.observation,
+            is_leaf=lambda node: isinstance(node, Box | Discrete),
+        )
+        return training.agent.act(learner, carry, obs, key=key)
+
+    eqx.filter_eval_shape(once, jax.random.key(0))
 
 
 Row = dict[str, Any]
@@ -154,11 +216,17 @@ def learn(
         found = checkpoint.load(folder.path, state)
         state, done, notices = found.tree, found.step, found.notices
         folder.keep_metrics(done)
-    length = run.task.steps
+    length = run.length
 
     @eqx.filter_jit
-    def collect(state: TrainState, random: bool):
+    def scan(state: TrainState, random: bool) -> tuple[TrainState, Trace]:
+        assert isinstance(training, Training)
         return training.collect(state, length, random=random)
+
+    def collect(state: TrainState, random: bool) -> tuple[TrainState, Trace]:
+        if isinstance(training, HostTraining):
+            return training.collect(state, length, random=random, restart=True)
+        return scan(state, random)
 
     for episode in range(done, run.episodes):
         began = time.perf_counter()
@@ -168,7 +236,7 @@ def learn(
             "episode": episode + 1,
             "step": (episode + 1) * length,
             "kind": "random" if episode == 0 else "planned",
-            "return": float(np.sum(np.asarray(trace.rewards))),
+            "return": float(np.nanmean(np.asarray(trace.episode_returns))),
         }
         row |= {
             name: float(np.mean(np.asarray(value)))
@@ -191,12 +259,23 @@ def score(
         ValueError: There is no usable checkpoint.
     """
     training = run.training
-    found = checkpoint.load(folder.path, training.begin(key=jax.random.key(run.seed)))
-    returns = eqx.filter_jit(evaluate)(
-        training.agent,
-        training.environment,
-        found.tree.learner,
-        episodes=episodes,
-        key=jax.random.key(seed),
-    )
+    like = training.begin(key=jax.random.key(run.seed))
+    found = checkpoint.load(folder.path, like)
+    key = jax.random.key(seed)
+    if isinstance(training, HostTraining):
+        returns = evaluate_host(
+            training.agent,
+            training.environment,
+            found.tree.learner,
+            episodes=episodes,
+            key=key,
+        )
+    else:
+        returns = eqx.filter_jit(evaluate)(
+            training.agent,
+            training.environment,
+            found.tree.learner,
+            episodes=episodes,
+            key=key,
+        )
     return np.asarray(returns), found.notices
