@@ -15,7 +15,7 @@ from forethought.agents.base import AbstractAgent, Metrics
 from forethought.core.types import Action
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
-from forethought.environments.base import AbstractEnvironment, TimeStep
+from forethought.environments.base import AbstractEnvironment
 
 
 class Flow(eqx.Module):
@@ -70,18 +70,19 @@ class Training(eqx.Module):
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
         """Before the first step: environments reset, nothing learned, nothing kept."""
-        agent_key, reset_key, carry_key, key = jax.random.split(key, 4)
+        agent_key, reset_key, key = jax.random.split(key, 3)
         learner = self.agent.init(self.environment.spec, key=agent_key)
-        states, steps = jax.vmap(lambda key: self.environment.reset(key=key))(
-            jax.random.split(reset_key, self.count)
+        states, obs, carries = self._fresh(learner, reset_key)
+        example = self._example(jax.tree.map(lambda leaf: leaf[0], (states, obs)))
+        flow = Flow(
+            self.replay.init(example),
+            states,
+            obs,
+            carries,
+            jnp.zeros((self.count,), example.reward.dtype),
+            jnp.zeros((), jnp.int32),
+            key,
         )
-        carries = jax.vmap(lambda key: self.agent.reset(learner, key=key))(
-            jax.random.split(carry_key, self.count)
-        )
-        replay = self.replay.init(self._example(states, steps))
-        none = jnp.zeros((), jnp.int32)
-        returns = jnp.zeros_like(steps.reward)
-        flow = Flow(replay, states, steps.obs, carries, returns, none, key)
         return TrainState(learner, flow)
 
     def collect(
@@ -166,14 +167,13 @@ class Training(eqx.Module):
         )
         return states, steps.obs, carries
 
-    def _example(self, states: PyTree, steps: TimeStep) -> Transition:
+    def _example(self, first: tuple[PyTree, PyTree]) -> Transition:
         """One transition, for its shapes."""
-        one = jax.tree.map(lambda leaf: leaf[0], (states, steps))
-        state, first = one
+        state, obs = first
         action = self.environment.spec.action.sample(key=jax.random.key(0))
         _, after = self.environment.step(state, action, key=jax.random.key(0))
         return Transition(
-            obs=first.obs,
+            obs=obs,
             action=action,
             reward=after.reward,
             next_obs=after.obs,
