@@ -8,11 +8,9 @@ import sys
 from typing import NoReturn
 
 from forethought.cli.commands import COMMANDS
-from forethought.cli.parse import BadInput, bad_input
+from forethought.cli.parse import BAD_INPUT, INTERRUPTED, BadInput, bad_input
 from forethought.core.names import unknown
 
-BAD_INPUT = 2
-INTERRUPTED = 130
 OVERVIEW = """forethought: acting by thinking ahead
 
   forethought tasks                 what can be controlled

@@ -11,11 +11,9 @@ from forethought.cli.options import (
     ResumeOptions,
     TrainOptions,
 )
-from forethought.cli.parse import bad_input, parse, split, subject
+from forethought.cli.parse import INTERRUPTED, bad_input, parse, split, subject
 from forethought.cli.setup import set_up
 from forethought.core.names import unknown
-
-INTERRUPTED = 130
 
 
 def agents_command(arguments: list[str]) -> int:

@@ -11,6 +11,10 @@ import tyro
 
 from forethought.core.names import unknown
 
+BAD_INPUT = 2
+INTERRUPTED = 130
+"""Exit codes."""
+
 
 class BadInput(Exception):
     """Something that was given is wrong; the message is the one line to print."""

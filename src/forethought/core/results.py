@@ -1,6 +1,8 @@
 """How a computation ended, carried as data through compiled code."""
 
 import equinox as eqx
+import jax
+import numpy as np
 
 
 class Result(eqx.Enumeration):
@@ -34,6 +36,14 @@ NAMES = (
 )
 
 
+def names(results: Result) -> np.ndarray:
+    """The codes' names, on the host, such as `iteration_limit`; any shape."""
+    found = np.full(np.shape(jax.tree.leaves(results)[0]), "", dtype="<U32")
+    for name in NAMES:
+        found[np.asarray(results == getattr(Result, name))] = name
+    return found
+
+
 def name_of(result: Result) -> str:
-    """The code's name, on the host, such as `iteration_limit`."""
-    return next(name for name in NAMES if bool(result == getattr(Result, name)))
+    """The name of one code."""
+    return str(names(result))

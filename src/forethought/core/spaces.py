@@ -2,7 +2,7 @@
 
 A space says what a planner may choose from. `Box` is a product of intervals,
 `Discrete` a finite set. A planner that works on only one of the two narrows the
-space with `require_box` or `require_discrete`, whose error names the planner.
+space with `require_box`, whose error names the planner.
 """
 
 from collections.abc import Sequence

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from forethought.core.results import names
 from forethought.planners import AbstractPlanner
 from forethought.runs.control import Execution, execute, prepare, reseed
-from forethought.runs.record import names
 from forethought.tasks.base import Task
 
 

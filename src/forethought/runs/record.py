@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.core.results import NAMES, Result
+from forethought.core.results import names
 from forethought.core.types import ravel
 from forethought.environments.base import Capsules
 from forethought.planners.mpc import Episode
@@ -269,14 +269,6 @@ def _imagine(problem, states: PyTree, fan: Array, *, key: PRNGKeyArray):
 
     fan_states, fan_returns = jax.vmap(jax.vmap(imagine))(fan)
     return {"fan_states": fan_states, "fan_returns": fan_returns}
-
-
-def names(results: Result) -> np.ndarray:
-    """The names of an array of result codes."""
-    found = np.full(np.shape(jax.tree.leaves(results)[0]), "", dtype="<U32")
-    for name in NAMES:
-        found[np.asarray(results == getattr(Result, name))] = name
-    return found
 
 
 def execution(run: Run) -> str:

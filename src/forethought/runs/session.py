@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from forethought.core.results import names
 from forethought.planners import PLANNERS, AbstractPlanner
 from forethought.planners.mpc import Episode
 from forethought.runs.compare import Score, compare
 from forethought.runs.control import Prepared, Run, execute
 from forethought.runs.folder import RunFolder
-from forethought.runs.record import execution, names
+from forethought.runs.record import execution
 from forethought.runs.report import finish, gap, write_comparison
 from forethought.tasks.base import Task
 
