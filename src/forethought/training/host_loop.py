@@ -31,7 +31,7 @@ from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.environments.gymnasium import GymnasiumEnvironment
-from forethought.training.loop import Flow, Trace, TrainState
+from forethought.training.loop import Flow, Trace, TrainState, learn
 
 
 class Place(eqx.Module):
@@ -191,11 +191,7 @@ class HostTraining:
 
     def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Let the agent learn from everything that is kept."""
-        key, update_key = jax.random.split(state.flow.key)
-        data = self.replay.ordered(state.flow.replay)
-        learner, metrics = self.agent.update(state.learner, data, key=update_key)
-        flow = eqx.tree_at(lambda flow: flow.key, state.flow, key)
-        return TrainState(learner, flow), metrics
+        return learn(self.agent, self.replay, state)
 
     def _reset(self, key: PRNGKeyArray) -> tuple[Place, PyTree, PRNGKeyArray]:
         """Seed and reset the environments; where they stand, what is seen, a key."""

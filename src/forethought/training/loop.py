@@ -49,6 +49,17 @@ class Trace(eqx.Module):
     """The return of the episode that ended; NaN where none did."""
 
 
+def learn(
+    agent: AbstractAgent, replay: Replay, state: TrainState
+) -> tuple[TrainState, Metrics]:
+    """Let an agent learn from everything that is kept."""
+    key, update_key = jax.random.split(state.flow.key)
+    data = replay.ordered(state.flow.replay)
+    learner, metrics = agent.update(state.learner, data, key=update_key)
+    flow = eqx.tree_at(lambda flow: flow.key, state.flow, key)
+    return TrainState(learner, flow), metrics
+
+
 class Training(eqx.Module):
     """An agent, what it acts in, and what it remembers.
 
@@ -140,11 +151,7 @@ class Training(eqx.Module):
 
     def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Let the agent learn from everything that is kept."""
-        key, update_key = jax.random.split(state.flow.key)
-        data = self.replay.ordered(state.flow.replay)
-        learner, metrics = self.agent.update(state.learner, data, key=update_key)
-        flow = eqx.tree_at(lambda flow: flow.key, state.flow, key)
-        return TrainState(learner, flow), metrics
+        return learn(self.agent, self.replay, state)
 
     def _act(
         self, learner: PyTree, flow: Flow, key: PRNGKeyArray, random: bool
