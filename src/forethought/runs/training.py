@@ -17,80 +17,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from forethought.agents.base import AbstractAgent
-from forethought.agents.model_based import Bootstrap, ModelBased
 from forethought.core.names import unknown
 from forethought.core.spaces import Box, Discrete
 from forethought.data.replay import Replay, power_of_two
 from forethought.environments.gymnasium import GymnasiumEnvironment
-from forethought.objectives.learned import Learned, Observed
-from forethought.planners import CEM, AbstractPlanner, RandomShooting
 from forethought.runs import checkpoint
+from forethought.runs.agents import AGENTS, PETS, ModelBasedV2, make_agent, settings_for
 from forethought.runs.folder import RunFolder
 from forethought.tasks import TASKS, Task
 from forethought.training.evaluate import evaluate
 from forethought.training.host_loop import HostTraining, evaluate_host
 from forethought.training.loop import Trace, Training, TrainState
 
-
-@dataclasses.dataclass(frozen=True)
-class PETS:
-    """An ensemble of Gaussian networks, and CEM over its particles.
-
-    Args:
-        model: The ensemble and how it is fitted.
-        planner: Who plans in it.
-        known_reward: Whether the task's own reward is used where observations tell
-            the state; otherwise it is learned.
-    """
-
-    model: Bootstrap = Bootstrap()  # noqa: RUF009  (a frozen setting)
-    planner: CEM = CEM(  # noqa: RUF009  (a frozen setting)
-        30, population=100, elites=10, particles=5, noise_beta=1.0
-    )
-    known_reward: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelBasedV2:
-    """One deterministic network, replanned at every step: model-based RL v2.
-
-    Args:
-        model: The network and how it is fitted.
-        planner: Who plans in it.
-        known_reward: As for PETS.
-    """
-
-    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
-        members=1, probabilistic=False, propagation="E"
-    )
-    planner: RandomShooting = RandomShooting(  # noqa: RUF009  (a frozen setting)
-        20, population=1000, hold=3
-    )
-    known_reward: bool = True
-
-
-AGENTS: dict[str, type] = {"pets": PETS, "mbrl-v2": ModelBasedV2}
-"""Every agent that learns, under its name on the command line."""
-
-
-def make_agent(task: Task | None, settings: Any) -> AbstractAgent:
-    """An agent from its settings, for a task or for a Gymnasium environment (None)."""
-    restore = None if task is None else task.restore
-    known = settings.known_reward and restore is not None
-    circles = () if task is None else task.circles
-    recipe = dataclasses.replace(
-        settings.model,
-        circles=settings.model.circles or circles,
-        reward=settings.model.reward or not known,
-    )
-    planner: AbstractPlanner = settings.planner
-    if task is None or restore is None or not known:
-        return ModelBased(recipe, Learned(), planner)
-    objective = Observed(
-        task.problem.objective, lambda seen: restore(getattr(seen, "obs", seen))
-    )
-    return ModelBased(recipe, objective, planner)
+__all__ = [
+    "AGENTS",
+    "PETS",
+    "Learning",
+    "ModelBasedV2",
+    "check",
+    "learn",
+    "make_agent",
+    "score",
+    "settings_for",
+]
 
 
 @dataclasses.dataclass(frozen=True)
