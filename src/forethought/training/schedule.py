@@ -1,0 +1,83 @@
+"""When something is due while training: by episodes, by steps, or by a ratio.
+
+A schedule is pure: it says how often something is due once so much was done, and
+carries nothing. What is due between two looks is the difference of two counts, so
+that a run in pieces does exactly what one at once does.
+
+| unit | `every = 4` means |
+|---|---|
+| episodes | once after each fourth episode |
+| steps | once after each fourth environment step |
+| ratio | four times after each environment step |
+"""
+
+import dataclasses
+import math
+from fractions import Fraction
+from typing import Literal, get_args
+
+Unit = Literal["episodes", "steps", "ratio"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    r"""How often something is due.
+
+    $$\text{due}(n_1) - \text{due}(n_0), \qquad
+      \text{due}(n) = \lfloor n / \text{every} \rfloor \quad
+      \text{(ratio: } \lfloor n \cdot \text{every} \rfloor)$$
+
+    ```python
+    >>> from forethought.training.schedule import Schedule
+    >>> Schedule(200, "steps").due(steps=450, episodes=3)
+    2
+    >>> Schedule(0.5, "ratio").wait(steps=10, episodes=0)
+    2
+
+    ```
+
+    Args:
+        every: The interval in the unit; for a ratio, how often for each step.
+        unit: Episodes that ended, environment steps, or a ratio to steps.
+
+    Raises:
+        ValueError: The unit is not known, or `every` is not a finite number above
+            zero (of at least one where it counts episodes or steps).
+    """
+
+    every: int | float = 1
+    unit: Unit = "episodes"
+
+    def __post_init__(self):
+        """Check both."""
+        if self.unit not in get_args(Unit):
+            raise ValueError(
+                f"A Schedule needs a unit among {', '.join(get_args(Unit))}, got "
+                f"{self.unit!r}."
+            )
+        least = "above 0" if self.unit == "ratio" else "of at least 1"
+        fits = self.every > 0 if self.unit == "ratio" else self.every >= 1
+        if not (math.isfinite(self.every) and fits):
+            raise ValueError(
+                f"A Schedule by {self.unit} needs a finite number {least}, got "
+                f"{self.every}."
+            )
+
+    def due(self, *, steps: int, episodes: int) -> int:
+        """How often it was due since the beginning."""
+        return math.floor(self._done(steps, episodes) * self._rate)
+
+    def wait(self, *, steps: int, episodes: int) -> int:
+        """How many more episodes or steps there are until it is due next."""
+        done = self._done(steps, episodes)
+        following = self.due(steps=steps, episodes=episodes) + 1
+        return math.ceil(following / self._rate) - done
+
+    def _done(self, steps: int, episodes: int) -> int:
+        return episodes if self.unit == "episodes" else steps
+
+    @property
+    def _rate(self) -> Fraction:
+        """How often for each episode or step, exactly as the decimal number says."""
+        every = Fraction(str(self.every))
+        return every if self.unit == "ratio" else 1 / every
