@@ -18,6 +18,7 @@ from forethought.cli.options import (
     ReportOptions,
 )
 from forethought.cli.parse import arguments_of, bad_input, parse, split, subject
+from forethought.cli.reproduce import reproduce_command
 from forethought.cli.setup import load, set_up
 from forethought.core.names import unknown
 
@@ -184,6 +185,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "resume": resume_command,
     "evaluate": evaluate_command,
+    "reproduce": reproduce_command,
     "tasks": tasks_command,
     "planners": planners_command,
     "plan": plan_command,

@@ -36,7 +36,7 @@ def agents_command(arguments: list[str]) -> int:
 def train_command(arguments: list[str]) -> int:
     """Learn to act on a task or in a Gymnasium environment."""
     name, rest = subject("train", "TASK_OR_GYM_ID", TrainOptions, arguments)
-    options, run = _read(name, rest)
+    options, run = read_training(name, rest)
     from forethought.runs import session
     from forethought.runs.folder import RunFolder
 
@@ -85,7 +85,7 @@ def evaluate_command(arguments: list[str]) -> int:
     return 0
 
 
-def _read(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
+def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     """Options and run of a `train` command."""
     common, fields = split(rest, "--agent.")
     options: TrainOptions = parse(TrainOptions, "train TASK_OR_GYM_ID", common)
@@ -115,7 +115,7 @@ def _reopen(command: str, path: str) -> tuple[Any, Any]:
         given = folder.config().get("command")
         if not (isinstance(given, list) and given[1:2] == ["train"]):
             raise ValueError(f"{command} needs the folder of a training run: {path}.")
-    _, run = _read(given[2], given[3:])
+    _, run = read_training(given[2], given[3:])
     return run, folder
 
 

@@ -1,0 +1,174 @@
+"""The command `reproduce`: published claims, put to the test."""
+
+import dataclasses
+import math
+import pathlib
+from typing import Annotated, Any
+
+import tyro
+
+from forethought.cli.parse import INTERRUPTED, bad_input, parse, subject
+from forethought.core.names import unknown
+
+NOT_REPRODUCED = 1
+"""Exit code where a check failed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproduceOptions:
+    """Put a published claim to the test; exit code 1 if a check fails.
+
+    The same command goes on where an earlier one was stopped or killed.
+    """
+
+    seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    """How many seeds, counted from `seed`."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 101
+    """The first seed."""
+    out: Annotated[
+        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+    ] = None
+    """Folder of the runs and the report; runs/reproduce-NAME if not given."""
+    paper: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Use the paper's own settings; their cost is told first."""
+    results: Annotated[
+        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+    ] = None
+    """Where to put NAME.json and NAME.png, to be committed."""
+    list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show what can be reproduced."""
+
+
+def reproduce_command(arguments: list[str]) -> int:
+    """Put a published claim to the test."""
+    if "--list" in arguments:
+        parse(ReproduceOptions, "reproduce", arguments)
+        return _list()
+    name, rest = subject("reproduce", "NAME", ReproduceOptions, arguments)
+    options: ReproduceOptions = parse(ReproduceOptions, "reproduce NAME", rest)
+    plan = _plan(name, options)
+    from forethought.runs.reproduce import open_folder
+
+    default = f"reproduce-{name}{'-paper' if options.paper else ''}"
+    with bad_input():
+        folder = open_folder(plan, options.out or pathlib.Path("runs") / default)
+    return _reproduce(plan, folder, options.results)
+
+
+def _list() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from forethought.runs.reproductions import REPRODUCTIONS
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("reproduction")
+    table.add_column("claim")
+    table.add_column("steps", justify="right")
+    table.add_column("a seed", justify="right")
+    for name, entry in REPRODUCTIONS.items():
+        steps = entry.train[entry.train.index("--steps") + 1]
+        time = "" if math.isnan(entry.measured) else f"{entry.measured:.2g} min"
+        table.add_row(name, entry.claim, steps, time)
+    Console().print(table)
+    print("steps: of the environment, for each seed; a seed: measured on two cores")
+    return 0
+
+
+def _plan(name: str, options: ReproduceOptions) -> Any:
+    """Everything that is going to be done, or one line that says what is wrong."""
+    from forethought.cli.learning import read_training
+    from forethought.runs.reproductions import REPRODUCTIONS
+
+    with bad_input():
+        if name not in REPRODUCTIONS:
+            raise unknown("reproduction", name, REPRODUCTIONS)
+        entry = REPRODUCTIONS[name]
+        if options.seeds < 1:
+            raise ValueError(f"reproduce needs seeds >= 1, got {options.seeds}.")
+        if options.paper and not entry.paper:
+            raise ValueError(
+                f"{name} has no settings of a paper: no paper trained on this task."
+            )
+    task, *words = [*entry.train, *(entry.paper if options.paper else ())]
+    _, run = read_training(task, [*words, "--seed", str(options.seed)])
+    from forethought.runs.reproduce import Plan
+
+    return Plan(
+        name,
+        entry,
+        options.paper,
+        tuple(range(options.seed, options.seed + options.seeds)),
+        lambda seed: dataclasses.replace(run, seed=seed),
+        lambda seed: ["forethought", "train", task, *words, "--seed", str(seed)],
+    )
+
+
+def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
+    """Run under a progress line, report, and return the exit code."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from forethought.runs.reproduce import finish, outcome_of, run_seeds, yardsticks
+    from forethought.runs.reproduce_page import publish, write_reproduction
+
+    console = Console()
+    console.print(plan.entry.claim, highlight=False)
+    left = [seed for seed in plan.seeds if outcome_of(folder, seed) is None]
+    if left:
+        if plan.paper:
+            console.print(plan.entry.paper_note, highlight=False)
+        console.print(f"cost of each seed: {plan.cost()}", highlight=False)
+    columns = (
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[shown]}"),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            total = plan.run(plan.seeds[0]).episodes
+            bar = progress.add_task("", total=total * max(1, len(left)), shown="")
+
+            def on_row(seed: int, row: dict[str, Any]) -> None:
+                place = left.index(seed)
+                shown = f"seed {seed} ({plan.seeds.index(seed) + 1} of "
+                shown += f"{len(plan.seeds)})  episode {row['episode']}/{total}  "
+                shown += f"return {row['return']:.4g}"
+                done = place * total + row["episode"]
+                progress.update(bar, completed=done, shown=shown)
+
+            outcomes = run_seeds(plan, folder, on_row, console.print)
+            progress.update(bar, shown="exact-model bound and random floor")
+            yardsticks(plan, folder)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    result = finish(plan, folder, outcomes)
+    report = write_reproduction(folder)
+    console.print(_summary(result))
+    console.print(f"report  {report}")
+    if results is not None:
+        with bad_input():
+            for path in publish(folder, results):
+                console.print(f"wrote   {path}")
+    passed = all(check["passed"] for check in result["checks"])
+    return 0 if passed else NOT_REPRODUCED
+
+
+def _summary(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    from forethought.runs.cost import duration
+    from forethought.runs.reproduce_page import shown, verdict, yardstick
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for run in result["seeds"]:
+        returns = ", ".join(shown(float(f"{each:.4g}")) for each in run["returns"])
+        table.add_row(f"seed {run['seed']}", f"{returns}  ({duration(run['seconds'])})")
+    if result["bound"] is not None:
+        table.add_row("exact model", yardstick(result["bound"]))
+    if result["floor"] is not None:
+        table.add_row("random", yardstick(result["floor"]))
+    for check in result["checks"]:
+        table.add_row("check", verdict(check))
+    return table

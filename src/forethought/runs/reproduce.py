@@ -1,0 +1,274 @@
+"""Put a published claim to the test: many seeds, one verdict.
+
+    config.json         what is reproduced, with which settings
+    seed-101/           an ordinary training run, `outcome.json` written at its end
+    seed-102/           …
+    yardsticks.json     exact-model bound and random floor
+    reproduction.json   all numbers, small enough to be committed
+    reproduction.png
+    report.html
+
+Whatever is there is not done again: the same command after a crash goes on where it
+stopped, in the middle of a seed if need be, and ends with the same numbers.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from forethought.runs import checkpoint
+from forethought.runs.cost import Cost, foresee
+from forethought.runs.folder import RunFolder, plain
+from forethought.runs.provenance import commit, machine
+from forethought.runs.reproductions import Outcome, Reproduction
+from forethought.runs.training import Learning, Row, learn
+
+RESULT = "reproduction.json"
+OUTCOME = "outcome.json"
+YARDSTICKS = "yardsticks.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A reproduction that is about to be run.
+
+    Args:
+        name: Of the reproduction.
+        entry: Its data.
+        paper: Whether the paper's settings replace ours.
+        seeds: One training run each.
+        run: A seed's training run.
+        command: What to type to get the training run of a seed.
+    """
+
+    name: str
+    entry: Reproduction
+    paper: bool
+    seeds: tuple[int, ...]
+    run: Callable[[int], Learning]
+    command: Callable[[int], list[str]]
+
+    def __post_init__(self):
+        """Check the seeds."""
+        if not self.seeds:
+            raise ValueError("A reproduction needs at least one seed, got none.")
+
+    @property
+    def words(self) -> list[str]:
+        """The command that does all of it, without folders."""
+        words = ["forethought", "reproduce", self.name]
+        words += ["--seeds", str(len(self.seeds)), "--seed", str(self.seeds[0])]
+        return words + (["--paper"] if self.paper else [])
+
+    def cost(self) -> Cost:
+        """What one seed will cost."""
+        run = self.run(self.seeds[0])
+        training, planned = run.training, (run.episodes - 1) * run.length
+        return foresee(training.agent, training.environment.spec, planned)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything of a training run but its seed."""
+        run = plain(self.run(self.seeds[0]))
+        return {name: value for name, value in run.items() if name != "seed"}
+
+
+def open_folder(plan: Plan, path: Any) -> RunFolder:
+    """The folder of a reproduction: a new one, or one that was begun with the same.
+
+    Raises:
+        ValueError: Something else lies there, or a reproduction with other settings.
+    """
+    config = {
+        "task": plan.name,
+        "planner": f"{len(plan.seeds)} seeds",
+        "paper": plan.paper,
+        "run": plan.settings(),
+        "command": plan.words,
+    }
+    folder = RunFolder(path)
+    if not (folder.path / "config.json").exists():
+        return RunFolder.create(path, config)
+    kept = folder.config()
+    if "run" not in kept:
+        raise ValueError(
+            f"reproduce needs a folder of its own, but {path} holds another run."
+        )
+    for key in ("task", "paper", "run"):
+        changed = differences(kept[key], plain(config[key]), key)
+        if changed:
+            raise ValueError(
+                f"reproduce goes on in {path} only with the settings it was begun "
+                f"with, but {'; '.join(changed)}. Name another folder with --out."
+            )
+    folder.write_json("config.json", config)
+    return folder
+
+
+def differences(kept: Any, given: Any, name: str) -> list[str]:
+    """What is not the same in two trees of JSON, in words."""
+    if isinstance(kept, Mapping) and isinstance(given, Mapping):
+        return [
+            words
+            for key in sorted({*kept, *given})
+            for words in differences(kept.get(key), given.get(key), f"{name}.{key}")
+        ]
+    return [] if kept == given else [f"{name} was {kept} and is {given}"]
+
+
+def run_seeds(
+    plan: Plan,
+    folder: RunFolder,
+    on_row: Callable[[int, Row], None] = lambda seed, row: None,
+    on_notice: Callable[[str], None] = lambda notice: None,
+) -> list[Outcome]:
+    """Train every seed that has not ended yet.
+
+    Args:
+        plan: What to do.
+        folder: From `open_folder`.
+        on_row: Called with a seed and each of its lines of metrics.
+        on_notice: Called with sentences that the user should read.
+
+    Returns:
+        How each seed went, in their order.
+    """
+    outcomes = []
+    for seed in plan.seeds:
+        found = outcome_of(folder, seed)
+        if found is None:
+            on_notices = _train(plan, folder, seed, lambda row, s=seed: on_row(s, row))
+            for notice in on_notices:
+                on_notice(f"seed {seed}: {notice}")
+            found = outcome_of(folder, seed)
+            assert found is not None
+        outcomes.append(found)
+    return outcomes
+
+
+def outcome_of(folder: RunFolder, seed: int) -> Outcome | None:
+    """How a seed went; None where it has not ended."""
+    if not (folder.path / f"seed-{seed}" / OUTCOME).exists():
+        return None
+    kept = RunFolder(folder.path / f"seed-{seed}").read_json(OUTCOME)
+    return Outcome(
+        kept["seed"],
+        tuple(kept["steps"]),
+        tuple(kept["returns"]),
+        tuple(kept["planned"]),
+        kept["seconds"],
+    )
+
+
+def _train(
+    plan: Plan, folder: RunFolder, seed: int, on_row: Callable[[Row], None]
+) -> tuple[str, ...]:
+    """Begin a seed, or go on with it; write its outcome."""
+    run, path = plan.run(seed), folder.path / f"seed-{seed}"
+    begun = _resumable(path)
+    if begun:
+        own = RunFolder.open(path)
+    else:
+        config = {
+            "task": run.name,
+            "planner": plan.name,
+            "settings": run.settings,
+            "command": plan.command(seed),
+            "commit": commit(),
+        }
+        own = RunFolder.create(path, config)
+    _, notices = learn(run, own, resume=begun, on_row=on_row)
+    rows = own.metrics()
+    ended = [row for row in rows if row.get("return") is not None]
+    outcome = Outcome(
+        seed,
+        tuple(row["step"] for row in ended),
+        tuple(row["return"] for row in ended),
+        tuple(row["kind"] == "planned" for row in ended),
+        sum(row["seconds"] for row in rows),
+    )
+    own.write_json(OUTCOME, dataclasses.asdict(outcome))
+    return notices
+
+
+def _resumable(path: pathlib.Path) -> bool:
+    """Whether a seed got as far as a checkpoint that can be used."""
+    try:
+        checkpoint.load_host(path)
+    except ValueError:
+        return False
+    return True
+
+
+def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
+    """What the same planner earns with the exact model, and random actions earn."""
+    if not (folder.path / YARDSTICKS).exists():
+        folder.write_json(YARDSTICKS, {"bound": None, "floor": None})
+    return folder.read_json(YARDSTICKS)
+
+
+def aggregate(
+    plan: Plan, outcomes: Sequence[Outcome], measured: Mapping[str, Any], commits: str
+) -> dict[str, Any]:
+    """All numbers of a reproduction, as `reproduction.json` keeps them."""
+    entry = plan.entry
+    steps, each, best = curves(outcomes)
+    return {
+        "name": plan.name,
+        "claim": entry.claim,
+        "variant": entry.variant,
+        "settings": "the paper's" if plan.paper else "ours",
+        "note": entry.paper_note if plan.paper else "",
+        "command": " ".join(plan.words),
+        "commit": commits,
+        "machine": machine(),
+        "checks": [check.judge(outcomes) for check in entry.checks],
+        **measured,
+        "published": entry.published,
+        "steps": steps,
+        "median": np.median(each, axis=0),
+        "median_best": np.median(best, axis=0),
+        "seeds": outcomes,
+        "run": plan.settings(),
+    }
+
+
+def curves(outcomes: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seeds side by side, on the steps at which an episode of any of them ended.
+
+    An episode's return stands until the next one ends; before a seed's first episode
+    ends it has none, and those steps are left out.
+
+    Returns:
+        Steps, shape `[step]`; the return of the newest episode and the maximum so
+        far, both of shape `[seed, step]`.
+    """
+    first = max(run.steps[0] for run in outcomes)
+    steps = np.array(sorted({at for run in outcomes for at in run.steps}))
+    steps = steps[steps >= first]
+    each, best = [], []
+    for run in outcomes:
+        newest = np.searchsorted(run.steps, steps, side="right") - 1
+        each.append(np.array(run.returns)[newest])
+        best.append(np.maximum.accumulate(run.returns)[newest])
+    return steps, np.array(each), np.array(best)
+
+
+def finish(
+    plan: Plan, folder: RunFolder, outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Write `reproduction.json`, and return what it holds."""
+    commits = [
+        RunFolder(folder.path / f"seed-{run.seed}").config().get("commit", "")
+        for run in outcomes
+    ]
+    result = aggregate(
+        plan,
+        outcomes,
+        yardsticks(plan, folder),
+        ", ".join(dict.fromkeys(commits)),
+    )
+    folder.write_json(RESULT, result)
+    return folder.read_json(RESULT)

@@ -1,0 +1,298 @@
+"""What a reproduction shows: one figure and one page, made of its JSON alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from forethought.runs import page
+from forethought.runs.cost import duration
+from forethought.runs.folder import RunFolder, write_atomically
+from forethought.runs.report import leaves, png
+from forethought.runs.style import (
+    BLUE,
+    GREEN,
+    INK,
+    LIMIT,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    SKY,
+    YELLOW,
+    above,
+    label,
+    number,
+    panels,
+)
+
+FIGURE = "reproduction.png"
+Result = Mapping[str, Any]
+
+
+def figure(result: Result) -> Figure:
+    """Return of each episode and maximum so far, beside what others report.
+
+    Args:
+        result: The content of `reproduction.json`.
+    """
+    drawn, axes = panels(1, 2, height=3.5)
+    drawn.set_size_inches(10.4, 4.3)
+    each, best = axes[0]
+    steps = np.array(result["steps"], float)
+    for axis, name in ((each, "each"), (best, "best")):
+        values = per_seed(result, best=name == "best")
+        _seeds(axis, steps, values)
+        _yardsticks(axis, result)
+        axis.set_xlim(0, 1.04 * steps[-1])
+    _published(best, result, steps[-1])
+    for check in result["checks"]:
+        _mark(each if check["curve"] == "each" else best, check)
+    low, high = best.get_ylim()
+    best.set_ylim(low, high)
+    label(each, "environment steps", "return", "Return of each episode")
+    label(best, "environment steps", "", "Maximum so far")
+    entries = {
+        name: handle
+        for axis in (each, best)
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    above(drawn, list(entries.values()), list(entries))
+    drawn.suptitle(heading(result), fontsize=11, color=INK, x=0.012, ha="left")
+    return drawn
+
+
+def per_seed(result: Result, *, best: bool) -> np.ndarray:
+    """Every seed's curve on the common steps, shape `[seed, step]`."""
+    steps, rows = np.array(result["steps"]), []
+    for run in result["seeds"]:
+        values = np.array(run["returns"], float)
+        values = np.maximum.accumulate(values) if best else values
+        rows.append(values[np.searchsorted(run["steps"], steps, side="right") - 1])
+    return np.array(rows)
+
+
+def heading(result: Result) -> str:
+    """What was tried and how it went, in one line."""
+    passed = sum(check["passed"] for check in result["checks"])
+    seeds = len(result["seeds"])
+    settings = "" if result["settings"] == "ours" else ", the paper's settings"
+    return (
+        f"{result['name']}: {passed} of {len(result['checks'])} checks passed, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}{settings}"
+    )
+
+
+def _seeds(axis: Axes, steps: np.ndarray, values: np.ndarray) -> None:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+    if len(values) > 1:
+        axis.fill_between(
+            steps, low, high, color=BLUE, alpha=0.15, lw=0, label="middle half of seeds"
+        )
+        for i, row in enumerate(values):
+            name = "" if i else "each seed"
+            axis.plot(steps, row, color=BLUE, lw=0.8, alpha=0.4, label=name)
+    name = "median of seeds" if len(values) > 1 else "one seed"
+    axis.plot(steps, middle, "o-", color=BLUE, lw=2.2, ms=4.5, label=name, zorder=4)
+
+
+def _yardsticks(axis: Axes, result: Result) -> None:
+    for key, name, style in (
+        ("bound", "same planner, exact model", (0, (5, 2))),
+        ("floor", "random actions", (0, (1, 1.5))),
+    ):
+        if result[key] is not None:
+            mean, std = result[key]["mean"], result[key]["std"]
+            axis.axhspan(mean - std, mean + std, color=LIMIT, alpha=0.1, lw=0)
+            axis.axhline(mean, color=QUIET, lw=1.3, ls=style, label=name, zorder=1)
+
+
+def _published(axis: Axes, result: Result, end: float) -> None:
+    """Curves within our budget; results of a larger one as levels at the right."""
+    levels = []
+    colours = (ORANGE, GREEN, PURPLE, YELLOW, SKY)
+    for colour, each in zip(colours, result["published"], strict=False):
+        inside = np.array([point for point in each["points"] if point[0] <= end])
+        if len(inside):
+            axis.plot(
+                *inside.T, "s-", color=colour, lw=1.3, ms=3.5, label=each["label"]
+            )
+        else:
+            at, value = each["points"][-1]
+            levels.append((value, f"{each['label']}, {at:,.0f} steps", colour))
+    low, high = axis.get_ylim()
+    gap, floor = 0.055 * (high - low), -math.inf
+    for value, name, colour in sorted(levels):
+        axis.axhline(value, xmin=0.9, color=colour, lw=1.6)
+        floor = max(value, floor + gap)
+        axis.annotate(
+            f"{name}: {number(value)}",
+            (0.89, floor),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="center",
+            fontsize=8,
+            color=colour,
+        )
+
+
+def _mark(axis: Axes, check: Mapping[str, Any]) -> None:
+    """Where a promise lies: a triangle, filled where it is kept."""
+    colour = GREEN if check["passed"] else ORANGE
+    axis.plot(
+        *check["mark"],
+        marker="v" if check["relation"] == "<" else "^",
+        ms=9,
+        ls="",
+        mew=1.6,
+        color=colour,
+        mfc=colour if check["passed"] else "white",
+        label="goal, reached" if check["passed"] else "goal, missed",
+        clip_on=False,
+        zorder=5,
+    )
+
+
+def shown(value: Any) -> str:
+    """A number of a check; what never happened is infinite, or has none."""
+    return number(value) if isinstance(value, int | float) else "never"
+
+
+def verdict(check: Mapping[str, Any]) -> str:
+    """A check and how it went, in a sentence."""
+    return (
+        f"{'passed' if check['passed'] else 'FAILED'}: {check['promise']} "
+        f"(median over seeds {shown(check['median'])}, wanted {check['relation']} "
+        f"{shown(check['goal'])})"
+    )
+
+
+def yardstick(value: Mapping[str, Any] | None) -> str:
+    """Bound or floor, with its spread over episodes."""
+    if value is None:
+        return "–"
+    return f"{number(_digits(value['mean']))} ± {number(_digits(value['std'], 2))}"
+
+
+def _digits(value: float, count: int = 4) -> float:
+    return float(f"{value:.{count}g}")
+
+
+def write_reproduction(folder: RunFolder) -> Path:
+    """Make figure and page of a reproduction, from its `reproduction.json`.
+
+    Returns:
+        The path of `report.html`.
+    """
+    result = folder.read_json("reproduction.json")
+    content = png(figure(result))
+    write_atomically(folder.path / FIGURE, content)
+    path = folder.path / "report.html"
+    page_text = page.document(f"reproduce {result['name']}", _body(result, content))
+    write_atomically(path, page_text.encode())
+    return path
+
+
+def _body(result: Result, content: bytes) -> list[str]:
+    seeds: Sequence[Mapping[str, Any]] = result["seeds"]
+    passed = sum(check["passed"] for check in result["checks"])
+    seconds = [run["seconds"] for run in seeds]
+    facts = {
+        "checks passed": f"{passed} of {len(result['checks'])}",
+        "best return, median over seeds": number(_digits(result["median_best"][-1])),
+        "last return, median over seeds": number(_digits(result["median"][-1])),
+        "same planner, exact model": yardstick(result["bound"]),
+        "random actions": yardstick(result["floor"]),
+        "environment steps a seed": f"{result['steps'][-1]:,}",
+        "wall time of a seed": duration(float(np.median(seconds))),
+    }
+    note = f" {result['note']}" if result["note"] else ""
+    checks = [
+        (
+            "passed" if check["passed"] else "failed",
+            check["promise"],
+            f"{check['relation']} {shown(check['goal'])}",
+            shown(check["median"]),
+            ", ".join(shown(value) for value in check["seeds"]),
+        )
+        for check in result["checks"]
+    ]
+    runs = [
+        (
+            run["seed"],
+            number(max(run["returns"])),
+            number(run["returns"][-1]),
+            "  ".join(number(_digits(value)) for value in run["returns"]),
+            duration(run["seconds"]),
+        )
+        for run in seeds
+    ]
+    sources = [(each["label"], each["source"]) for each in result["published"]]
+    body = [
+        f"<header><h1>{page.escape(result['name'])} <span>reproduced with "
+        f"{page.escape(result['settings'])} settings</span></h1>"
+        f"<p>{page.escape(result['claim'])}.</p>"
+        f"<p class=quiet>{page.escape(result['variant'] + note)}</p></header>",
+        page.tiles(facts),
+        page.section(
+            "Promises",
+            "Each is about the median over seeds.",
+            page.table(checks, ("", "promise", "goal", "median", "each seed")),
+            kind="wide",
+        ),
+        page.section(
+            "Learning",
+            "One thin line a seed; the first episode is random. The bound is what the "
+            "same planner earns with the exact model; grey bands are one standard "
+            "deviation over episodes.",
+            page.picture(content, "Return of each episode and maximum so far"),
+            kind="wide",
+        ),
+        page.section(
+            "Seeds",
+            "Returns in the order of episodes.",
+            page.table(runs, ("seed", "best", "last", "all episodes", "time")),
+            kind="wide",
+        ),
+    ]
+    if sources:
+        title = "What others report"
+        table = page.table(sources, ("who", "where it stands"))
+        body.append(page.section(title, "", table, kind="wide"))
+    where = {"commit": result["commit"], "machine": result["machine"]}
+    return [
+        *body,
+        page.section(
+            "Run it again",
+            "The same seeds on the same machine give the same numbers.",
+            f"<pre>{page.escape(result['command'])}</pre>",
+            kind="wide",
+        ),
+        page.section("Where it ran", "", page.pairs(leaves(where)), kind="wide"),
+        page.section("Settings", "", page.pairs(leaves(result["run"])), kind="wide"),
+        "<footer>Every number is in reproduction.json. Made by forethought.</footer>",
+    ]
+
+
+def publish(folder: RunFolder, target: Path) -> tuple[Path, Path]:
+    """Copy what is to be committed, `NAME.json` and `NAME.png`, into a folder.
+
+    Raises:
+        ValueError: The folder cannot be written to.
+    """
+    result = folder.read_json("reproduction.json")
+    name = result["name"] + ("" if result["settings"] == "ours" else "-paper")
+    made = (target / f"{name}.json", target / f"{name}.png")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for source, path in zip(("reproduction.json", FIGURE), made, strict=True):
+            write_atomically(path, (folder.path / source).read_bytes())
+    except OSError as error:
+        raise ValueError(
+            f"--results needs a folder that may be written to, but {target} refuses: "
+            f"{error.strerror or error}."
+        ) from error
+    return made
