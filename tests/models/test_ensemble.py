@@ -72,7 +72,7 @@ def noiseless(rule):
 
 
 def start():
-    return Particle(jnp.array([START]), jnp.zeros(()), jnp.array(0))
+    return Particle(jnp.array([START]), jnp.zeros(()), jnp.ones(()), jnp.array(0))
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,15 @@ settings of it:
 """
 
 import abc
+from typing import Literal
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, PRNGKeyArray, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.core.results import Result
 from forethought.core.spaces import Box
 from forethought.core.types import Action
 from forethought.environments.base import EnvironmentSpec
@@ -25,11 +28,12 @@ from forethought.models.base import AbstractCloud, AbstractModel, Independent
 from forethought.models.ensemble import Ensemble, Rule
 from forethought.models.fitting import FitSettings, Rows, fit
 from forethought.models.propagation import Propagation
+from forethought.models.termination import Ends, Termination, closed_form
 from forethought.models.transforms import Transform
 from forethought.objectives.base import AbstractObjective
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.mpc import MPC, MPCState
-from forethought.problem import Problem
+from forethought.problem import Plan, Problem
 
 
 class AbstractRecipe(eqx.Module):
@@ -86,6 +90,9 @@ class Bootstrap(AbstractRecipe):
         reward: Whether the reward is predicted as well.
         absolute: Dimensions of the observation that are predicted themselves.
         circles: Pairs of dimensions that hold cosine and sine of one angle.
+        angles: Dimensions that hold a raw angle, in radians.
+        termination: Where episodes end: nowhere, where it is learned that they do, or
+            where the environment of that name is known to end them.
         fitting: How networks are fitted.
         seed: Of the bootstrap: how often a row counts never changes as data grow.
     """
@@ -98,6 +105,8 @@ class Bootstrap(AbstractRecipe):
     reward: bool = eqx.field(static=True, default=False)
     absolute: tuple[int, ...] = eqx.field(static=True, default=())
     circles: tuple[tuple[int, int], ...] = eqx.field(static=True, default=())
+    angles: tuple[int, ...] = eqx.field(static=True, default=())
+    termination: Termination = eqx.field(static=True, default="none")
     fitting: FitSettings = eqx.field(static=True, default=FitSettings())
     seed: int = eqx.field(static=True, default=0)
 
@@ -106,6 +115,7 @@ class Bootstrap(AbstractRecipe):
 
         Raises:
             TypeError: Observations or actions are no vectors of numbers.
+            ValueError: The known end is that of an environment of other observations.
         """
         if not (isinstance(spec.observation, Box) and isinstance(spec.action, Box)):
             observed, done = type(spec.observation), type(spec.action)
@@ -113,13 +123,22 @@ class Bootstrap(AbstractRecipe):
                 "An ensemble learns from boxes of numbers, but observations are "
                 f"{observed.__name__} and actions {done.__name__} here."
             )
+        observation, termination = spec.observation.shape[0], self.termination
         transform = Transform(
-            spec.observation.shape[0],
+            observation,
             spec.action.shape[0],
             absolute=self.absolute,
             circles=self.circles,
+            angles=self.angles,
             reward=self.reward,
         )
+        ends: Ends | Literal["learned"] | None
+        if termination == "none":
+            ends = None
+        elif termination == "learned":
+            ends = "learned"
+        else:
+            ends = closed_form(termination, observation)
         return Ensemble(
             transform,
             size=self.members,
@@ -127,6 +146,7 @@ class Bootstrap(AbstractRecipe):
             depth=self.depth,
             probabilistic=self.probabilistic,
             propagation=self.propagation,
+            termination=ends,
             key=key,
         )
 
@@ -135,7 +155,9 @@ class Bootstrap(AbstractRecipe):
     ) -> tuple[AbstractModel, Metrics]:
         """Fit to transitions and a mask of those that are valid."""
         seen, valid = data
-        rows = Rows(seen.obs, seen.action, seen.reward, seen.next_obs, valid)
+        rows = Rows(
+            seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
+        )
         assert isinstance(model, Ensemble)
         bootstrap = jax.random.key(self.seed)
         return fit(model, rows, key=key, bootstrap=bootstrap, settings=self.fitting)
@@ -150,6 +172,8 @@ class MPCCarry(eqx.Module):
 
     belief: PyTree
     controller: MPCState
+    watched: Metrics
+    """What `watch` tells: a controller that plans at every step keeps no plan."""
 
 
 class ModelBased(AbstractAgent[Problem, MPCCarry]):
@@ -184,7 +208,15 @@ class ModelBased(AbstractAgent[Problem, MPCCarry]):
     def reset(self, learner: Problem, *, key: PRNGKeyArray) -> MPCCarry:
         """Believe what the model believes beforehand, and remember no plan."""
         belief = learner.model.init(key=key)
-        return MPCCarry(belief, self.controller.init(learner, belief, key=key))
+        memory = self.controller.init(learner, belief, key=key)
+        _, plan, _ = eqx.filter_eval_shape(
+            self.controller.act, learner, belief, memory, key=key
+        )
+        nothing = {
+            name: jnp.zeros(leaf.shape, leaf.dtype)
+            for name, leaf in eqx.filter_eval_shape(_told, plan, memory.age).items()
+        }
+        return MPCCarry(belief, memory, nothing)
 
     def act(
         self,
@@ -201,11 +233,11 @@ class ModelBased(AbstractAgent[Problem, MPCCarry]):
         """
         observe_key, plan_key, predict_key = jax.random.split(key, 3)
         belief = learner.model.observe(carry.belief, obs, key=observe_key)
-        action, _, memory = self.controller.act(
+        action, plan, memory = self.controller.act(
             learner, belief, carry.controller, key=plan_key
         )
         belief = learner.model.predict(belief, action, key=predict_key)
-        return action, MPCCarry(belief, memory)
+        return action, MPCCarry(belief, memory, _told(plan, memory.age))
 
     def update(
         self, learner: Problem, batch: PyTree, *, key: PRNGKeyArray
@@ -213,3 +245,26 @@ class ModelBased(AbstractAgent[Problem, MPCCarry]):
         """Refit the model to all data: transitions, and which rows are valid."""
         model, metrics = self.recipe.fit(learner.model, batch, key=key)
         return eqx.tree_at(lambda learner: learner.model, learner, model), metrics
+
+    def watch(self, carry: MPCCarry) -> Metrics:
+        """What planning came to.
+
+        `plan_value` is the return that the plan in force expected when it was made. A
+        plan is counted at the step that made it: in `plan_failed` if its `Result` is
+        worse than an iteration limit, and in `non_finite` with as many of its
+        candidates as had no finite return, from planners that tell.
+        """
+        return carry.watched
+
+
+def _told(plan: Plan, age: Int[Array, ""]) -> Metrics:
+    """What there is to tell of a plan that so many actions were taken from."""
+    new = age == 1
+    usable = (plan.result == Result.successful) | (
+        plan.result == Result.iteration_limit
+    )
+    told = {"plan_value": plan.value, "plan_failed": new & ~usable}
+    if "non_finite" in plan.stats:
+        count = jnp.sum(plan.stats["non_finite"])
+        told["non_finite"] = jnp.where(new, count, jnp.zeros_like(count))
+    return told

@@ -44,11 +44,13 @@ class AbstractModel(eqx.Module, Generic[Belief]):
 
 
 class Predicted(eqx.Module):
-    """What a model that also predicts the reward lets an objective look at."""
+    """What a model that also predicts reward or end lets an objective look at."""
 
     obs: PyTree[Array]
     reward: Scalar
     """The reward that was earned on the way here; zero where nothing led here."""
+    discount: Scalar
+    """The probability that the episode goes on from here; one where nothing led."""
 
 
 class AbstractCloud(eqx.Module):

@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 from forethought.core.types import Action
 from forethought.models.base import AbstractModel, Predicted
 from forethought.models.mlp import MLP
+from forethought.models.termination import ClosedForm, Ends, LearnedEnd
 from forethought.models.transforms import Transform
 from forethought.models.uncertainty import mixture_moments
 
@@ -41,6 +42,8 @@ class Particle(eqx.Module):
     obs: Float[Array, " observation"]
     reward: Scalar
     """The reward that was predicted on the way here; zero if none is."""
+    discount: Scalar
+    """The probability that the episode went on after the last step."""
     member: Int[Array, ""]
 
 
@@ -66,10 +69,12 @@ class Ensemble(AbstractModel[Particle]):
         depth: How many hidden layers.
         probabilistic: Whether members predict their noise.
         propagation: The rule by which particles are carried.
+        termination: Where episodes end: nowhere, where a function of the observation
+            says so, or where it is learned (`LearnedEnd`), by each member for itself.
         key: Draws the weights of all members.
 
     Raises:
-        ValueError: No members, or an unknown rule.
+        ValueError: No members, an unknown rule, or an unknown termination.
 
     References:
         Chua et al., Deep reinforcement learning in a handful of trials using
@@ -82,6 +87,8 @@ class Ensemble(AbstractModel[Particle]):
     members: MLP
     """Leaves with a leading axis `[member]`."""
     transform: Transform
+    termination: LearnedEnd | ClosedForm | None
+    """If learned, leaves with a leading axis `[member]`."""
     size: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
     depth: int = eqx.field(static=True)
@@ -96,6 +103,7 @@ class Ensemble(AbstractModel[Particle]):
         depth: int = 3,
         probabilistic: bool = True,
         propagation: Rule = "TSinf",
+        termination: Ends | Literal["learned"] | None = None,
         key: PRNGKeyArray,
     ):
         if size < 1:
@@ -104,6 +112,11 @@ class Ensemble(AbstractModel[Particle]):
             raise ValueError(
                 f"Ensemble needs a propagation among {', '.join(get_args(Rule))}, got "
                 f"{propagation!r}."
+            )
+        if isinstance(termination, str) and termination != "learned":
+            raise ValueError(
+                "Ensemble needs a termination that is None, 'learned' or a function of "
+                f"the observation, got {termination!r}."
             )
         self.transform, self.size, self.propagation = transform, size, propagation
         self.width, self.depth = width, depth
@@ -117,6 +130,14 @@ class Ensemble(AbstractModel[Particle]):
                 key=key,
             )
         )(jax.random.split(key, size))
+        if termination is None:
+            self.termination = None
+        elif isinstance(termination, str):
+            self.termination = eqx.filter_vmap(
+                lambda key: LearnedEnd(transform.features_shape, key=key)
+            )(jax.random.split(jax.random.fold_in(key, size), size))
+        else:
+            self.termination = ClosedForm(termination)
 
     @property
     def probabilistic(self) -> bool:
@@ -125,6 +146,7 @@ class Ensemble(AbstractModel[Particle]):
 
     def fresh(self, *, key: PRNGKeyArray) -> "Ensemble":
         """The same ensemble with new weights."""
+        end = self.termination
         return Ensemble(
             self.transform,
             size=self.size,
@@ -132,14 +154,15 @@ class Ensemble(AbstractModel[Particle]):
             depth=self.depth,
             probabilistic=self.probabilistic,
             propagation=self.propagation,
+            termination="learned" if isinstance(end, LearnedEnd) else end and end.ends,
             key=key,
         )
 
     def init(self, *, key: PRNGKeyArray) -> Particle:
         """The mean observation of the data, with a member drawn at random."""
-        obs = self.transform.input_mean[: self.transform.observation]
+        obs = self.transform.mean
         member = jax.random.randint(key, (), 0, self.size)
-        return Particle(obs, jnp.zeros_like(obs[0]), member)
+        return Particle(obs, jnp.zeros_like(obs[0]), jnp.ones_like(obs[0]), member)
 
     def predict(
         self, belief: Particle, action: Action, *, key: PRNGKeyArray
@@ -163,20 +186,27 @@ class Ensemble(AbstractModel[Particle]):
         else:
             noise = jax.random.normal(noise_key, mean.shape, mean.dtype)
             y = mean + jnp.sqrt(variance) * noise
-        return Particle(*self.transform.restore(belief.obs, y), member)
+        next_obs, reward = self.transform.restore(belief.obs, y)
+        ends = self.ends(jnp.broadcast_to(next_obs, (self.size, 1, *next_obs.shape)))
+        own = self.propagation in ("TS1", "TSinf")
+        end = ends[member, 0] if own else jnp.mean(ends)
+        return Particle(next_obs, reward, 1 - end, member)
 
     def observe(
         self, belief: Particle, obs: Float[Array, " observation"], *, key: PRNGKeyArray
     ) -> Particle:
         """The particle where it was seen; its member stays."""
         return Particle(
-            obs.astype(belief.obs.dtype), jnp.zeros_like(belief.reward), belief.member
+            obs.astype(belief.obs.dtype),
+            jnp.zeros_like(belief.reward),
+            jnp.ones_like(belief.discount),
+            belief.member,
         )
 
     def readout(self, belief: Particle) -> Array | Predicted:
-        """The observation, with the reward where the model predicts it."""
-        if self.transform.reward:
-            return Predicted(belief.obs, belief.reward)
+        """The observation, with reward and discount where the model predicts either."""
+        if self.transform.reward or self.termination is not None:
+            return Predicted(belief.obs, belief.reward, belief.discount)
         return belief.obs
 
     def outputs(
@@ -206,3 +236,16 @@ class Ensemble(AbstractModel[Particle]):
         ]
         means, variances = zip(*answers, strict=True)
         return jnp.stack(means), jnp.stack(variances)
+
+    def ends(
+        self, obs: Float[Array, "member row observation"]
+    ) -> Float[Array, "member row"]:
+        """How probable each member finds an end at observations of its own."""
+        if self.termination is None:
+            return jnp.zeros_like(obs[:, :, 0])
+        if isinstance(self.termination, ClosedForm):
+            return jax.vmap(jax.vmap(self.termination.ends))(obs).astype(obs.dtype)
+        features = jax.vmap(jax.vmap(self.transform.features))(obs)
+        return eqx.filter_vmap(lambda end, x: jax.vmap(end)(x))(
+            self.termination, features
+        )

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 from forethought.models.ensemble import Ensemble
 from forethought.models.mlp import MLP
 from forethought.models.rows import Rows, split
+from forethought.models.termination import LearnedEnd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,9 @@ def fit(
     Returns:
         The fitted model, and as metrics per member: `holdout`, the best score in nats
         per dimension; `epochs`, how many it took; `curve`, the score by epoch, NaN
-        where the fit had stopped, shape `[epochs, member]`.
+        where the fit had stopped, shape `[epochs, member]`. Where ends are learned,
+        `end_nats` is what they cost per hold-out row; it is no part of `holdout`, so
+        that learning them changes neither what members predict nor how long they fit.
 
     Raises:
         ValueError: `weight_decay` has another length than the networks have layers.
@@ -254,11 +257,37 @@ def _fit(
         )
     else:
         found = jax.vmap(fit_member)(model.members, counts, keys)
-    return eqx.tree_at(lambda m: m.members, model, found.best), {
+    model = eqx.tree_at(lambda m: m.members, model, found.best)
+    metrics = {
         "holdout": found.best_score,
         "epochs": found.epoch,
         "curve": found.curve.T,
     }
+    if isinstance(model.termination, LearnedEnd):
+        model, metrics["end_nats"] = _fit_ends(model, rows, counts, held, key)
+    return model, metrics
+
+
+def _fit_ends(
+    model: Ensemble, rows: Rows, counts: Array, held: Array, key: PRNGKeyArray
+) -> tuple[Ensemble, Array]:
+    """The model with ends as its members learned them, and their hold-out scores."""
+    features = jax.vmap(model.transform.features)(rows.next_obs)
+
+    def fit_member(end, counts, key):
+        end = end.fit(features, rows.terminated, rows.valid, counts, key=key)
+        return end, end.nats(features, rows.terminated, held)
+
+    def learn(ends):
+        keys = jax.random.split(jax.random.fold_in(key, model.size), model.size)
+        return eqx.filter_vmap(fit_member)(ends, counts, keys)
+
+    def skip(ends):
+        return ends, jnp.zeros((model.size,), counts.dtype)
+
+    ended = jnp.any(rows.valid & rows.terminated)
+    ends, nats = jax.lax.cond(ended, learn, skip, model.termination)
+    return eqx.tree_at(lambda m: m.termination, model, ends), nats
 
 
 class _Search(eqx.Module):

@@ -76,7 +76,7 @@ class Propagation(AbstractCloud):
         rule, size = ensemble.propagation, ensemble.size
         shared = jax.random.fold_in(keys[0], keys.shape[0])
         x = jax.vmap(lambda obs: ensemble.transform.inputs(obs, action))(cloud.obs)
-        member = cloud.member
+        member, order, back = cloud.member, slice(None), slice(None)
         if rule == "TSinf":
             mean, variance = _share_out(ensemble, x)
         elif rule == "TS1":
@@ -98,9 +98,13 @@ class Propagation(AbstractCloud):
             fresh = jax.random.normal(shared, y.shape, y.dtype)
             centre, spread = jnp.mean(y, axis=0), jnp.std(y, axis=0)
             y = centre[None, :] + spread[None, :] * fresh
-        return jax.vmap(
-            lambda obs, y, member: Particle(*ensemble.transform.restore(obs, y), member)
-        )(cloud.obs, y, member)
+        obs, reward = jax.vmap(ensemble.transform.restore)(cloud.obs, y)
+        if rule in ("TS1", "TSinf"):
+            ends = _ends_shared_out(ensemble, obs[order])[back]
+        else:
+            shape = (size, *obs.shape)
+            ends = jnp.mean(ensemble.ends(jnp.broadcast_to(obs, shape)), axis=0)
+        return jax.vmap(Particle)(obs, reward, 1 - ends, member)
 
 
 def _share_out(ensemble: Ensemble, x: Array) -> tuple[Array, Array]:
@@ -108,6 +112,12 @@ def _share_out(ensemble: Ensemble, x: Array) -> tuple[Array, Array]:
     rows = x.shape[0] // ensemble.size
     means, variances = ensemble.grouped(x.reshape(ensemble.size, rows, x.shape[1]))
     return means.reshape(x.shape[0], -1), variances.reshape(x.shape[0], -1)
+
+
+def _ends_shared_out(ensemble: Ensemble, obs: Array) -> Array:
+    """How probable members find an end, of rows shared out in the same manner."""
+    ends = ensemble.ends(obs.reshape(ensemble.size, -1, obs.shape[1]))
+    return ends.reshape(obs.shape[0])
 
 
 def _require_ensemble(model: AbstractModel) -> Ensemble:

@@ -31,6 +31,7 @@ class Rows(eqx.Module):
         action: Shape `[row, action]`.
         reward: Shape `[row]`.
         next_obs: Shape `[row, observation]`.
+        terminated: Whether the task ended there, shape `[row]`; truncation is no end.
         valid: Which rows hold data, shape `[row]`.
     """
 
@@ -38,18 +39,33 @@ class Rows(eqx.Module):
     action: Float[Array, "row action"]
     reward: Float[Array, " row"]
     next_obs: Float[Array, "row observation"]
+    terminated: Bool[Array, " row"]
     valid: Bool[Array, " row"]
 
     @staticmethod
     def pad(
-        obs: ArrayLike, action: ArrayLike, reward: ArrayLike, next_obs: ArrayLike
+        obs: ArrayLike,
+        action: ArrayLike,
+        reward: ArrayLike,
+        next_obs: ArrayLike,
+        terminated: ArrayLike | None = None,
     ) -> "Rows":
         """Rows padded with zeros to the next power of two, on the host.
+
+        Args:
+            obs: Shape `[row, observation]`; the others as fields of `Rows`.
+            action: Shape `[row, action]`.
+            reward: Shape `[row]`.
+            next_obs: Shape `[row, observation]`.
+            terminated: Shape `[row]`; nowhere unless it is given.
 
         Raises:
             ValueError: The arrays have different numbers of rows, or none.
         """
+        if terminated is None:
+            terminated = np.zeros(np.shape(reward), bool)
         arrays = [np.asarray(part) for part in (obs, action, reward, next_obs)]
+        arrays.append(np.asarray(terminated, bool))
         counts = [part.shape[0] for part in arrays]
         count = counts[0]
         if len(set(counts)) > 1 or count == 0:
@@ -59,11 +75,11 @@ class Rows(eqx.Module):
         def pad(part: np.ndarray) -> Array:
             padded = np.zeros((capacity, *part.shape[1:]), part.dtype)
             padded[:count] = part
-            return as_float(padded)
+            return jnp.asarray(padded) if part.dtype == bool else as_float(padded)
 
-        padded = [pad(part) for part in arrays]
+        obs, action, reward, next_obs, terminated = map(pad, arrays)
         valid = jnp.asarray(np.arange(capacity) < count)
-        return Rows(padded[0], padded[1], padded[2], padded[3], valid)
+        return Rows(obs, action, reward, next_obs, terminated, valid)
 
 
 def bootstrap_counts(

@@ -7,7 +7,8 @@ brings this about belongs to the model, because its answers mean nothing without
 |---|---|
 | inputs | observation and action, standardised |
 | difference or absolute | most dimensions are predicted as what they change by |
-| angles | pairs (cos, sin) are put back onto the unit circle after a step |
+| circles | pairs (cos, sin) of an angle are put back onto the unit circle |
+| angles | raw angles are seen as (sin, cos); their difference is the shorter way |
 | outputs | standardised too, each dimension by itself, and so is the reward |
 
 **Notation.** $o, u, r, o'$ observation, action, reward, next observation;
@@ -30,8 +31,9 @@ class Transform(eqx.Module):
     $$x = \frac{(o, u) - m_x}{s_x}, \qquad
       o' = P\big(\mathbb 1_\Delta\, o + m_y + s_y\, y\big)$$
 
-    with $P$ the projection of angle pairs onto the circle. The statistics are arrays,
-    so that `fit` changes values and never shapes.
+    with $P$ the projection of angle pairs onto the circle; $x$ holds the sine and
+    the cosine of a raw angle in its place. The statistics are arrays, so that `fit`
+    changes values and never shapes.
 
     ```python
     >>> import jax.numpy as jnp
@@ -48,20 +50,29 @@ class Transform(eqx.Module):
         absolute: Dimensions of the observation that are predicted themselves, not as
             a difference.
         circles: Pairs of dimensions that hold the cosine and the sine of one angle.
+        angles: Dimensions that hold a raw angle, in radians. A turn more or less is
+            the same to the model; a step turns them by less than half a turn.
         reward: Whether the model predicts the reward, as its last output.
 
     Raises:
-        ValueError: A dimension lies outside the observation.
+        ValueError: A dimension lies outside the observation, or is named twice.
+
+    References:
+        Chua et al., Deep reinforcement learning in a handful of trials using
+        probabilistic dynamics models, 2018, arXiv:1805.12114, appendix A.1 (raw
+        angles as sine and cosine, predicted as differences).
 
     Note:
         PETS standardises inputs alone; without standard outputs the dimension with
-        the largest changes rules the likelihood.
+        the largest changes rules the likelihood. It takes the difference of raw
+        angles as it is, which jumps where an environment wraps them.
     """
 
     observation: int = eqx.field(static=True)
     action: int = eqx.field(static=True)
     absolute: tuple[int, ...] = eqx.field(static=True)
     circles: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    angles: tuple[int, ...] = eqx.field(static=True)
     reward: bool = eqx.field(static=True)
     input_mean: Float[Array, " input"]
     input_scale: Float[Array, " input"]
@@ -75,25 +86,34 @@ class Transform(eqx.Module):
         *,
         absolute: tuple[int, ...] = (),
         circles: tuple[tuple[int, int], ...] = (),
+        angles: tuple[int, ...] = (),
         reward: bool = False,
     ):
-        used = (*absolute, *(i for pair in circles for i in pair))
-        if any(not 0 <= i < observation for i in used):
+        used = (*absolute, *(i for pair in circles for i in pair), *angles)
+        inside = all(0 <= i < observation for i in used)
+        if not inside or len(set(used)) < len(used):
             raise ValueError(
-                f"Transform needs dimensions in 0..{observation - 1}, got "
-                f"absolute={absolute} and circles={circles}."
+                f"Transform needs dimensions in 0..{observation - 1}, each named "
+                f"once, got absolute={absolute}, circles={circles} and "
+                f"angles={angles}."
             )
         self.observation, self.action = observation, action
-        self.absolute, self.circles, self.reward = absolute, circles, reward
-        self.input_mean = jnp.zeros(observation + action)
-        self.input_scale = jnp.ones(observation + action)
+        self.absolute, self.circles, self.angles = absolute, circles, angles
+        self.reward = reward
+        self.input_mean = jnp.zeros(self.inputs_shape)
+        self.input_scale = jnp.ones(self.inputs_shape)
         self.output_mean = jnp.zeros(observation + reward)
         self.output_scale = jnp.ones(observation + reward)
 
     @property
     def inputs_shape(self) -> int:
         """How many numbers a network sees."""
-        return self.observation + self.action
+        return self.features_shape + self.action
+
+    @property
+    def features_shape(self) -> int:
+        """How many of them tell the observation."""
+        return self.observation + len(self.angles)
 
     @property
     def outputs_shape(self) -> int:
@@ -104,9 +124,25 @@ class Transform(eqx.Module):
         self, obs: Float[Array, " observation"], action: Float[Array, " action"]
     ) -> Float[Array, " input"]:
         """What a network sees of one observation and action."""
-        dtype = self.input_mean.dtype
-        x = jnp.concatenate([obs.astype(dtype), action.astype(dtype)])
-        return (x - self.input_mean) / self.input_scale
+        seen, n = self.features(obs), self.features_shape
+        done = action.astype(seen.dtype) - self.input_mean[n:]
+        return jnp.concatenate([seen, done / self.input_scale[n:]])
+
+    def features(self, obs: Float[Array, " observation"]) -> Float[Array, " feature"]:
+        """What a network sees of one observation alone: the first of its inputs."""
+        n = self.features_shape
+        seen = self._seen(obs.astype(self.input_mean.dtype))
+        return (seen - self.input_mean[:n]) / self.input_scale[:n]
+
+    @property
+    def mean(self) -> Float[Array, " observation"]:
+        """The mean observation of the data; of an angle, the mean direction."""
+        plain = self.input_mean[: self.observation]
+        if not self.angles:
+            return plain
+        cos = self.input_mean[self.observation : self.features_shape]
+        angles = jnp.array(self.angles)
+        return plain.at[angles].set(jnp.arctan2(plain[angles], cos))
 
     def targets(
         self,
@@ -155,7 +191,8 @@ class Transform(eqx.Module):
             reward: Rewards, shape `[row]`.
             valid: Which rows hold data.
         """
-        inputs = jnp.concatenate([obs, action.astype(obs.dtype)], axis=1)
+        seen = jax.vmap(self._seen)(obs)
+        inputs = jnp.concatenate([seen, action.astype(obs.dtype)], axis=1)
         outputs = jax.vmap(self._raw)(obs, next_obs, reward)
         statistics = (*_standard(inputs, valid), *_standard(outputs, valid))
         return eqx.tree_at(
@@ -168,8 +205,21 @@ class Transform(eqx.Module):
         """What is added to a network's answer: nothing where it is absolute."""
         return obs.at[jnp.array(self.absolute)].set(0) if self.absolute else obs
 
+    def _seen(self, obs: Array) -> Array:
+        """An observation with sines for its angles, and their cosines behind it."""
+        if not self.angles:
+            return obs
+        angles = jnp.array(self.angles)
+        turns = obs[angles]
+        return jnp.concatenate([obs.at[angles].set(jnp.sin(turns)), jnp.cos(turns)])
+
     def _raw(self, obs: Array, next_obs: Array, reward: Array) -> Array:
         change = next_obs - self._base(obs)
+        if self.angles:
+            angles = jnp.array(self.angles)
+            # Whole turns are taken off; a modulus would cost small changes digits.
+            turns = jnp.round(change[angles] / (2 * jnp.pi))
+            change = change.at[angles].add(-2 * jnp.pi * turns)
         if not self.reward:
             return change
         return jnp.concatenate([change, reward.astype(change.dtype)[None]])

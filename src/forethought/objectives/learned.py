@@ -11,15 +11,15 @@ from forethought.objectives.base import AbstractObjective, constant
 
 
 class Learned(AbstractObjective):
-    """The reward that the model itself predicts, for models that do."""
+    """The reward and the end that the model itself predicts, for models that do."""
 
     def reward(self, x: Predicted, action: Action, next_x: Predicted) -> Scalar:
         """What the model said the step would earn."""
         return next_x.reward
 
     def discount(self, x: Predicted, action: Action, next_x: Predicted) -> Scalar:
-        """One: nothing is known of an end."""
-        return constant(x, 1)
+        """The probability that the model gave the episode to go on."""
+        return next_x.discount
 
     def value(self, x: Predicted) -> Scalar:
         """Zero: nothing is known of what lies beyond."""
