@@ -58,3 +58,16 @@ def require_positive(planner: str, **settings: int) -> None:
     for name, number in settings.items():
         if number < 1:
             raise ValueError(f"{planner} needs {name} >= 1, got {number}.")
+
+
+def require_one_of(planner: str, name: str, found: str, *choices: str) -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        ValueError: Naming the planner, the setting, the choices and the word given.
+    """
+    if found not in choices:
+        words = ", ".join(repr(choice) for choice in choices[:-1])
+        raise ValueError(
+            f"{planner} needs {name} to be {words} or {choices[-1]!r}, got {found!r}."
+        )

@@ -1,18 +1,22 @@
 r"""The cross-entropy method: sample, keep the elites, refit, repeat.
 
-A Gaussian over action sequences is narrowed around what earned most. Plain CEM and
-iCEM are two settings of one planner:
+A Gaussian over action sequences is narrowed around what earned most. Plain CEM, iCEM
+and the optimiser of PETS are three settings of one planner:
 
-| part of iCEM | field | off |
-|---|---|---|
-| coloured noise | `noise_beta` | 0 |
-| elites kept between iterations, and shifted between plans | `keep_fraction` | 0 |
-| smaller population in each iteration | `population_decay` | 1 |
-| the best sequence is executed, not the mean | `execute` | "mean" |
-| the mean competes in the last iteration | `mean_competes` | False |
-| momentum | `momentum` | 0 |
+| part | field | iCEM | PETS | plain |
+|---|---|---|---|---|
+| colour of the noise | `noise_beta` | 2 | 0 | 0 |
+| draws within the limits | `limits` | clip | truncate | clip |
+| share of elites kept for later | `keep_fraction` | 0.3 | 0 | 0 |
+| shrinking population | `population_decay` | 1.25 | 1 | 1 |
+| what is executed | `execute` | best | mean | mean |
+| the mean competes at last | `mean_competes` | True | False | False |
+| momentum | `momentum` | 0.1 | 0.1 | 0 |
+| momentum acts on | `momentum_of` | std | variance | std |
+| spread that ends the search | `stop_std` | 0 | 0.03 | 0 |
+| what a shifted mean ends with | `warm_start` | repeat | centre | repeat |
 
-`CEM(...)` has iCEM's parts on; `CEM.plain(...)` switches them off.
+They are `CEM(...)`, `CEM.pets(...)` and `CEM.plain(...)`.
 """
 
 from typing import Any, Literal
@@ -20,15 +24,24 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from forethought.core.results import Result
 from forethought.core.returns import Risk
-from forethought.core.spaces import require_box
+from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
-from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.planners.base import (
+    AbstractPlanner,
+    require_one_of,
+    require_positive,
+    shift_actions,
+)
+from forethought.planners.elites import Family, Search, cross_entropy
 from forethought.planners.noise import coloured_noise
-from forethought.problem import Plan, Problem, evaluate, rollout
+from forethought.planners.sampling import report, scorer
+from forethought.problem import Plan, Problem
+
+TRUNCATION = 2.0
+"""Standard deviations at which PETS cuts its normal."""
 
 
 class CEMState(eqx.Module):
@@ -38,14 +51,11 @@ class CEMState(eqx.Module):
     kept: Float[Array, "kept horizon action"]
 
 
-class _Search(eqx.Module):
-    """What one iteration hands to the next."""
+class Gaussian(eqx.Module):
+    """Independent normal actions."""
 
     mean: Float[Array, "horizon action"]
     std: Float[Array, "horizon action"]
-    kept: Float[Array, "kept horizon action"]
-    best: Float[Array, "horizon action"]
-    best_return: Scalar
 
 
 class CEM(AbstractPlanner[CEMState]):
@@ -71,6 +81,16 @@ class CEM(AbstractPlanner[CEMState]):
             never below twice the elites.
         execute: Whether the plan is the best sequence met, or the final mean.
         mean_competes: Whether the mean is a candidate in the last iteration.
+        limits: How draws stay within the action box: "clip" them onto it, or
+            "truncate" the noise at two standard deviations, none of which is longer
+            than half the way from the mean to the nearer limit (PETS).
+        momentum_of: What the momentum of the spread mixes, the "std" (iCEM) or the
+            "variance" (PETS).
+        stop_std: The search ends, after one iteration or more, where no standard
+            deviation exceeds this (in the unit of `initial_std`); 0 never ends it.
+        warm_start: What the next plan starts from: the mean shifted by a step and
+            ended by its own last action ("repeat") or by the middle of the box
+            ("centre", PETS), or "none" of it but the middle of the box (PlaNet).
         particles: Futures drawn for each sequence, where the model is stochastic.
         risk: How the returns of the particles become one score.
 
@@ -81,12 +101,17 @@ class CEM(AbstractPlanner[CEMState]):
     References:
         Rubinstein, The cross-entropy method for combinatorial and continuous
         optimization, 1999. Pinneri et al., Sample-efficient cross-entropy method for
-        real-time planning, 2020, arXiv 2008.06389, algorithm 1.
+        real-time planning, 2020, arXiv 2008.06389, algorithm 1. Chua, Calandra,
+        McAllister and Levine, Deep reinforcement learning in a handful of trials using
+        probabilistic dynamics models, 2018, arXiv 1805.12114, §5; its truncation, caps,
+        momentum and stop are those of the authors' program, not of the paper.
 
     Note:
         A kept elite is extended at its end by its own last action, where the paper
-        draws a new one: repeating needs no randomness between plans. Sequences are
-        clipped to the action box.
+        draws a new one: repeating needs no randomness between plans. PETS ends a
+        shifted mean with zeros; the middle of the box is the same where limits are
+        symmetric. An early stop saves time in a single plan; in a batch of them every
+        iteration is computed, and what comes after the stop is dropped.
     """
 
     horizon: int = eqx.field(static=True)
@@ -101,6 +126,12 @@ class CEM(AbstractPlanner[CEMState]):
     population_decay: float = eqx.field(static=True, default=1.25)
     execute: Literal["best", "mean"] = eqx.field(static=True, default="best")
     mean_competes: bool = eqx.field(static=True, default=True)
+    limits: Literal["clip", "truncate"] = eqx.field(static=True, default="clip")
+    momentum_of: Literal["std", "variance"] = eqx.field(static=True, default="std")
+    stop_std: float = eqx.field(static=True, default=0.0)
+    warm_start: Literal["repeat", "centre", "none"] = eqx.field(
+        static=True, default="repeat"
+    )
     particles: int = eqx.field(static=True, default=1)
     risk: Risk = Risk()
 
@@ -126,8 +157,12 @@ class CEM(AbstractPlanner[CEMState]):
             raise ValueError(
                 f"CEM needs population_decay >= 1, got {self.population_decay}."
             )
-        if self.execute not in ("best", "mean"):
-            raise ValueError(f"CEM executes 'best' or 'mean', got {self.execute!r}.")
+        if not self.stop_std >= 0:
+            raise ValueError(f"CEM needs stop_std >= 0, got {self.stop_std}.")
+        require_one_of("CEM", "execute", self.execute, "best", "mean")
+        require_one_of("CEM", "limits", self.limits, "clip", "truncate")
+        require_one_of("CEM", "momentum_of", self.momentum_of, "std", "variance")
+        require_one_of("CEM", "warm_start", self.warm_start, "repeat", "centre", "none")
 
     @classmethod
     def plain(cls, horizon: int, **settings: Any) -> "CEM":
@@ -142,6 +177,21 @@ class CEM(AbstractPlanner[CEMState]):
         }
         return cls(horizon, **(off | settings))
 
+    @classmethod
+    def pets(cls, horizon: int, **settings: Any) -> "CEM":
+        """The optimiser of PETS, with the settings of its cart-pole."""
+        parts = {
+            "population": 400,
+            "elites": 40,
+            "iterations": 5,
+            "momentum": 0.1,
+            "momentum_of": "variance",
+            "stop_std": 0.001**0.5,
+            "limits": "truncate",
+            "warm_start": "centre",
+        }
+        return cls.plain(horizon, **(parts | settings))
+
     def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> CEMState:
         """The middle of the action box, at every step."""
         box = require_box(problem.action, "CEM")
@@ -154,112 +204,85 @@ class CEM(AbstractPlanner[CEMState]):
     ) -> tuple[Plan, CEMState]:
         """Narrow the distribution for a few iterations, all under the same futures."""
         search_key, evaluate_key = jax.random.split(key)
-        _, scale = require_box(problem.action, "CEM").centre_and_scale(state.mean.dtype)
-        search = _Search(
-            state.mean,
-            jnp.broadcast_to(self.initial_std * scale, state.mean.shape),
-            state.kept,
-            state.mean,
-            jnp.asarray(-jnp.inf, state.mean.dtype),
+        box = require_box(problem.action, "CEM")
+        _, scale = box.centre_and_scale(state.mean.dtype)
+        score = scorer(problem, belief, self.particles, self.risk, key=evaluate_key)
+        std = jnp.broadcast_to(self.initial_std * scale, state.mean.shape)
+        worst = jnp.asarray(-jnp.inf, state.mean.dtype)
+        search, stats = cross_entropy(
+            self._family(box, scale),
+            score,
+            Search(Gaussian(state.mean, std), state.kept, state.mean, worst),
+            populations=[self._population(i) for i in range(self.iterations)],
+            elites=self.elites,
+            centre_competes=self.mean_competes,
+            settled=(
+                (lambda now: jnp.all(now.std <= self.stop_std * scale[None]))
+                if self.stop_std > 0
+                else None
+            ),
+            key=search_key,
         )
-
-        def score(actions: Float[Array, "horizon action"]) -> Scalar:
-            return evaluate(
-                problem,
-                belief,
-                actions,
-                key=evaluate_key,
-                particles=self.particles,
-                risk=self.risk,
-            )
-
-        keys = jax.random.split(search_key, self.iterations)
-        last = jnp.arange(self.iterations) == self.iterations - 1
-
-        def iterate(search: _Search, inputs, population: int):
-            return self._iterate(problem, score, search, population, *inputs)
-
-        if self.population_decay == 1:
-            search, stats = jax.lax.scan(
-                lambda search, inputs: iterate(search, inputs, self.population),
-                search,
-                (last, keys),
-            )
-        else:
-            rows = []
-            for i in range(self.iterations):
-                size = int(self.population * self.population_decay**-i)
-                size = max(size, min(2 * self.elites, self.population))
-                search, row = iterate(search, (last[i], keys[i]), size)
-                rows.append(row)
-            stats = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
-
+        mean = search.distribution.mean
         if self.execute == "best":
             actions, value = search.best, search.best_return
         else:
-            actions, value = search.mean, score(search.mean)
-        plan = Plan(
-            actions,
-            rollout(problem, belief, actions, key=evaluate_key).beliefs,
-            value,
-            None,
-            Result.where(jnp.isfinite(value), Result.successful, Result.non_finite),
-            stats,
-        )
-        return plan, CEMState(search.mean, search.kept)
+            actions, value = mean, score(mean[None])[0]
+        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        return plan, CEMState(mean, search.kept)
 
     def shift(self, problem: Problem, state: CEMState) -> CEMState:
-        """One step later: mean and kept elites move up, their last action repeated."""
-        return CEMState(shift_actions(state.mean), jax.vmap(shift_actions)(state.kept))
+        """One step later: mean and kept elites move up, and get a last action."""
+        box = require_box(problem.action, "CEM")
+        centre, _ = box.centre_and_scale(state.mean.dtype)
+        if self.warm_start == "none":
+            return jax.tree.map(
+                lambda leaf: jnp.broadcast_to(centre, leaf.shape), state
+            )
+        last = centre if self.warm_start == "centre" else None
+        return CEMState(
+            shift_actions(state.mean, last),
+            jax.vmap(lambda actions: shift_actions(actions, last))(state.kept),
+        )
 
     @property
     def _kept(self) -> int:
         return round(self.keep_fraction * self.elites)
 
-    def _iterate(
-        self,
-        problem: Problem,
-        score: Any,
-        search: _Search,
-        population: int,
-        last: Array,
-        key: PRNGKeyArray,
-    ) -> tuple[_Search, dict[str, Array]]:
-        """Sample, evaluate, keep the elites, refit."""
-        box = require_box(problem.action, "CEM")
-        noise = coloured_noise(
-            self.noise_beta,
-            (population, self.horizon, box.shape[0]),
-            search.mean.dtype,
-            key=key,
-        )
-        candidates = box.clip(search.mean[None] + search.std[None] * noise)
-        if self.mean_competes:
-            candidates = candidates.at[0].set(
-                jnp.where(last, search.mean, candidates[0])
-            )
-        candidates = jnp.concatenate([candidates, search.kept])
-        returns = jax.vmap(score)(candidates)
-        elite_returns, chosen = jax.lax.top_k(returns, self.elites)
-        elites = candidates[chosen]
+    def _population(self, iteration: int) -> int:
+        size = int(self.population * self.population_decay**-iteration)
+        return max(size, min(2 * self.elites, self.population))
 
+    def _family(self, box: Box, scale: Array) -> Family[Gaussian]:
+        """How sequences are drawn within the box, and refitted to."""
         old = self.momentum
-        _, scale = box.centre_and_scale(search.mean.dtype)
-        mean = old * search.mean + (1 - old) * jnp.mean(elites, axis=0)
-        std = old * search.std + (1 - old) * jnp.std(elites, axis=0)
-        std = jnp.maximum(std, (self.min_std * scale)[None])
-        usable = jnp.isfinite(elite_returns[-1])
-        mean = jnp.where(usable, mean, search.mean)
-        std = jnp.where(usable, std, search.std)
 
-        better = elite_returns[0] > search.best_return
-        best = jnp.where(better, elites[0], search.best)
-        best_return = jnp.maximum(elite_returns[0], search.best_return)
-        stats = {
-            "elites": elites,
-            "elite_return": jnp.mean(elite_returns),
-            "best_return": best_return,
-            "spread": jnp.mean(std),
-            "non_finite": jnp.sum(~jnp.isfinite(returns)),
-        }
-        return _Search(mean, std, elites[: self._kept], best, best_return), stats
+        def draw(now: Gaussian, population: int, key: PRNGKeyArray) -> Array:
+            noise = coloured_noise(
+                self.noise_beta,
+                (population, self.horizon, box.shape[0]),
+                now.mean.dtype,
+                truncation=None if self.limits == "clip" else TRUNCATION,
+                key=key,
+            )
+            std = now.std
+            if self.limits == "truncate":
+                std = jnp.minimum(std, room(box, now.mean) / TRUNCATION)
+            return box.clip(now.mean[None] + std[None] * noise)
+
+        def refit(now: Gaussian, elites: Array) -> Gaussian:
+            mean = old * now.mean + (1 - old) * jnp.mean(elites, axis=0)
+            if self.momentum_of == "std":
+                std = old * now.std + (1 - old) * jnp.std(elites, axis=0)
+            else:
+                variance = old * now.std**2 + (1 - old) * jnp.var(elites, axis=0)
+                std = jnp.sqrt(variance)
+            return Gaussian(mean, jnp.maximum(std, (self.min_std * scale)[None]))
+
+        return Family(draw, refit, lambda now: now.mean, lambda now: jnp.mean(now.std))
+
+
+def room(box: Box, mean: Float[Array, "horizon action"]) -> Array:
+    """The way from the mean to the nearer limit of each action."""
+    low, high = box.low.astype(mean.dtype), box.high.astype(mean.dtype)
+    return jnp.maximum(jnp.minimum(mean - low[None], high[None] - mean), 0)

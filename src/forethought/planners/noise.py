@@ -5,6 +5,8 @@ it somewhere. Sampling planners that draw action sequences with a suitable colou
 explore far more with the same number of samples.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +50,12 @@ def spectral_basis(horizon: int, beta: float) -> np.ndarray:
 
 
 def coloured_noise(
-    beta: float, shape: tuple[int, int, int], dtype: DTypeLike, *, key: PRNGKeyArray
+    beta: float,
+    shape: tuple[int, int, int],
+    dtype: DTypeLike,
+    *,
+    truncation: float | None = None,
+    key: PRNGKeyArray,
 ) -> Float[Array, "population horizon action"]:
     """Independent coloured sequences for each candidate and action dimension.
 
@@ -56,13 +63,36 @@ def coloured_noise(
         beta: The exponent of the power law, a static number.
         shape: Population, horizon and action dimension.
         dtype: Of the result.
+        truncation: Standard deviations at which the normal is cut, at every time;
+            None keeps its tails.
         key: Consumed.
 
     Returns:
-        Zero-mean Gaussian noise of unit variance at every time.
+        Zero-mean Gaussian noise of unit variance at every time; a truncated one is not
+        widened to unit variance.
+
+    Note:
+        Coloured noise is truncated by its ranks: each value becomes the value of the
+        truncated normal that has the same cumulative probability, so that every time
+        has exactly that distribution, and values in a row stay alike.
     """
+    if beta == 0 and truncation is not None:
+        return jax.random.truncated_normal(key, -truncation, truncation, shape, dtype)
     white = jax.random.normal(key, shape, dtype)
     if beta == 0:
         return white
     basis = jnp.asarray(spectral_basis(shape[1], beta), dtype)
-    return jnp.einsum("pfa,ft->pta", white, basis)
+    coloured = jnp.einsum("pfa,ft->pta", white, basis)
+    return coloured if truncation is None else truncate(coloured, truncation)
+
+
+def truncate(noise: Array, truncation: float) -> Array:
+    r"""Standard normal values as values of the normal cut at $\pm b$, rank for rank.
+
+    $$\operatorname{erf}(y / \sqrt 2)
+      = \operatorname{erf}(b / \sqrt 2) \operatorname{erf}(z / \sqrt 2)$$
+    """
+    root = math.sqrt(2)
+    share = math.erf(truncation / root)
+    cut = root * jax.lax.erf_inv(share * jax.lax.erf(noise / root))
+    return jnp.clip(cut, -truncation, truncation)

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Space
 from forethought.core.types import ravel
 from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
-from forethought.problem import Plan, Problem, evaluate, rollout
+from forethought.planners.sampling import report, scorer
+from forethought.problem import Plan, Problem
 
 SHOWN = 64
 """Candidates that a plan keeps to be looked at."""
@@ -83,32 +83,18 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         candidates = self._draw(problem.action, belief, self.population, draw_key)
         if self.keep_best:
             candidates = candidates.at[0].set(state.actions)
-        returns = jax.vmap(
-            lambda actions: evaluate(
-                problem,
-                belief,
-                actions,
-                key=evaluate_key,
-                particles=self.particles,
-                risk=self.risk,
-            )
-        )(candidates)
+        score = scorer(problem, belief, self.particles, self.risk, key=evaluate_key)
+        returns = score(candidates)
         best = jnp.argmax(returns)
         actions, value = candidates[best], returns[best]
         _, shown = jax.lax.top_k(returns, min(SHOWN, self.population))
-        plan = Plan(
-            actions,
-            rollout(problem, belief, actions, key=evaluate_key).beliefs,
-            value,
-            None,
-            Result.where(jnp.isfinite(value), Result.successful, Result.non_finite),
-            {
-                "candidates": candidates[shown],
-                "candidate_return": returns[shown],
-                "best_return": value,
-                "non_finite": jnp.sum(~jnp.isfinite(returns)),
-            },
-        )
+        stats = {
+            "candidates": candidates[shown],
+            "candidate_return": returns[shown],
+            "best_return": value,
+            "non_finite": jnp.sum(~jnp.isfinite(returns)),
+        }
+        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
         return plan, RandomShootingState(actions)
 
     def shift(
