@@ -14,7 +14,7 @@ import difflib
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -127,6 +127,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         start_qvel: Start velocities instead of the keyframe's.
         start_noise: Standard deviation of normal noise on start positions;
             quaternions are normalised afterwards.
+        start_velocity_noise: Standard deviation of normal noise on start velocities.
+        circles: Positions, in radians, that are observed as cosine and sine.
         epsilon: Half the width of the central differences.
 
     Raises:
@@ -142,6 +144,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
     action: Box
     dt: float = eqx.field(static=True)
     start_noise: float
+    start_velocity_noise: float
+    circles: tuple[int, ...] = eqx.field(static=True)
     engine: Engine = eqx.field(static=True)
 
     def __init__(
@@ -153,6 +157,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         start_qpos: Values | None = None,
         start_qvel: Values | None = None,
         start_noise: float = 0.0,
+        start_velocity_noise: float = 0.0,
+        circles: Sequence[int] = (),
         epsilon: float = 1e-6,
     ):
         compiled = model if isinstance(model, mujoco.MjModel) else load(model)
@@ -163,8 +169,17 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
             )
         if frame_skip < 1:
             raise ValueError(f"MuJoCo needs frame_skip >= 1, got {frame_skip}.")
-        if not 0 <= start_noise < np.inf:
-            raise ValueError(f"MuJoCo needs start_noise >= 0, got {start_noise}.")
+        for name, noise in (
+            ("start_noise", start_noise),
+            ("start_velocity_noise", start_velocity_noise),
+        ):
+            if not 0 <= noise < np.inf:
+                raise ValueError(f"MuJoCo needs {name} >= 0, got {noise}.")
+        if any(not 0 <= i < compiled.nq for i in circles):
+            raise ValueError(
+                f"MuJoCo needs circles among its {compiled.nq} positions, got "
+                f"{list(circles)}."
+            )
         if not 0 < epsilon < np.inf:
             raise ValueError(f"MuJoCo needs epsilon > 0, got {epsilon}.")
         data = mujoco.MjData(compiled)
@@ -178,6 +193,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         self.action = Box(self.engine.low, self.engine.high)
         self.dt = frame_skip * compiled.opt.timestep
         self.start_noise = float(start_noise)
+        self.start_velocity_noise = float(start_velocity_noise)
+        self.circles = tuple(sorted(circles))
 
     @property
     def mj_model(self) -> mujoco.MjModel:
@@ -198,11 +215,15 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
     def start(self, *, key: PRNGKeyArray) -> MuJoCoState:
         """The start state, with its noise."""
         row = jnp.asarray(self.engine.start)
-        if self.start_noise == 0:
+        if self.start_noise == 0 and self.start_velocity_noise == 0:
             return self._state(jnp.concatenate([row, self.engine.start_sensors]))
         model = self.mj_model
         noise = self.start_noise * jax.random.normal(key, (model.nq,), row.dtype)
         row = row.at[1 : 1 + model.nq].add(noise)
+        # Drawn apart, so that positions start as they do without this noise.
+        noise = jax.random.normal(jax.random.fold_in(key, 1), (model.nv,), row.dtype)
+        velocities = slice(1 + model.nq, 1 + model.nq + model.nv)
+        row = row.at[velocities].add(self.start_velocity_noise * noise)
         for joint in quaternions(model):
             part = slice(1 + joint, 5 + joint)
             row = row.at[part].divide(jnp.linalg.norm(row[part]))
@@ -249,8 +270,12 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         return self._state(_step(self.engine, row))
 
     def observe(self, state: MuJoCoState) -> Float[Array, " observation"]:
-        """Positions, velocities and activations."""
-        return jnp.concatenate([state.qpos, state.qvel, state.act])
+        """Positions, with circles as cosine and sine; velocities; activations."""
+        qpos = state.qpos
+        for i in reversed(self.circles):
+            circle = jnp.stack([jnp.cos(qpos[i]), jnp.sin(qpos[i])])
+            qpos = jnp.concatenate([qpos[:i], circle, qpos[i + 1 :]])
+        return jnp.concatenate([qpos, state.qvel, state.act])
 
     def sketch(self, state: MuJoCoState) -> Capsules:
         """The geoms: boxes, ellipsoids and meshes as their longest axis."""
