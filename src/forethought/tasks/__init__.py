@@ -4,11 +4,15 @@ from collections.abc import Callable
 
 from forethought.core.names import unknown
 from forethought.environments.to_gymnasium import register
-from forethought.tasks import analytic, physics
+from forethought.tasks import analytic, benchmarks, physics
 from forethought.tasks.base import Task
 from forethought.tasks.user import user_task
 
-TASKS: dict[str, Callable[[], Task]] = {**analytic.TASKS, **physics.TASKS}
+TASKS: dict[str, Callable[[], Task]] = {
+    **analytic.TASKS,
+    **physics.TASKS,
+    **benchmarks.TASKS,
+}
 """Every task under its name; calling an entry builds it."""
 
 register(TASKS)

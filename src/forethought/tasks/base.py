@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from forethought.environments.base import AbstractEnvironment, AbstractSystem
 from forethought.environments.simulated import Simulated
@@ -21,12 +21,16 @@ class Task:
         system: What is acted in.
         problem: What a planner is given; its model has the system's state as belief.
         steps: Length of an episode.
-        settings: For a planner's name, the fields that suit this task.
+        settings: For the name of a planner or of an agent, the fields that suit this
+            task.
         replan_every: Steps between plans; equal to `steps` for a problem of finite
             horizon, which is planned once as a whole.
         optimum: The best return from the start state, where it is known.
         restore: The state that an observation tells, where it tells all of it.
         circles: Pairs of observed dimensions that hold cosine and sine of one angle.
+        angles: Observed dimensions that are angles themselves, in radians.
+        world: What is acted in, where it is more than the system, judged by the
+            problem's objective, for `steps` steps.
     """
 
     name: str
@@ -37,12 +41,16 @@ class Task:
     settings: Mapping[str, Mapping[str, Any]]
     replan_every: int = 1
     optimum: float | None = None
-    restore: Callable[[Array], Array] | None = None
+    restore: Callable[[Array], PyTree[Array]] | None = None
     circles: tuple[tuple[int, int], ...] = ()
+    angles: tuple[int, ...] = ()
+    world: AbstractEnvironment | None = None
 
     @property
     def environment(self) -> AbstractEnvironment:
         """The task as an environment to act in."""
+        if self.world is not None:
+            return self.world
         return Simulated(self.system, self.problem.objective, self.steps)
 
 
