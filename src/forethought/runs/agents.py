@@ -20,11 +20,14 @@ class PETS(Generic[P]):
     Args:
         model: The ensemble and how it is fitted.
         planner: Who plans in it.
-        known_reward: Whether the task's own reward is used where observations tell
-            the state; otherwise it is learned.
+        known_reward: Whether the task's own reward and end are used where
+            observations tell the state; otherwise the reward is learned, and the end
+            as `model.termination` says.
     """
 
-    model: Bootstrap = Bootstrap()  # noqa: RUF009  (a frozen setting)
+    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
+        termination="learned"
+    )
     planner: P = CEM(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
         30, population=100, elites=10, particles=5, noise_beta=1.0
     )
@@ -42,7 +45,7 @@ class ModelBasedV2(Generic[P]):
     """
 
     model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
-        members=1, probabilistic=False, propagation="E"
+        members=1, probabilistic=False, propagation="E", termination="learned"
     )
     planner: P = RandomShooting(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
         20, population=1000, hold=3
@@ -75,11 +78,13 @@ def make_agent(task: Task | None, settings: Any) -> AbstractAgent:
     """An agent from its settings, for a task or for a Gymnasium environment (None)."""
     restore = None if task is None else task.restore
     known = settings.known_reward and restore is not None
-    circles = () if task is None else task.circles
+    circles, angles = ((), ()) if task is None else (task.circles, task.angles)
     recipe = dataclasses.replace(
         settings.model,
         circles=settings.model.circles or circles,
+        angles=settings.model.angles or angles,
         reward=settings.model.reward or not known,
+        termination="none" if known else settings.model.termination,
     )
     planner: AbstractPlanner = settings.planner
     if task is None or restore is None or not known:
