@@ -74,7 +74,7 @@ def test_an_interrupted_run_goes_on_with_the_same_lines(tiny, whole, tmp_path):
     folder = RunFolder.create(tmp_path, {})
 
     def stop(row):
-        if row["episode"] == 2:
+        if row["interval"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -105,8 +105,8 @@ def test_evaluation_uses_what_was_learned_and_changes_nothing(tiny, whole):
 
 
 def test_too_few_steps_are_refused(task):
-    with pytest.raises(ValueError, match="at least two episodes of 60 steps"):
-        Learning(task.name, TINY, 100, seed=0)
+    with pytest.raises(ValueError, match="more steps than the 60 random ones"):
+        Learning(task.name, TINY, 60, seed=0)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -121,7 +121,7 @@ def test_a_gymnasium_run_goes_on_with_the_same_lines(tmp_path):
     other = RunFolder.create(tmp_path / "stopped", {})
 
     def stop(row):
-        if row["episode"] == 2:
+        if row["interval"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -30,6 +30,9 @@ class Idle(AbstractAgent):
     def update(self, learner, batch, *, key):
         return learner, {}
 
+    def watch(self, carry):
+        return {}
+
 
 @pytest.fixture(scope="module")
 def task():

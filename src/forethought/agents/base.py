@@ -50,3 +50,11 @@ class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
         self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
     ) -> tuple[Learner, Metrics]:
         """Learn from data; what `batch` is, the agent says."""
+
+    @abc.abstractmethod
+    def watch(self, carry: Carry) -> Metrics:
+        """Numbers about the last action, for whoever looks on.
+
+        Real numbers are averaged over time, counts and truths are added up, so that
+        which of the two a number is, its dtype says.
+        """

@@ -209,6 +209,22 @@ def grown(state: ReplayState, capacity: int) -> ReplayState:
     return ReplayState(rows, jnp.copy(state.size), jnp.copy(state.size))
 
 
+def newest(state: ReplayState, count: int) -> Transition | None:
+    """The transitions added last, the oldest of them first, on the host.
+
+    Args:
+        state: The memory.
+        count: How many.
+
+    Returns:
+        NumPy leaves of shape `[count, ...]`, or None where fewer are kept.
+    """
+    if count > int(state.size):
+        return None
+    index = (int(state.position) - count + np.arange(count)) % state.capacity
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state.rows)
+
+
 def to_arrays(state: ReplayState) -> dict[str, np.ndarray]:
     """The memory as plain arrays under flat names, ready for `numpy.savez`.
 

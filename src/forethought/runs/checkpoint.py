@@ -145,6 +145,12 @@ def load_host(folder: str | os.PathLike) -> dict[str, Any]:
     return _newest(folder)[0]["host"]
 
 
+def any_finished(folder: str | os.PathLike) -> bool:
+    """Whether any checkpoint was ever finished there, damaged since or not."""
+    found = _candidates(pathlib.Path(folder) / "checkpoints")
+    return any(whole or (path / "done").exists() for path, _, whole in found)
+
+
 class _Unusable(Exception):
     """Why a checkpoint cannot be used, as the end of a sentence."""
 

@@ -1,32 +1,29 @@
-"""A training run that cannot be lost: episode by episode, each one on the disk.
+"""A training run that cannot be lost: interval by interval, each one on the disk.
 
-After every episode the metrics grow by a line and everything that the run carries is
-saved, so that a run that was killed goes on from its last episode and ends with the
-same lines as one that never was.
+An interval is what lies between two times that the agent learns, an episode unless
+told otherwise. After each one the metrics grow by a line and everything that the run
+carries is saved, so that a run that was killed goes on from its last interval and ends
+with the same lines as one that never was.
 """
 
-import dataclasses
-import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
 
-from forethought.core.names import unknown
-from forethought.core.spaces import Box, Discrete
-from forethought.data.replay import Replay, power_of_two
-from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.agents.base import Metrics
+from forethought.environments.base import AbstractEnvironment
 from forethought.runs import checkpoint
 from forethought.runs.agents import AGENTS, PETS, ModelBasedV2, make_agent, settings_for
 from forethought.runs.folder import RunFolder
-from forethought.tasks import TASKS, Task
-from forethought.training.evaluate import evaluate
-from forethought.training.host_loop import HostTraining, evaluate_host
+from forethought.runs.training_settings import Learning, check
+from forethought.training.evaluate import evaluate, evaluate_host
+from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Trace, Training, TrainState
 
 __all__ = [
@@ -34,6 +31,7 @@ __all__ = [
     "PETS",
     "Learning",
     "ModelBasedV2",
+    "Row",
     "check",
     "learn",
     "make_agent",
@@ -41,100 +39,9 @@ __all__ = [
     "settings_for",
 ]
 
-
-@dataclasses.dataclass(frozen=True)
-class Learning:
-    """A training run: what is learned, by whom, and how long it goes on.
-
-    Args:
-        name: Of a task, or of a Gymnasium environment.
-        settings: Of the agent.
-        steps: Environment steps; whole episodes are made of them.
-        seed: Of everything random.
-
-    Raises:
-        ValueError: There is nothing of that name, its episodes have no length, or the
-            steps make fewer than two of them.
-    """
-
-    name: str
-    settings: Any
-    steps: int | None = None
-    seed: int = 0
-
-    def __post_init__(self):
-        """Check the name and the numbers."""
-        if self.name not in TASKS and self.name not in gymnasium.registry:
-            raise unknown(
-                "task or Gymnasium environment",
-                self.name,
-                [*TASKS, *gymnasium.registry],
-            )
-        if self.steps is not None and self.steps < 2 * self.length:
-            raise ValueError(
-                f"Training on {self.name} needs at least two episodes of "
-                f"{self.length} steps, one of them random; got steps={self.steps}."
-            )
-
-    @functools.cached_property
-    def task(self) -> Task | None:
-        """The task, or None for a Gymnasium environment."""
-        return TASKS[self.name]() if self.name in TASKS else None
-
-    @functools.cached_property
-    def length(self) -> int:
-        """Steps of one episode."""
-        if self.task is not None:
-            return self.task.steps
-        length = gymnasium.spec(self.name).max_episode_steps
-        if length is None:
-            raise ValueError(
-                f"Training needs episodes of some length, but {self.name} has none."
-            )
-        return length
-
-    @property
-    def episodes(self) -> int:
-        """How many whole episodes the steps make; six if they are not given."""
-        return 6 if self.steps is None else self.steps // self.length
-
-    @functools.cached_property
-    def training(self) -> Training | HostTraining:
-        """The loop, ready to begin."""
-        agent = make_agent(self.task, self.settings)
-        replay = Replay(power_of_two(self.episodes * self.length))
-        if self.task is not None:
-            return Training(agent, self.task.environment, replay)
-        return HostTraining(agent, GymnasiumEnvironment(self.name), replay)
-
-
-def check(run: Learning) -> None:
-    """Let the agent act once on shapes alone, before anything is written or run.
-
-    Raises:
-        ValueError: Settings do not fit together, or a package is missing.
-        TypeError: The agent cannot act in this environment.
-    """
-    try:
-        training = run.training
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-    spec = training.environment.spec
-
-    def once(key):
-        learner = training.agent.init(spec, key=key)
-        carry = training.agent.reset(learner, key=key)
-        obs = jax.tree.map(
-            lambda box: jnp.zeros(box.shape),
-            spec.observation,
-            is_leaf=lambda node: isinstance(node, Box | Discrete),
-        )
-        return training.agent.act(learner, carry, obs, key=key)
-
-    eqx.filter_eval_shape(once, jax.random.key(0))
-
-
 Row = dict[str, Any]
+EVALUATION = 0xE7A1
+"""Sets the random stream of evaluation episodes apart from that of training."""
 
 
 def learn(
@@ -144,57 +51,86 @@ def learn(
     resume: bool = False,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> tuple[TrainState, tuple[str, ...]]:
-    """Train, writing a line and a checkpoint after each episode.
+    """Train, writing a line of metrics and a checkpoint after each interval.
+
+    | in a line | is |
+    |---|---|
+    | `interval`, `step`, `episode` | the number of each that was reached |
+    | `kind` | of the actions: random or planned |
+    | `return` | the mean over episodes that ended here; null where none did |
+    | `episodes`, `returns`, `ends` | how many ended, what each earned, at which step |
+    | `evaluation`, `evaluation_std` | mean and spread over episodes apart |
+    | `seconds` | wall time of all of it |
+
+    and what the agent told: while acting, the means of real numbers (where finite) and
+    the sums of counts; while learning, means.
 
     Args:
         run: What to do.
         folder: Where it is kept.
-        resume: Whether to go on from the newest usable checkpoint.
+        resume: Whether to go on from the newest usable checkpoint. A run that was
+            stopped before it had one begins anew, which leads to the same lines.
         on_row: Called with each line of metrics.
 
     Returns:
-        Where training ended, and sentences about checkpoints that were passed over.
+        Where training ended, and sentences about checkpoints that were passed over
+        and environments that could not be brought back.
 
     Raises:
-        ValueError: There is no usable checkpoint to go on from.
+        ValueError: All checkpoints are damaged, or do not fit what is to be run.
+        FloatingPointError: A reward or an observation is not finite; the message names
+            the step and the environment. What was saved before stays usable.
+        OSError: Nothing can be written. What was saved before stays usable.
     """
     training = run.training
     state = training.begin(key=jax.random.key(run.seed))
-    done, notices = 0, ()
-    if resume:
+    interval, episodes, notices = 0, 0, ()
+    if resume and checkpoint.any_finished(folder.path):
         found = checkpoint.load(folder.path, state)
-        state, done, notices = found.tree, found.step, found.notices
-        folder.keep_metrics(done)
-    length = run.length
+        interval, episodes = found.step, found.host["episodes"]
+        state, lost = training.resume(found.tree)
+        notices = (*found.notices, *lost)
+    if resume:
+        folder.keep_metrics(interval)
+    collect = _collector(training)
 
-    @eqx.filter_jit
-    def scan(state: TrainState, random: bool) -> tuple[TrainState, Trace]:
-        assert isinstance(training, Training)
-        return training.collect(state, length, random=random)
-
-    def collect(state: TrainState, random: bool) -> tuple[TrainState, Trace]:
-        if isinstance(training, HostTraining):
-            return training.collect(state, length, random=random, restart=True)
-        return scan(state, random)
-
-    for episode in range(done, run.episodes):
+    while (step := int(state.flow.step)) < run.total_steps:
         began = time.perf_counter()
-        state, trace = collect(state, episode == 0)
-        state, metrics = training.learn(state)
+        interval += 1
+        random = step < run.first_steps
+        state, trace = collect(state, **_stretch(run, step, episodes))
+        trace = trace.taken()
+        _require_finite(run.name, trace, step // run.count)
+        before, now = episodes, int(state.flow.step)
+        ends = _ends(trace, step, run.count)
+        episodes += len(ends)
+        told = []
+        for _ in range(_updates(run, step, now)):
+            state, metrics = training.learn(state)
+            told.append(metrics)
+        returns = [value for _, value in ends]
         row: Row = {
-            "episode": episode + 1,
-            "step": (episode + 1) * length,
-            "kind": "random" if episode == 0 else "planned",
-            "return": float(np.nanmean(np.asarray(trace.episode_returns))),
+            "interval": interval,
+            "step": now,
+            "episode": episodes,
+            "kind": "random" if random else "planned",
+            "return": float(np.mean(returns)) if returns else None,
+            "episodes": len(ends),
+            "returns": returns,
+            "ends": [end for end, _ in ends],
         }
-        row |= {
-            name: float(np.mean(np.asarray(value)))
-            for name, value in metrics.items()
-            if np.ndim(value) <= 1
-        }
+        if run.evaluate is not None and run.evaluate.due(
+            steps=now, episodes=episodes
+        ) > run.evaluate.due(steps=step, episodes=before):
+            key = jax.random.fold_in(jax.random.key(run.seed), EVALUATION)
+            key = jax.random.fold_in(key, interval)
+            found = _evaluated(run, state.learner, run.evaluate_episodes, key)
+            row["evaluation"] = _number(np.mean(found))
+            row["evaluation_std"] = _number(np.std(found))
+        row |= _acting(trace.watched) | _learning(told)
         row["seconds"] = time.perf_counter() - began
         folder.append(row)
-        checkpoint.save(folder.path, episode + 1, state, {"episodes": episode + 1})
+        checkpoint.save(folder.path, interval, state, {"episodes": episodes})
         on_row(row)
     return state, notices
 
@@ -205,26 +141,113 @@ def score(
     """Returns of evaluation episodes with what a run has learned so far.
 
     Raises:
-        ValueError: There is no usable checkpoint.
+        ValueError: There is no usable checkpoint, or episodes have no length.
     """
-    training = run.training
-    like = training.begin(key=jax.random.key(run.seed))
+    like = run.training.begin(key=jax.random.key(run.seed))
     found = checkpoint.load(folder.path, like)
     key = jax.random.key(seed)
+    return _evaluated(run, found.tree.learner, episodes, key), found.notices
+
+
+def _collector(
+    training: Training | HostTraining,
+) -> Callable[..., tuple[TrainState, Trace]]:
+    """Its `collect`, compiled where it can be."""
     if isinstance(training, HostTraining):
-        returns = evaluate_host(
-            training.agent,
-            training.environment,
-            found.tree.learner,
-            episodes=episodes,
-            key=key,
-        )
+        return training.collect
+
+    @eqx.filter_jit
+    def collect(state: TrainState, **settings: Any) -> tuple[TrainState, Trace]:
+        return training.collect(state, **settings)
+
+    return collect
+
+
+def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
+    """How to collect until it is time to learn.
+
+    Only sizes are static, and these are the same in every interval; where it stops is
+    data, so that nothing is compiled again.
+    """
+
+    def rounds(steps: int) -> int:
+        return -(-steps // run.count)
+
+    def data(number: int) -> jax.Array:
+        return jnp.asarray(number, jnp.int32)
+
+    if step < run.first_steps:
+        size = rounds(run.first_steps)
+        return {"steps": size, "random": True, "limit": data(size)}
+    left = rounds(run.total_steps - step)
+    wait = run.learn.wait(steps=step, episodes=episodes)
+    size = {"steps": run.interval_steps}
+    if run.learn.unit == "episodes":
+        return size | {"limit": data(left), "episodes": data(wait)}
+    return size | {"limit": data(min(left, rounds(wait)))}
+
+
+def _updates(run: Learning, before: int, now: int) -> int:
+    """How often to learn from the interval between two steps."""
+    if run.learn.unit != "ratio" or before < run.first_steps:
+        return 1
+    due = [run.learn.due(steps=step, episodes=0) for step in (before, now)]
+    return max(1, due[1] - due[0])
+
+
+def _ends(trace: Trace, step: int, count: int) -> list[tuple[int, float]]:
+    """The step at which each episode ended, and what it had earned."""
+    rows, copies = np.nonzero(np.asarray(trace.ended))
+    earned = np.asarray(trace.episode_returns)[rows, copies]
+    steps = step + (rows + 1) * count
+    return [(int(end), float(value)) for end, value in zip(steps, earned, strict=True)]
+
+
+def _evaluated(
+    run: Learning, learner: PyTree, episodes: int, key: PRNGKeyArray
+) -> np.ndarray:
+    agent, environment = run.training.agent, run.apart
+    if isinstance(environment, AbstractEnvironment):
+        play = eqx.filter_jit(evaluate)
+        found = play(agent, environment, learner, episodes=episodes, key=key)
     else:
-        returns = eqx.filter_jit(evaluate)(
-            training.agent,
-            training.environment,
-            found.tree.learner,
-            episodes=episodes,
-            key=key,
+        found = evaluate_host(agent, environment, learner, episodes=episodes, key=key)
+    return np.asarray(found)
+
+
+def _acting(watched: Metrics) -> Row:
+    """What the agent told while acting: counts add up, real numbers are averaged."""
+    row: Row = {}
+    for name, leaf in watched.items():
+        values = np.asarray(leaf)
+        if values.dtype.kind == "f":
+            finite = values[np.isfinite(values)]
+            row[name] = float(np.mean(finite)) if finite.size else None
+        else:
+            row[name] = int(np.sum(values))
+    return row
+
+
+def _learning(told: list[Metrics]) -> Row:
+    """What the agent told while learning: means, over members and updates too."""
+    return {
+        name: _number(np.mean([np.mean(np.asarray(each[name])) for each in told]))
+        for name, value in told[-1].items()
+        if np.ndim(value) <= 1
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A number as JSON can hold it."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _require_finite(name: str, trace: Trace, before: int) -> None:
+    """Refuse to learn from what is no number."""
+    finite = np.asarray(trace.finite)
+    if not finite.all():
+        row, copy = np.argwhere(~finite)[0]
+        raise FloatingPointError(
+            f"{name} gave a reward or an observation that is not finite, in "
+            f"environment {copy} at step {before + row + 1}."
         )
-    return np.asarray(returns), found.notices

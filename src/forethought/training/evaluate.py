@@ -2,10 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.environments.base import AbstractEnvironment
+from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.training.host import act, fresh_carries, read, seed_of
 
 
 def evaluate(
@@ -29,11 +32,9 @@ def evaluate(
         The undiscounted return of each episode.
 
     Raises:
-        ValueError: The environment's episodes have no length.
+        ValueError: No episodes are asked for, or they have no length.
     """
-    length = environment.spec.episode_length
-    if length is None:
-        raise ValueError("Evaluation needs episodes of some length, got none.")
+    length = _require("evaluate", episodes, environment.spec.episode_length)
 
     def episode(key: PRNGKeyArray) -> Array:
         reset_key, carry_key, key = jax.random.split(key, 3)
@@ -56,3 +57,65 @@ def evaluate(
         return total
 
     return jax.vmap(episode)(jax.random.split(key, episodes))
+
+
+def evaluate_host(
+    agent: AbstractAgent,
+    environment: GymnasiumEnvironment,
+    learner: PyTree,
+    *,
+    episodes: int,
+    key: PRNGKeyArray,
+) -> Float[Array, " episode"]:
+    """Returns of episodes in which the agent does its best, in Gymnasium.
+
+    Each copy plays a number of episodes that is fixed beforehand, as those that end
+    first in a race between copies would be the short ones.
+
+    Args:
+        agent: Who acts, without exploring.
+        environment: On the host, and not the one that is trained in: it is reset here
+            and left in the middle of an episode. Its episodes must have a length.
+        learner: What the agent has learned.
+        episodes: How many, shared out among the copies.
+        key: Consumed.
+
+    Returns:
+        The undiscounted return of each episode.
+
+    Raises:
+        ValueError: No episodes are asked for, or they have no length.
+        FloatingPointError: A reward or an observation is not finite.
+    """
+    spec, count = environment.spec, environment.count
+    _require("evaluate_host", episodes, spec.episode_length)
+    carry_key, seed_key, key = jax.random.split(key, 3)
+    obs = read(spec, environment.reset(seed=seed_of(seed_key)))
+    carries = fresh_carries(agent, learner, count, carry_key)
+    begun = np.ones(count, bool)
+    totals = np.zeros(count)
+    # Episode i is the (i // count)-th one of copy i % count.
+    found = np.full(episodes, np.nan)
+    following = np.arange(count)
+    while np.any(following < episodes):
+        actions, carries, _, key = act(
+            agent, learner, carries, obs, begun, key, "exploit"
+        )
+        after, onward = environment.step(np.asarray(actions))
+        totals = totals + np.asarray(after.reward)
+        begun = np.asarray(after.terminated | after.truncated)
+        counted = begun & (following < episodes)
+        found[following[counted]] = totals[counted]
+        following = np.where(begun, following + count, following)
+        totals = np.where(begun, 0.0, totals)
+        obs = read(spec, onward)
+    return jnp.asarray(found)
+
+
+def _require(name: str, episodes: int, length: int | None) -> int:
+    """The length of episodes, once there are some and they have one."""
+    if episodes < 1:
+        raise ValueError(f"{name} needs episodes >= 1, got {episodes}.")
+    if length is None:
+        raise ValueError(f"{name} needs episodes of some length, got none.")
+    return length

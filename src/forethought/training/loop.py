@@ -1,7 +1,7 @@
 """Training in pure environments: collect, learn, and again.
 
 The loop knows no algorithm: it lets an agent act, keeps what was seen, and hands it
-back for learning. Everything between two looks from outside is one compiled scan over
+back for learning. Everything between two looks from outside is one compiled loop over
 environments that reset themselves, and everything it carries is one pytree, so that a
 run can stop anywhere and go on from there.
 """
@@ -47,6 +47,20 @@ class Trace(eqx.Module):
     """Whether an episode ended with this step."""
     episode_returns: Float[Array, "time env"]
     """The return of the episode that ended; NaN where none did."""
+    finite: Bool[Array, "time env"]
+    """Whether reward and observation were numbers."""
+    watched: Metrics
+    """What the agent told of each action, leaves `[time, env, ...]`; empty where
+    actions were random."""
+    steps: Int[Array, ""]
+    """How many steps were taken; rows beyond them hold nothing."""
+
+    def taken(self) -> "Trace":
+        """Only the rows of steps that were taken; not for use in compiled code."""
+        rows = (self.rewards, self.ended, self.episode_returns, self.finite)
+        steps = int(self.steps)
+        cut = jax.tree.map(lambda leaf: leaf[:steps], (*rows, self.watched))
+        return Trace(*cut, steps=self.steps)
 
 
 def learn(
@@ -58,6 +72,16 @@ def learn(
     learner, metrics = agent.update(state.learner, data, key=update_key)
     flow = eqx.tree_at(lambda flow: flow.key, state.flow, key)
     return TrainState(learner, flow), metrics
+
+
+def require_steps(name: str, steps: int) -> None:
+    """Refuse to collect nothing.
+
+    Raises:
+        ValueError: There are no steps to take.
+    """
+    if steps < 1:
+        raise ValueError(f"{name}.collect needs steps >= 1, got {steps}.")
 
 
 class Training(eqx.Module):
@@ -97,71 +121,120 @@ class Training(eqx.Module):
         return TrainState(learner, flow)
 
     def collect(
-        self, state: TrainState, steps: int, *, random: bool = False
+        self,
+        state: TrainState,
+        steps: int,
+        *,
+        random: bool = False,
+        limit: Int[Array, ""] | int | None = None,
+        episodes: Int[Array, ""] | int | None = None,
     ) -> tuple[TrainState, Trace]:
-        """Act for a number of steps in each environment, as one scan.
+        """Act for a number of steps in each environment, as one loop.
 
         Args:
             state: Where training stands.
-            steps: Static; each environment is stepped so often.
-            random: Whether actions are drawn from the action space instead.
+            steps: Static; each environment is stepped at most so often.
+            random: Static; whether actions are drawn from the action space instead.
+            limit: Stop after so many steps, where these are fewer.
+            episodes: Stop once so many episodes have ended, over all environments.
 
         Returns:
             Where it stands now, and what happened.
+
+        Raises:
+            ValueError: There are no steps to take.
         """
-        learner = state.learner
+        require_steps("Training", steps)
+        most = steps if limit is None else jnp.asarray(limit, jnp.int32)
 
-        def step(flow: Flow, _):
-            key, act_key, env_key, reset_key = jax.random.split(flow.key, 4)
-            actions, carries = self._act(learner, flow, act_key, random)
-            env_keys = jax.random.split(env_key, self.count)
-            environments, after = jax.vmap(
-                lambda state, action, key: self.environment.step(state, action, key=key)
-            )(flow.environments, actions, env_keys)
-            seen = Transition(
-                obs=flow.obs,
-                action=actions,
-                reward=after.reward,
-                next_obs=after.obs,
-                terminated=after.terminated,
-                truncated=after.truncated,
-            )
-            returns = flow.returns + after.reward
-            ended = after.terminated | after.truncated
-            environments, obs, carries = jax.tree.map(
-                lambda new, old: jnp.where(_like(ended, new), new, old),
-                self._fresh(learner, reset_key),
-                (environments, after.obs, carries),
-            )
-            nothing = jnp.full_like(returns, jnp.nan)
-            happened = (after.reward, ended, jnp.where(ended, returns, nothing))
-            flow = Flow(
-                self.replay.add(flow.replay, seen),
-                environments,
-                obs,
-                carries,
-                jnp.where(ended, jnp.zeros_like(returns), returns),
-                flow.step + self.count,
-                key,
-            )
-            return flow, happened
+        def go_on(loop):
+            _, _, taken, ended = loop
+            more = (taken < steps) & (taken < most)
+            if episodes is None:
+                return more
+            return more & (ended < jnp.asarray(episodes, jnp.int32))
 
-        flow, happened = jax.lax.scan(step, state.flow, None, length=steps)
-        return TrainState(learner, flow), Trace(*happened)
+        def step(loop):
+            flow, told, taken, ended = loop
+            flow, row = self._step(state.learner, flow, random)
+            told = jax.tree.map(lambda rows, row: rows.at[taken].set(row), told, row)
+            return flow, told, taken + 1, ended + jnp.sum(row[1], dtype=ended.dtype)
+
+        def empty(leaf):
+            real = jnp.issubdtype(leaf.dtype, jnp.floating)
+            return jnp.full((steps, *leaf.shape), jnp.nan if real else 0, leaf.dtype)
+
+        _, row = jax.eval_shape(
+            lambda flow: self._step(state.learner, flow, random), state.flow
+        )
+        none = jnp.zeros((), jnp.int32)
+        flow, told, taken, _ = jax.lax.while_loop(
+            go_on, step, (state.flow, jax.tree.map(empty, row), none, none)
+        )
+        return TrainState(state.learner, flow), Trace(*told, steps=taken)
 
     def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Let the agent learn from everything that is kept."""
         return learn(self.agent, self.replay, state)
 
+    def resume(self, state: TrainState) -> tuple[TrainState, tuple[str, ...]]:
+        """Go on in another process: a state is all that there is to know.
+
+        Returns:
+            The state, and no sentences about what could not be brought back.
+        """
+        return state, ()
+
+    def _step(self, learner: PyTree, flow: Flow, random: bool) -> tuple[Flow, tuple]:
+        """One step in each environment, and a row of the trace."""
+        key, act_key, env_key, reset_key = jax.random.split(flow.key, 4)
+        actions, carries, watched = self._act(learner, flow, act_key, random)
+        env_keys = jax.random.split(env_key, self.count)
+        environments, after = jax.vmap(
+            lambda state, action, key: self.environment.step(state, action, key=key)
+        )(flow.environments, actions, env_keys)
+        seen = Transition(
+            obs=flow.obs,
+            action=actions,
+            reward=after.reward,
+            next_obs=after.obs,
+            terminated=after.terminated,
+            truncated=after.truncated,
+        )
+        finite = jax.vmap(_finite)((after.reward, after.obs))
+        returns = flow.returns + after.reward
+        ended = after.terminated | after.truncated
+        environments, obs, carries = jax.tree.map(
+            lambda new, old: jnp.where(_like(ended, new), new, old),
+            self._fresh(learner, reset_key),
+            (environments, after.obs, carries),
+        )
+        nothing = jnp.full_like(returns, jnp.nan)
+        over = jnp.where(ended, returns, nothing)
+        flow = Flow(
+            self.replay.add(flow.replay, seen),
+            environments,
+            obs,
+            carries,
+            jnp.where(ended, jnp.zeros_like(returns), returns),
+            flow.step + self.count,
+            key,
+        )
+        return flow, (after.reward, ended, over, finite, watched)
+
     def _act(
         self, learner: PyTree, flow: Flow, key: PRNGKeyArray, random: bool
-    ) -> tuple[Action, PyTree]:
+    ) -> tuple[Action, PyTree, Metrics]:
         if random:
             space = self.environment.spec.action
-            return space.sample((self.count,), key=key), flow.carries
-        return jax.vmap(
-            lambda carry, obs, key: self.agent.act(learner, carry, obs, key=key)
-        )(flow.carries, flow.obs, jax.random.split(key, self.count))
+            return space.sample((self.count,), key=key), flow.carries, {}
+
+        def act(carry, obs, key):
+            action, carry = self.agent.act(learner, carry, obs, key=key)
+            return action, carry, self.agent.watch(carry)
+
+        keys = jax.random.split(key, self.count)
+        return jax.vmap(act)(flow.carries, flow.obs, keys)
 
     def _fresh(self, learner: PyTree, key: PRNGKeyArray) -> tuple[PyTree, ...]:
         """What each environment would begin its next episode with."""
@@ -192,3 +265,9 @@ class Training(eqx.Module):
 def _like(mask: Bool[Array, " env"], leaf: Array) -> Array:
     """A mask over environments, shaped to select along the first axis of a leaf."""
     return mask.reshape(mask.shape + (1,) * (leaf.ndim - 1))
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number in a pytree is finite."""
+    fine = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(fine))
