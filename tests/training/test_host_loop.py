@@ -1,5 +1,8 @@
 """Training from the host, against single Gymnasium environments stepped by hand."""
 
+import itertools
+import re
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,8 @@ from forethought.environments.gymnasium import GymnasiumEnvironment
 from forethought.models.fitting import FitSettings
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
-from forethought.training.host_loop import HostTraining, evaluate_host
+from forethought.training.evaluate import evaluate_host
+from forethought.training.host_loop import HostTraining
 
 
 class Leaning(AbstractAgent):
@@ -36,6 +40,9 @@ class Leaning(AbstractAgent):
 
     def update(self, learner, batch, *, key):
         return learner + 1, {"rows": jnp.sum(batch[1])}
+
+    def watch(self, carry):
+        return {"acted": carry}
 
 
 class Breaking(gymnasium.Env):
@@ -160,24 +167,59 @@ def test_the_same_key_gives_the_same_run_and_another_one_another():
     assert not np.array_equal(run(1)[0].flow.obs, run(2)[0].flow.obs)
 
 
-def test_a_run_that_was_restarted_continues_as_the_uninterrupted_one():
-    def rounds(training, state, count):
-        traces = []
-        for _ in range(count):
-            state, trace = training.collect(state, 40, restart=True)
-            state, _ = training.learn(state)
-            traces.append(trace)
-        return state, traces
+@pytest.mark.parametrize("steps", [7, 40])
+def test_a_run_that_was_resumed_elsewhere_continues_as_the_uninterrupted_one(steps):
+    """Also in the middle of episodes, and after some that ended."""
+
+    def go_on(training, state):
+        state, _ = training.learn(state)
+        return training.collect(state, 40)
 
     with cartpoles() as environment:
         training = training_in(environment)
-        start = training.begin(key=jax.random.key(4))
-        middle, _ = rounds(training, start, 2)
-        uninterrupted = rounds(training, middle, 2)
+        middle = training.begin(key=jax.random.key(4))
+        middle, _ = training.collect(middle, steps, random=True)
+        middle, trace = training.collect(middle, steps)
+        assert not trace.ended[-1].all()
+        uninterrupted = go_on(training, middle)
     with cartpoles() as environment:
         training = training_in(environment)
         training.begin(key=jax.random.key(9))
-        assert_same(rounds(training, middle, 2), uninterrupted)
+        resumed, notices = training.resume(middle)
+        assert notices == ()
+        assert_same(go_on(training, resumed), uninterrupted)
+
+
+class Drifting(Breaking):
+    """Begins wherever it likes, whatever its seed."""
+
+    drift = itertools.count()
+
+    def reset(self, *, seed=None, options=None):
+        _, info = super().reset(seed=1)
+        return np.full(4, 0.001 * next(self.drift), np.float32), info
+
+
+@pytest.mark.parametrize(
+    ("name", "capacity", "words"),
+    [
+        ("Drifting-v0", 512, r"the same seed .* led elsewhere than before, at step 0"),
+        ("CartPole-v1", 8, "the 20 steps .* only the newest 8 are kept"),
+    ],
+)
+def test_what_cannot_be_brought_back_goes_on_with_fresh_episodes(name, capacity, words):
+    gymnasium.register("Drifting-v0", lambda **_: Drifting(), disable_env_checker=True)
+    with GymnasiumEnvironment(name, 2) as environment:
+        training = training_in(environment, capacity)
+        state = training.begin(key=jax.random.key(0))
+        state, _ = training.collect(state, 10)
+        state, notices = training.resume(state)
+        assert len(notices) == 1
+        assert re.match(rf"{name} goes on with fresh episodes, as .*{words}", *notices)
+        assert int(state.flow.environments.steps) == 0
+        state, _ = training.collect(state, 2)
+    assert int(state.flow.step) == 24
+    del gymnasium.registry["Drifting-v0"]
 
 
 def test_collecting_in_pieces_equals_collecting_at_once():
@@ -197,9 +239,24 @@ def test_a_state_that_the_environments_have_left_is_refused():
         training = training_in(environment)
         start = training.begin(key=jax.random.key(0))
         training.collect(start, 5)
-        with pytest.raises(ValueError, match=r"one of step 0 .* restart=True"):
+        with pytest.raises(ValueError, match=r"one of step 0 .* resume"):
             training.collect(start, 5)
-        training.collect(start, 5, restart=True)
+        training.collect(training.resume(start)[0], 5)
+
+
+def test_collecting_stops_once_so_many_episodes_have_ended():
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state = training.begin(key=jax.random.key(0))
+        state, trace = training.collect(state, 500, random=True, episodes=3)
+        ended = np.asarray(trace.ended)
+        assert ended[:-1].sum() < 3 <= ended.sum() and ended[-1].any()
+        assert int(trace.steps) == len(ended) == int(state.flow.replay.size) // 2
+        assert trace.watched == {}
+        state, trace = training.collect(state, 500, limit=4)
+        assert trace.ended.shape == (4, 2)
+        # What the agent tells is of the action just taken: the first one here.
+        np.testing.assert_array_equal(trace.watched["acted"][0], [1, 1])
 
 
 def test_a_number_that_is_not_finite_leaves_the_state_before_it_usable(breaking):
@@ -216,8 +273,12 @@ def test_a_number_that_is_not_finite_leaves_the_state_before_it_usable(breaking)
             training.collect(state, 2)
         assert rows_of(training, state).reward.shape == (2, 1)
         assert int(training.learn(state)[1]["rows"]) == 2
-        with pytest.raises(ValueError, match="restart=True"):
+        with pytest.raises(ValueError, match=r"resume\(state\)"):
             training.collect(state, 2)
+        again, notices = training.resume(state)
+        assert notices == ()
+        with pytest.raises(FloatingPointError, match=r"reward .* copy 0 at step 3"):
+            training.collect(again, 2)
         restarted = next(
             restarted
             for restarted in (
@@ -234,11 +295,10 @@ def test_collecting_a_second_time_compiles_nothing(compilations):
     with cartpoles() as environment:
         training = training_in(environment)
         state = training.begin(key=jax.random.key(0))
-        state, _ = training.collect(state, 40, restart=True)
-        state, _ = training.collect(state, 40)
+        state, _ = training.collect(state, 64)
         before = compilations.count
-        state, _ = training.collect(state, 40)
-        state, trace = training.collect(state, 40, restart=True)
+        state, trace = training.collect(state, 64)
+        state, _ = training.resume(state)
         assert np.asarray(trace.ended).any()
         assert compilations.count == before
 
@@ -320,9 +380,12 @@ def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
         state = training.begin(key=jax.random.key(0))
         state, random = training.collect(state, 200, random=True)
         state, metrics = training.learn(state)
-        state, planned = training.collect(state, 200, restart=True)
+        state, planned = training.collect(state, 200)
+        told = planned.watched
     assert all(np.all(np.isfinite(value)) for value in metrics.values())
     for trace in (random, planned):
         assert np.flatnonzero(trace.ended).tolist() == [199]
         assert -1800 < float(trace.episode_returns[-1, 0]) < 0
     assert int(state.flow.replay.size) == 400
+    assert np.all(np.isfinite(told["plan_value"]))
+    assert not np.any(told["plan_failed"]) and not np.any(told["non_finite"])
