@@ -118,7 +118,7 @@ def test_the_next_plan_starts_from_the_mean_that_the_warm_start_names(
 
 
 def test_a_negative_spread_to_stop_at_is_refused():
-    with pytest.raises(ValueError, match="stop_std >= 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"stop_std >= 0, got -1\.0"):
         CEM(5, stop_std=-1.0)
 
 
