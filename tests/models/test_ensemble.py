@@ -11,7 +11,7 @@ from forethought.environments.analytic.pendulum import Pendulum
 from forethought.models.base import Independent, Predicted
 from forethought.models.ensemble import Ensemble, Particle
 from forethought.models.known import Known
-from forethought.models.mlp import MLP
+from forethought.models.mlp import MLP, silu
 from forethought.models.propagation import Propagation
 from forethought.models.transforms import Transform
 from forethought.objectives.base import AbstractObjective, constant
@@ -264,12 +264,35 @@ def test_log_variances_stay_within_their_bounds():
     network = eqx.tree_at(
         lambda n: n.weights[-1], network, replace_fn=lambda W: 1e3 * W
     )
-    found = jax.vmap(network.mean_and_log_variance)(
-        jax.random.normal(jax.random.key(1), (64, 2))
-    )[1]
-    # The second softplus adds at most its value at the width of the bounds.
-    assert float(jnp.max(found)) <= 0.5 + 1e-3
-    assert float(jnp.min(found)) >= -10.0 - 1e-3
+    found = jax.vmap(network)(jax.random.normal(jax.random.key(1), (64, 2)))[1]
+    # At the top, the variance of the lower bound is added.
+    assert float(jnp.max(jnp.log(found))) <= 0.5 + 1e-3
+    assert float(jnp.min(jnp.log(found))) >= -10.0 - 1e-3
+
+
+def test_bounds_are_the_two_softplus_functions_of_the_paper():
+    network = MLP(1, 1, 1, 1, key=jax.random.key(0))
+    raw = jnp.linspace(-100.0, 100.0, 201)
+
+    def variance(raw):
+        silent = jax.tree.map(jnp.zeros_like, network.weights)
+        asked = eqx.tree_at(
+            lambda n: (n.weights, n.biases[-1]),
+            network,
+            (silent, jnp.stack([0 * raw, raw])),
+        )
+        return asked(jnp.zeros(1))[1][0]
+
+    found, slopes = jax.vmap(jax.value_and_grad(variance))(raw)
+    softplus = jax.nn.softplus
+    log_variance = -10 + softplus(0.5 - softplus(0.5 - raw) + 10)
+    np.testing.assert_allclose(jnp.log(found), log_variance, atol=1e-5)
+    assert np.all(np.isfinite(slopes))
+
+
+def test_units_are_silu(precision):
+    x = jnp.linspace(-30.0, 30.0, 121)
+    np.testing.assert_allclose(silu(x), jax.nn.silu(x), atol=4e-6)
 
 
 @pytest.mark.parametrize(

@@ -228,14 +228,9 @@ class Ensemble(AbstractModel[Particle]):
         Returns:
             Means and variances, shape `[member, row, output]`.
         """
-        # One product after another: on a CPU a product with a batch axis of members
-        # takes nearly twice as long.
-        answers = [
-            jax.vmap(jax.tree.map(lambda leaf, e=e: leaf[e], self.members))(x[e])
-            for e in range(self.size)
-        ]
-        means, variances = zip(*answers, strict=True)
-        return jnp.stack(means), jnp.stack(variances)
+        # One member after another: on a CPU a product with a batch axis of members
+        # takes nearly twice as long, and a loop works in memory that is still cached.
+        return jax.lax.map(lambda each: jax.vmap(each[0])(each[1]), (self.members, x))
 
     def ends(
         self, obs: Float[Array, "member row observation"]

@@ -7,7 +7,7 @@ One epoch is one compiled loop over minibatches, the fit a compiled loop over ep
 How many rows are valid is data and not shape: with rows padded to a power of two
 (`Rows.pad`), a second fit recompiles only when the data have outgrown their capacity.
 
-**Notation.** $y$ targets and $\mu, \ell$ answers, mean and log-variance, in
+**Notation.** $y$ targets and $\mu, \sigma^2$ answers, mean and variance, in
 standardised units.
 """
 
@@ -81,10 +81,10 @@ def negative_log_likelihood(
 ) -> Scalar:
     r"""The loss of one member.
 
-    $$\overline{(\mu - y)^2 e^{-\ell} + \ell}
+    $$\overline{(\mu - y)^2 / \sigma^2 + \log \sigma^2}
       + 0.01 \sum \ell_{\max} - 0.01 \sum \ell_{\min}$$
 
-    A deterministic member's is the mean squared error, which is its first term.
+    A deterministic member's is the mean squared error.
 
     Args:
         network: One member.
@@ -96,11 +96,11 @@ def negative_log_likelihood(
         Chua et al., 2018, arXiv:1805.12114, equation 1 (per dimension and without its
         constants); the bounds' price is that of the authors' code.
     """
-    mean, log_variance = jax.vmap(network.mean_and_log_variance)(x)
-    losses = (mean - y) ** 2 * jnp.exp(-log_variance) + log_variance
-    loss = jnp.mean(weight * jnp.mean(losses, axis=1))
+    mean, variance = jax.vmap(network)(x)
     if not network.probabilistic:
-        return loss
+        return jnp.mean(weight * jnp.mean((mean - y) ** 2, axis=1))
+    losses = (mean - y) ** 2 / variance + jnp.log(variance)
+    loss = jnp.mean(weight * jnp.mean(losses, axis=1))
     bounds = jnp.sum(network.max_log_variance) - jnp.sum(network.min_log_variance)
     return loss + 0.01 * bounds
 
@@ -116,11 +116,11 @@ def score(
     A deterministic network is scored as a Gaussian with the variance of its errors,
     so that one threshold serves both.
     """
-    mean, log_variance = jax.vmap(network.mean_and_log_variance)(x)
+    mean, variance = jax.vmap(network)(x)
     share = chosen.astype(y.dtype) / jnp.maximum(jnp.sum(chosen), 1).astype(y.dtype)
     squares = jnp.where(chosen[:, None], (mean - y) ** 2, 0)
     if network.probabilistic:
-        nats = 0.5 * (squares * jnp.exp(-log_variance) + log_variance)
+        nats = 0.5 * (squares / variance + jnp.log(variance))
         return jnp.mean(share @ nats)
     return jnp.mean(0.5 * jnp.log(jnp.maximum(share @ squares, 1e-12)))
 

@@ -19,8 +19,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 class MLP(eqx.Module):
     r"""A multilayer perceptron with SiLU units, $x \mapsto (\mu, \sigma^2)$.
 
-    $$\ell' = \ell_{\max} - \mathrm{softplus}(\ell_{\max} - \ell), \qquad
-      \ell'' = \ell_{\min} + \mathrm{softplus}(\ell' - \ell_{\min})$$
+    $$\sigma^2 = e^{\ell_{\min}} + e^{\ell_{\max}}
+      \frac{1}{1 + e^{\ell_{\max} - \ell}}$$
+
+    with $\ell$ what the last layer answers. It grows as $e^\ell$ between the bounds.
 
     Args:
         inputs: Dimension of $x$.
@@ -41,7 +43,8 @@ class MLP(eqx.Module):
 
     Note:
         The bounds start at 0.5 and −10 and the weights as in the authors' code; ours
-        bound the variance of standardised outputs.
+        bound the variance of standardised outputs. Their two softplus functions of
+        the log-variance are the same function, written in the variance.
     """
 
     weights: tuple[Float[Array, "_ _"], ...]
@@ -82,21 +85,17 @@ class MLP(eqx.Module):
         self, x: Float[Array, " input"]
     ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
         """Mean and variance; a deterministic network's variance is zero."""
-        mean, log_variance = self.mean_and_log_variance(x)
-        if not self.probabilistic:
-            return mean, jnp.zeros_like(mean)
-        return mean, jnp.exp(log_variance)
-
-    def mean_and_log_variance(
-        self, x: Float[Array, " input"]
-    ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
-        """Mean and bounded log-variance, which is zero for a deterministic network."""
         for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = jax.nn.silu(x @ W + b)
+            x = silu(x @ W + b)
         y = x @ self.weights[-1] + self.biases[-1]
         if not self.probabilistic:
             return y, jnp.zeros_like(y)
         mean, raw = jnp.split(y, 2)
         top, bottom = self.max_log_variance, self.min_log_variance
-        raw = top - jax.nn.softplus(top - raw)
-        return mean, bottom + jax.nn.softplus(raw - bottom)
+        variance = jnp.exp(bottom) + jnp.exp(top) * jax.nn.sigmoid(raw - top)
+        return mean, variance
+
+
+def silu(x: Float[Array, " unit"]) -> Float[Array, " unit"]:
+    r"""$x / (1 + e^{-x})$, written by the hyperbolic tangent, which is cheaper."""
+    return 0.5 * x * (1 + jnp.tanh(0.5 * x))
