@@ -88,7 +88,7 @@ def metrics(folder):
         (["train", "Pendulm-v1"], "did you mean 'Pendulum-v1'"),
         (["train", "CartPole-v1"], "actions Discrete"),
         (["train", "pendulum", "--agent", "petz"], "did you mean 'pets'"),
-        (["train", "pendulum", "--steps", "100"], "at least two episodes"),
+        (["train", "pendulum", "--steps", "100"], "more steps than the"),
         (["train", "pendulum", "--agent.planner.particles", "3"], "share evenly"),
         (["resume", "nowhere"], "config.json"),
         (["evaluate", "nowhere"], "config.json"),

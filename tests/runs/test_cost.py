@@ -123,8 +123,8 @@ def test_the_cost_is_one_sentence():
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.0, "0 s"),
-        (3e-7, "less than 1 µs"),
+        (0.0, "0 µs"),
+        (3e-7, "0.3 µs"),
         (0.0123, "12 ms"),
         (1.13, "1.1 s"),
         (75.0, "75 s"),

@@ -8,7 +8,14 @@ import sys
 from typing import NoReturn
 
 from forethought.cli.commands import COMMANDS
-from forethought.cli.parse import BAD_INPUT, INTERRUPTED, BadInput, bad_input
+from forethought.cli.parse import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    BadInput,
+    Failed,
+    bad_input,
+)
 from forethought.core.names import unknown
 
 OVERVIEW = """forethought: acting by thinking ahead
@@ -21,7 +28,8 @@ OVERVIEW = """forethought: acting by thinking ahead
   forethought compare TASK          several planners on one task
   forethought report DIR            write the report of a run folder again
 
-  forethought agents                who can learn
+  forethought agents [NAME]         who can learn, and what can be set
+  forethought models                what can be planned in
   forethought train TASK_OR_GYM_ID  learn to act where the dynamics are unknown
   forethought resume DIR            go on with a training run
   forethought evaluate DIR          let act what a training run has learned
@@ -39,6 +47,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except BadInput as error:
         print(f"forethought: {error}", file=sys.stderr)
         code = BAD_INPUT
+    except Failed as error:
+        print(f"forethought: {error}", file=sys.stderr)
+        code = FAILED
     except KeyboardInterrupt:
         print("forethought: interrupted before anything was run.", file=sys.stderr)
         code = INTERRUPTED

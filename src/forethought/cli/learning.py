@@ -1,5 +1,6 @@
-"""The commands that learn: `train`, `resume`, `evaluate`, `agents`."""
+"""The commands that learn: `train`, `resume`, `evaluate`."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,76 +8,56 @@ import numpy as np
 from forethought.cli.options import (
     AgentFields,
     EvaluateOptions,
-    NoOptions,
-    ResumeOptions,
     TrainOptions,
 )
-from forethought.cli.parse import INTERRUPTED, bad_input, parse, split, subject
+from forethought.cli.parse import (
+    INTERRUPTED,
+    BadInput,
+    Failed,
+    bad_input,
+    parse,
+    split,
+    subject,
+)
 from forethought.cli.setup import set_up
 from forethought.core.names import unknown
 
-
-def agents_command(arguments: list[str]) -> int:
-    """List the agents that learn."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from forethought.runs.training import AGENTS
-
-    parse(NoOptions, "agents", arguments, description="List who can learn.")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("agent", "idea"):
-        table.add_column(heading)
-    for name, agent in AGENTS.items():
-        table.add_row(name, (agent.__doc__ or "").strip().splitlines()[0])
-    Console().print(table)
-    return 0
+TARGET = "TASK_OR_GYM_ID"
 
 
 def train_command(arguments: list[str]) -> int:
     """Learn to act on a task or in a Gymnasium environment."""
-    name, rest = subject("train", "TASK_OR_GYM_ID", TrainOptions, arguments)
-    options, run = read_training(name, rest)
-    from forethought.runs import session
+    name, rest = subject("train", TARGET, TrainOptions, arguments)
+    options, learning = read_training(name, rest)
+    from forethought.runs import trained
     from forethought.runs.folder import RunFolder
 
     with bad_input():
-        path = options.out or session.free_folder(f"{run.name}-{options.agent}")
-        config = {
-            "task": run.name,
-            "planner": options.agent,
-            "settings": run.settings,
-            "options": options,
-            "command": ["forethought", "train", *arguments],
-        }
-        folder = RunFolder.create(path, config)
-    return _learn(run, folder, resume=False)
+        path = options.out or trained.free_folder(learning)
+        command = ["forethought", "train", *arguments]
+        folder = RunFolder.create(path, trained.config_of(learning, command))
+    return _learn(learning, folder, options, resume=False)
 
 
 def resume_command(arguments: list[str]) -> int:
     """Go on with a training run."""
-    path, rest = subject("resume", "DIR", ResumeOptions, arguments)
-    parse(ResumeOptions, "resume DIR", rest)
-    run, folder = _reopen("resume", path)
-    from forethought.runs.checkpoint import load_host
-
-    with bad_input():
-        load_host(folder.path)
-    return _learn(run, folder, resume=True)
+    path, rest = subject("resume", "DIR", TrainOptions, arguments)
+    learning, folder, options = _reopen("resume", path, rest)
+    return _learn(learning, folder, options, resume=True)
 
 
 def evaluate_command(arguments: list[str]) -> int:
     """Let a trained agent act."""
     path, rest = subject("evaluate", "DIR", EvaluateOptions, arguments)
     options: EvaluateOptions = parse(EvaluateOptions, "evaluate DIR", rest)
-    run, folder = _reopen("evaluate", path)
+    learning, folder, _ = _reopen("evaluate", path, [])
     from forethought.runs.training import score
 
     with bad_input():
         if options.episodes < 1:
             raise ValueError(f"evaluate needs episodes >= 1, got {options.episodes}.")
         returns, notices = score(
-            run, folder, episodes=options.episodes, seed=options.seed
+            learning, folder, episodes=options.episodes, seed=options.seed
         )
     print(*notices, sep="\n", end="\n" if notices else "")
     shown = ", ".join(f"{value:.4g}" for value in returns)
@@ -88,68 +69,123 @@ def evaluate_command(arguments: list[str]) -> int:
 def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     """Options and run of a `train` command."""
     common, fields = split(rest, "--agent.")
-    options: TrainOptions = parse(TrainOptions, "train TASK_OR_GYM_ID", common)
+    options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
-    from forethought.runs.training import AGENTS, Learning, check
+    from forethought.planners import PLANNERS
+    from forethought.runs.agents import settings_for
+    from forethought.runs.training import Learning, check
+    from forethought.tasks import TASKS
 
     with bad_input():
-        if options.agent not in AGENTS:
-            raise unknown("agent", options.agent, AGENTS)
-    settings = AGENTS[options.agent]()
-    form: Any = AgentFields[type(settings)]
+        settings = settings_for(TASKS[name]() if name in TASKS else None, options.agent)
+        if options.planner is not None:
+            if options.planner not in PLANNERS:
+                raise unknown("planner", options.planner, PLANNERS)
+            settings = _planning(settings, PLANNERS[options.planner])
+    agent: Any = type(settings)
+    form: Any = AgentFields[agent[type(settings.planner)]]
     settings = parse(
-        form, "train TASK_OR_GYM_ID", fields, default=AgentFields(settings)
+        form, f"train {TARGET}", fields, default=AgentFields(settings)
     ).agent
     with bad_input():
-        run = Learning(name, settings, options.steps, options.seed)
-        check(run)
-    return options, run
+        learning = Learning(
+            name,
+            settings,
+            steps=options.steps,
+            seed=options.seed,
+            learn=options.learn.schedule,
+            random_steps=options.random_steps,
+            evaluate=options.evaluate.schedule,
+            evaluate_episodes=options.evaluate_episodes,
+            count=options.count,
+        )
+        check(learning)
+    return options, learning
 
 
-def _reopen(command: str, path: str) -> tuple[Any, Any]:
-    """The run of a folder, from the command that its config holds."""
+def _planning(settings: Any, planner: Any) -> Any:
+    """The settings of an agent with another planner, which looks as far ahead."""
+    if type(settings.planner) is planner:
+        return settings
+    names = {field.name for field in dataclasses.fields(planner)}
+    own = {
+        name: value
+        for name, value in vars(settings.planner).items()
+        if name in names & {"horizon", "particles"}
+    }
+    return dataclasses.replace(settings, planner=planner(**own))
+
+
+def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOptions]:
+    """The run of a folder, from the command that its config holds, if it still is it.
+
+    Args:
+        command: Who asks.
+        path: The folder.
+        rest: Flags of `train` that were given besides.
+    """
     from forethought.runs.folder import RunFolder
+    from forethought.runs.trained import config_of, differences, refusal
 
     with bad_input():
         folder = RunFolder.open(path)
-        given = folder.config().get("command")
-        if not (isinstance(given, list) and given[1:2] == ["train"]):
+        stored = folder.config()
+        words = stored.get("command")
+        if words is None and "settings" in stored:
+            raise ValueError(
+                f"{path} was begun from Python with settings of its own; "
+                f"forethought.train(..., out={path!r}, resume=True) goes on with it."
+            )
+        if not (isinstance(words, list) and words[1:2] == ["train"]):
             raise ValueError(f"{command} needs the folder of a training run: {path}.")
-    _, run = read_training(given[2], given[3:])
-    return run, folder
+        if any(word.split("=")[0] == "--out" for word in rest):
+            raise ValueError(f"{command} goes on in {path}; it takes no --out.")
+    options, learning = read_training(words[2], [*words[3:], *rest])
+    config = config_of(learning)
+    changed = differences(stored, config)
+    if changed:
+        today = config_of(read_training(words[2], words[3:])[1]) if rest else config
+        asked = {
+            name: values
+            for name, values in changed.items()
+            if name in differences(today, config)
+        }
+        raise BadInput(refusal(asked) if asked else _drifted(path, changed))
+    return learning, folder, options
 
 
-def _learn(run: Any, folder: Any, *, resume: bool) -> int:
+def _drifted(path: str, changed: dict[str, tuple[str, str]]) -> str:
+    """Why a command that is repeated word by word is no longer the same run."""
+    told = [f"{name}={old}, now {new}" for name, (old, new) in changed.items()]
+    return (
+        f"The command that began {path} means something else to this version of "
+        f"forethought: {'; '.join(told)}. Flags after DIR can set that back."
+    )
+
+
+def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -> int:
     """Train under a progress line; what is done is on the disk."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from forethought.runs.report import write_report
-    from forethought.runs.training import learn
+    from forethought.runs.trained import execute
 
     console = Console()
-    columns = (
-        BarColumn(bar_width=20),
-        TextColumn("{task.completed}/{task.total} episodes  {task.fields[shown]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=run.episodes, shown="")
-
-        def on_row(row: dict[str, Any]) -> None:
-            shown = f"{row['step']} steps  return {row['return']:.4g}"
-            if "holdout" in row:
-                shown += f"  model {row['holdout']:.2f} nats"
-            progress.update(bar, completed=row["episode"], shown=shown)
-
-        try:
-            _, notices = learn(run, folder, resume=resume, on_row=on_row)
-        except KeyboardInterrupt:
-            console.print(f"interrupted; forethought resume {folder.path} goes on")
-            return INTERRUPTED
-    for notice in notices:
+    try:
+        with bad_input():
+            run = execute(
+                learning,
+                folder,
+                console,
+                resume=resume,
+                tensorboard=options.tensorboard,
+            )
+    except KeyboardInterrupt:
+        console.print(f"interrupted; forethought resume {folder.path} goes on")
+        return INTERRUPTED
+    except (FloatingPointError, OSError) as error:
+        raise Failed(f"{error} What was done is in {folder.path}.") from error
+    for notice in run.notices:
         console.print(notice)
-    rows = folder.metrics()
-    console.print("returns  " + ", ".join(f"{row['return']:.4g}" for row in rows))
-    console.print(f"report   {write_report(folder)}")
+    console.print("returns  " + ", ".join(f"{value:.4g}" for value in run.returns))
+    console.print(f"report   {run.report()}")
     return 0

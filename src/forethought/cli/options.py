@@ -6,6 +6,8 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
+from forethought.training.schedule import Schedule, Unit
+
 P = TypeVar("P")
 
 
@@ -81,21 +83,72 @@ class CompareOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluating:
+    """When the agent is evaluated, in episodes of their own."""
+
+    every: Annotated[
+        float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
+    """How often; never if not given."""
+    unit: Unit = "episodes"
+    """What that counts."""
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The same as a schedule."""
+        return None if self.every is None else Schedule(self.every, self.unit)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningEvery:
+    """When the agent learns from all that it has seen."""
+
+    every: Annotated[float, tyro.conf.arg(metavar="N")] = 1.0
+    """How often."""
+    unit: Unit = "episodes"
+    """What that counts; by ratio, N updates for each environment step."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The same as a schedule."""
+        return Schedule(self.every, self.unit)
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Learn to act on a task. Fields of the agent: --agent.FIELD VALUE."""
+    """Learn to act on a task. Fields of the agent: --agent.FIELD VALUE.
+
+    Those of its planner: --agent.planner.FIELD VALUE; see `forethought agents pets`.
+    """
 
     agent: Annotated[str, tyro.conf.arg(metavar="NAME")] = "pets"
     """Which agent; see `forethought agents`."""
+    planner: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
+    ] = None
+    """Who plans, see `forethought planners`; the agent's own if not given."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
         None
     )
     """Environment steps; six episodes if not given."""
+    random_steps: Annotated[
+        int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
+    """How many of them are random, at first; one episode if not given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Of everything random."""
+    count: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Environments that are acted in side by side."""
+    learn: LearningEvery = LearningEvery()
+    evaluate: Evaluating = Evaluating()
+    evaluate_episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    """How many episodes each evaluation plays."""
     out: Annotated[
         pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
     ] = None
     """Run folder; runs/TASK-AGENT if not given."""
+    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write scalars for TensorBoard to DIR/tensorboard as well."""
     precision: Literal[32, 64] = 32
     """Bits of a floating-point number."""
 
@@ -105,11 +158,6 @@ class AgentFields(Generic[P]):
     """What `--agent.FIELD VALUE` can set."""
 
     agent: P
-
-
-@dataclasses.dataclass(frozen=True)
-class ResumeOptions:
-    """Go on with a training run that was interrupted, with its own settings."""
 
 
 @dataclasses.dataclass(frozen=True)

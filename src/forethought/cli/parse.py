@@ -11,6 +11,7 @@ import tyro
 
 from forethought.core.names import unknown
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 """Exit codes."""
@@ -18,6 +19,10 @@ INTERRUPTED = 130
 
 class BadInput(Exception):
     """Something that was given is wrong; the message is the one line to print."""
+
+
+class Failed(Exception):
+    """What was begun could not be ended; the message is the one line to print."""
 
 
 @contextlib.contextmanager

@@ -27,12 +27,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
+from forethought.training.host import act, fresh_carries
 
 MOVES = frozenset(
     """
@@ -101,19 +103,26 @@ def foresee(agent: AbstractAgent, spec: EnvironmentSpec, plans: int) -> Cost:
     return Cost(flops(_act, agent, *start, jax.random.key(0)), matrix_rate(), plans)
 
 
-def measured(cost: Cost, agent: AbstractAgent, spec: EnvironmentSpec) -> Cost:
+def measured(
+    cost: Cost, agent: AbstractAgent, spec: EnvironmentSpec, *, count: int = 1
+) -> Cost:
     """The cost once one plan of a learner that has seen nothing is compiled and timed.
+
+    What is compiled is what `HostTraining` acts by, so that it serves there again.
 
     Args:
         cost: What `foresee` found.
         agent: Who plans.
         spec: Of the environment that is acted in.
+        count: How many environments are acted in side by side.
     """
     key = jax.random.key(0)
-    start = eqx.filter_jit(_start)(agent, spec, key)
-    act: Any = eqx.filter_jit(_act)
-    seconds = _seconds(lambda: act(agent, *start, key))
-    return dataclasses.replace(cost, seconds=seconds)
+    learner, _, obs = _start(agent, spec, key)
+    carries = fresh_carries(agent, learner, count, key)
+    seen = jax.tree.map(lambda leaf: np.stack([leaf] * count), obs)
+    begun = np.ones(count, bool)
+    seconds = _seconds(lambda: act(agent, learner, carries, seen, begun, key))
+    return dataclasses.replace(cost, seconds=seconds / count)
 
 
 def _start(agent: AbstractAgent, spec: EnvironmentSpec, key: PRNGKeyArray) -> Any:
@@ -228,12 +237,12 @@ def scientific(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time to two digits, in the unit that suits it."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= 1.5 * size or (unit == "s" and seconds >= 1):
-            amount = seconds / size
-            return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"
-    for unit, size in (("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            amount = seconds / size
-            return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"
-    return "0 s" if seconds == 0 else "less than 1 µs"
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3))
+    chosen = ("µs", 1e-6)
+    for unit, size in units:
+        if seconds >= (1.5 * size if size > 1 else size):
+            chosen = unit, size
+            break
+    unit, size = chosen
+    amount = seconds / size
+    return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"

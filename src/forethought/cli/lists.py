@@ -1,0 +1,147 @@
+"""The commands that list: `tasks`, `planners`, `agents`, `models`."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import Any
+
+from forethought.cli.options import NoOptions
+from forethought.cli.parse import arguments_of, bad_input, parse
+from forethought.cli.setup import set_up
+from forethought.core.names import unknown
+
+MODELS = {
+    "known": ("a system", "its state", "exact"),
+    "mujoco": ("an MJCF file", "the engine's state", "central differences"),
+    "linear": ("matrices", "a vector", "exact"),
+    "network": ("transitions", "an observation", "exact"),
+    "ensemble": ("transitions", "an observation, its member", "of one particle"),
+}
+"""Every model: what it is made of, its belief, and its derivatives."""
+
+
+def tasks_command(arguments: list[str]) -> int:
+    """List the tasks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    parse(NoOptions, "tasks", arguments, description="List what can be controlled.")
+    set_up(64)
+    from forethought.tasks import TASKS
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "what is wanted", "x", "u", "optimum"):
+        justify = "left" if heading.startswith(("task", "what")) else "right"
+        table.add_column(heading, justify=justify)
+    for name, build in TASKS.items():
+        task = build()
+        optimum = "" if task.optimum is None else f"{task.optimum:.6g}"
+        x, u = len(task.system.state_names), len(task.system.action_names)
+        table.add_row(name, task.summary, str(x), str(u), optimum)
+    Console().print(table)
+    print("x, u: dimensions of state and action; optimum: best return, where known")
+    return 0
+
+
+def planners_command(arguments: list[str]) -> int:
+    """List the planners, or the fields of one."""
+    from forethought.planners import PLANNERS
+
+    def default(name: str) -> Any:
+        # Only the horizon has no default of its own: it comes from the task.
+        return PLANNERS[name](horizon=1)  # pyright: ignore[reportCallIssue]
+
+    if not arguments or arguments[0].startswith("-"):
+        return _named("planner", PLANNERS, arguments, "List who can plan.")
+    return _set("planner", PLANNERS, arguments, default, {"--planner.horizon"})
+
+
+def agents_command(arguments: list[str]) -> int:
+    """List the agents that learn, or the fields of one."""
+    from forethought.runs.agents import AGENTS, settings_for
+
+    if not arguments or arguments[0].startswith("-"):
+        return _named("agent", AGENTS, arguments, "List who can learn.")
+    return _set("agent", AGENTS, arguments, lambda name: settings_for(None, name))
+
+
+def models_command(arguments: list[str]) -> int:
+    """List the models."""
+    from rich.console import Console
+
+    parse(NoOptions, "models", arguments, description="List what can be planned in.")
+    table = _table("model", "made of", "belief", "derivatives")
+    for name, row in MODELS.items():
+        table.add_row(name, *row)
+    Console().print(table)
+    print("known, mujoco and linear serve plan; a network is what mbrl-v2 learns,")
+    print("an ensemble of networks on resampled data what pets learns")
+    return 0
+
+
+def _table(*headings: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _named(
+    kind: str, known: Mapping[str, type], arguments: list[str], description: str
+) -> int:
+    """Show names and ideas."""
+    from rich.console import Console
+
+    parse(NoOptions, f"{kind}s", arguments, description=description)
+    table = _table(kind, "idea")
+    for name, each in known.items():
+        table.add_row(name, _headline(each))
+    Console().print(table)
+    print(f"forethought {kind}s NAME shows what can be set")
+    return 0
+
+
+def _set(
+    kind: str,
+    known: Mapping[str, type],
+    arguments: list[str],
+    default: Callable[[str], Any],
+    of_task: Set[str] = frozenset(),
+) -> int:
+    """Show what can be set of one."""
+    from rich.console import Console
+
+    name, rest = arguments[0], arguments[1:]
+    with bad_input():
+        if name not in known:
+            raise unknown(kind, name, known)
+    headline = _headline(known[name])
+    parse(NoOptions, f"{kind}s {name}", rest, description=headline)
+    rows = list(_fields(default(name), f"--{kind}"))
+    table = _table()
+    table.add_column("flag", no_wrap=True)
+    table.add_column("default")
+    table.add_column("meaning")
+    for flag, value, meaning in rows:
+        table.add_row(flag, "task's" if flag in of_task else value, meaning)
+    console = Console()
+    console.print(headline, "\n")
+    console.print(table)
+    return 0
+
+
+def _headline(planner: type) -> str:
+    return (planner.__doc__ or "").strip().splitlines()[0]
+
+
+def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Flag, value and meaning of every field, nested ones too."""
+    meanings = arguments_of(type(settings))
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        flag = f"{prefix}.{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, flag)
+        else:
+            yield flag, str(value), meanings.get(field.name, "")
