@@ -74,7 +74,7 @@ class Card(eqx.Module):
     doubts: Float[Array, " place"]
     """`disagreement` on fitted, visited and planned states, in this order."""
 
-    def scalars(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float | None]:
         """The card in a few numbers, for a line of metrics."""
         errors, still = (
             jnp.sqrt(jnp.mean(part**2, axis=1))
@@ -89,7 +89,10 @@ class Card(eqx.Module):
             found[f"coverage_{100 * level:.0f}"] = share
         for place, doubt in zip(PLACES, self.doubts, strict=True):
             found[f"disagreement_{place}"] = doubt
-        return {name: float(value) for name, value in found.items()}
+        return {
+            name: float(value) if jnp.isfinite(value) else None
+            for name, value in found.items()
+        }
 
 
 PLACES = ("fitted", "visited", "planned")
@@ -109,7 +112,7 @@ def write_card(
     new: int,
     seed: int,
     count: int = 1,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Examine the model on an interval that it was not fitted to; keep what is found.
 
     Args:

@@ -3,6 +3,9 @@
     config.json     what was run: every setting, written first
     metrics.jsonl   one JSON object a line, one line for each piece of the run
     episode.npz     what happened, as plain arrays (see `forethought.runs.record`)
+    cards/          of training: how well the model foresaw each interval
+    bounds.json     of training: what random actions and an exact model earn
+    policy.npz      of training: an episode of what was learned
     plots/          PNG files
     video.mp4
     report.html     all of the above in one file
@@ -29,7 +32,10 @@ from typing import Any
 import jax
 import numpy as np
 
-MADE = ("metrics.jsonl", "episode.npz", "comparison.json", "video.mp4", "report.html")
+MADE = (
+    *("metrics.jsonl", "episode.npz", "policy.npz", "bounds.json", "comparison.json"),
+    *("video.mp4", "report.html"),
+)
 """Files that a new run in an old folder replaces."""
 
 
@@ -123,7 +129,8 @@ class RunFolder:
                 (folder / name).unlink(missing_ok=True)
             for plot in (folder / "plots").glob("*.png"):
                 plot.unlink()
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            for name in ("checkpoints", "cards"):
+                shutil.rmtree(folder / name, ignore_errors=True)
             run.write_json("config.json", config)
         except OSError as error:
             raise ValueError(

@@ -20,6 +20,7 @@ from forethought.agents.base import Metrics
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs import checkpoint
 from forethought.runs.agents import AGENTS, PETS, ModelBasedV2, make_agent, settings_for
+from forethought.runs.card import write_card
 from forethought.runs.folder import RunFolder
 from forethought.runs.training_settings import Learning, check
 from forethought.training.evaluate import evaluate, evaluate_host
@@ -63,7 +64,8 @@ def learn(
     | `seconds` | wall time of all of it |
 
     and what the agent told: while acting, the means of real numbers (where finite) and
-    the sums of counts; while learning, means.
+    the sums of counts; while learning, means. In between, a model is examined on what
+    it has not learned yet (`forethought.runs.card`).
 
     Args:
         run: What to do.
@@ -104,6 +106,8 @@ def learn(
         before, now = episodes, int(state.flow.step)
         ends = _ends(trace, step, run.count)
         episodes += len(ends)
+        size = {"interval": interval, "new": now - step, "count": run.count}
+        card = write_card(folder, training.agent, state, seed=run.seed, **size)
         told = []
         for _ in range(_updates(run, step, now)):
             state, metrics = training.learn(state)
@@ -127,7 +131,7 @@ def learn(
             found = _evaluated(run, state.learner, run.evaluate_episodes, key)
             row["evaluation"] = _number(np.mean(found))
             row["evaluation_std"] = _number(np.std(found))
-        row |= _acting(trace.watched) | _learning(told)
+        row |= _acting(trace.watched) | _learning(told) | card
         row["seconds"] = time.perf_counter() - began
         folder.append(row)
         checkpoint.save(folder.path, interval, state, {"episodes": episodes})
