@@ -7,11 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from forethought.cli.parse import INTERRUPTED, bad_input, parse, subject
+from forethought.cli.parse import FAILED, INTERRUPTED, Failed, bad_input, parse, subject
 from forethought.core.names import unknown
-
-NOT_REPRODUCED = 1
-"""Exit code where a check failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +108,7 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
 
     from forethought.runs.reproduce import finish, outcome_of, run_seeds, yardsticks
     from forethought.runs.reproduce_page import publish, write_reproduction
+    from forethought.runs.trained import state_cost
 
     console = Console()
     console.print(plan.entry.claim, highlight=False)
@@ -118,7 +116,8 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
     if left:
         if plan.paper:
             console.print(plan.entry.paper_note, highlight=False)
-        console.print(f"cost of each seed: {plan.cost()}", highlight=False)
+        console.print("Of each seed:")
+        state_cost(plan.run(left[0]), folder, console, 0)
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.fields[shown]}"),
@@ -126,15 +125,16 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
     )
     try:
         with Progress(*columns, console=console, transient=True) as progress:
-            total = plan.run(plan.seeds[0]).episodes
+            total = plan.run(plan.seeds[0]).total_steps
             bar = progress.add_task("", total=total * max(1, len(left)), shown="")
 
             def on_row(seed: int, row: dict[str, Any]) -> None:
                 place = left.index(seed)
                 shown = f"seed {seed} ({plan.seeds.index(seed) + 1} of "
-                shown += f"{len(plan.seeds)})  episode {row['episode']}/{total}  "
-                shown += f"return {row['return']:.4g}"
-                done = place * total + row["episode"]
+                shown += f"{len(plan.seeds)})  {row['step']}/{total} steps"
+                if row["return"] is not None:
+                    shown += f"  return {row['return']:.4g}"
+                done = place * total + row["step"]
                 progress.update(bar, completed=done, shown=shown)
 
             outcomes = run_seeds(plan, folder, on_row, console.print)
@@ -143,6 +143,8 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
+    except (FloatingPointError, OSError) as error:
+        raise Failed(f"{error} What was done is in {folder.path}.") from error
     result = finish(plan, folder, outcomes)
     report = write_reproduction(folder)
     console.print(_summary(result))
@@ -152,7 +154,7 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
             for path in publish(folder, results):
                 console.print(f"wrote   {path}")
     passed = all(check["passed"] for check in result["checks"])
-    return 0 if passed else NOT_REPRODUCED
+    return 0 if passed else FAILED
 
 
 def _summary(result: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 import forethought
 
@@ -19,7 +20,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "device": "CPU" if device.platform == "cpu" else device.device_kind,
-        "precision": 64 if jax.config.jax_enable_x64 else 32,
+        "precision": 8 * jnp.zeros(()).dtype.itemsize,
         "python": platform.python_version(),
         "jax": version("jax"),
     }

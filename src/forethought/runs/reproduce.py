@@ -3,7 +3,7 @@
     config.json         what is reproduced, with which settings
     seed-101/           an ordinary training run, `outcome.json` written at its end
     seed-102/           …
-    yardsticks.json     exact-model bound and random floor
+    bounds.json         exact-model bound and random floor
     reproduction.json   all numbers, small enough to be committed
     reproduction.png
     report.html
@@ -13,22 +13,23 @@ stopped, in the middle of a seed if need be, and ends with the same numbers.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from forethought.runs import checkpoint
-from forethought.runs.cost import Cost, foresee
+from forethought.runs.agents import make_agent
+from forethought.runs.bounds import write_bounds
 from forethought.runs.folder import RunFolder, plain
 from forethought.runs.provenance import commit, machine
 from forethought.runs.reproductions import Outcome, Reproduction
+from forethought.runs.trained import config_of, differences
 from forethought.runs.training import Learning, Row, learn
 
 RESULT = "reproduction.json"
 OUTCOME = "outcome.json"
-YARDSTICKS = "yardsticks.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,59 +64,38 @@ class Plan:
         words += ["--seeds", str(len(self.seeds)), "--seed", str(self.seeds[0])]
         return words + (["--paper"] if self.paper else [])
 
-    def cost(self) -> Cost:
-        """What one seed will cost."""
-        run = self.run(self.seeds[0])
-        training, planned = run.training, (run.episodes - 1) * run.length
-        return foresee(training.agent, training.environment.spec, planned)
-
     def settings(self) -> dict[str, Any]:
         """Everything of a training run but its seed."""
-        run = plain(self.run(self.seeds[0]))
-        return {name: value for name, value in run.items() if name != "seed"}
+        config = plain(config_of(self.run(self.seeds[0])))
+        del config["options"]["seed"]
+        return config
 
 
-def open_folder(plan: Plan, path: Any) -> RunFolder:
+def open_folder(plan: Plan, path: str | os.PathLike) -> RunFolder:
     """The folder of a reproduction: a new one, or one that was begun with the same.
 
     Raises:
         ValueError: Something else lies there, or a reproduction with other settings.
     """
-    config = {
-        "task": plan.name,
-        "planner": f"{len(plan.seeds)} seeds",
-        "paper": plan.paper,
-        "run": plan.settings(),
-        "command": plan.words,
-    }
-    folder = RunFolder(path)
+    about = {"reproduction": plan.name, "paper": plan.paper, "command": plan.words}
+    config = plan.settings() | about
+    folder = RunFolder(pathlib.Path(path))
     if not (folder.path / "config.json").exists():
         return RunFolder.create(path, config)
     kept = folder.config()
-    if "run" not in kept:
+    if kept.get("reproduction") != plan.name:
         raise ValueError(
-            f"reproduce needs a folder of its own, but {path} holds another run."
+            f"reproduce {plan.name} needs a folder of its own, but {path} holds "
+            f"{kept.get('reproduction') or 'another run'}."
         )
-    for key in ("task", "paper", "run"):
-        changed = differences(kept[key], plain(config[key]), key)
-        if changed:
-            raise ValueError(
-                f"reproduce goes on in {path} only with the settings it was begun "
-                f"with, but {'; '.join(changed)}. Name another folder with --out."
-            )
+    if changed := differences(kept, config):
+        told = [f"{name}={old}, got {new}" for name, (old, new) in changed.items()]
+        raise ValueError(
+            f"reproduce goes on in {path} with {'; with '.join(told)}. For other "
+            "settings name another folder with --out."
+        )
     folder.write_json("config.json", config)
     return folder
-
-
-def differences(kept: Any, given: Any, name: str) -> list[str]:
-    """What is not the same in two trees of JSON, in words."""
-    if isinstance(kept, Mapping) and isinstance(given, Mapping):
-        return [
-            words
-            for key in sorted({*kept, *given})
-            for words in differences(kept.get(key), given.get(key), f"{name}.{key}")
-        ]
-    return [] if kept == given else [f"{name} was {kept} and is {given}"]
 
 
 def run_seeds(
@@ -139,8 +119,9 @@ def run_seeds(
     for seed in plan.seeds:
         found = outcome_of(folder, seed)
         if found is None:
-            on_notices = _train(plan, folder, seed, lambda row, s=seed: on_row(s, row))
-            for notice in on_notices:
+            for notice in _train(
+                plan, folder, seed, lambda row, s=seed: on_row(s, row)
+            ):
                 on_notice(f"seed {seed}: {notice}")
             found = outcome_of(folder, seed)
             assert found is not None
@@ -167,46 +148,46 @@ def _train(
 ) -> tuple[str, ...]:
     """Begin a seed, or go on with it; write its outcome."""
     run, path = plan.run(seed), folder.path / f"seed-{seed}"
-    begun = _resumable(path)
+    begun = (path / "config.json").exists()
     if begun:
         own = RunFolder.open(path)
     else:
-        config = {
-            "task": run.name,
-            "planner": plan.name,
-            "settings": run.settings,
-            "command": plan.command(seed),
-            "commit": commit(),
-        }
+        config = config_of(run, plan.command(seed)) | {"commit": commit()}
         own = RunFolder.create(path, config)
     _, notices = learn(run, own, resume=begun, on_row=on_row)
     rows = own.metrics()
-    ended = [row for row in rows if row.get("return") is not None]
-    outcome = Outcome(
-        seed,
-        tuple(row["step"] for row in ended),
-        tuple(row["return"] for row in ended),
-        tuple(row["kind"] == "planned" for row in ended),
-        sum(row["seconds"] for row in rows),
-    )
+    ended = [
+        (at, value, row["kind"] == "planned")
+        for row in rows
+        for at, value in zip(row["ends"], row["returns"], strict=True)
+    ]
+    steps, returns, planned = zip(*ended, strict=True)
+    seconds = sum(row["seconds"] for row in rows)
+    outcome = Outcome(seed, steps, returns, planned, seconds)
     own.write_json(OUTCOME, dataclasses.asdict(outcome))
     return notices
 
 
-def _resumable(path: pathlib.Path) -> bool:
-    """Whether a seed got as far as a checkpoint that can be used."""
-    try:
-        checkpoint.load_host(path)
-    except ValueError:
-        return False
-    return True
-
-
 def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
     """What the same planner earns with the exact model, and random actions earn."""
-    if not (folder.path / YARDSTICKS).exists():
-        folder.write_json(YARDSTICKS, {"bound": None, "floor": None})
-    return folder.read_json(YARDSTICKS)
+    run = plan.run(plan.seeds[0])
+    agent = make_agent(run.task, run.settings)
+    found = write_bounds(folder, run.name, run.task, agent, run.seed)
+    kept = {
+        "bound": found.get("exact"),
+        "floor": found["random"],
+        "bound_note": found.get("note", ""),
+    }
+    return {
+        name: {
+            "mean": value["mean"],
+            "std": value["std"],
+            "episodes": len(value["returns"]),
+        }
+        if isinstance(value, Mapping)
+        else value
+        for name, value in kept.items()
+    }
 
 
 def aggregate(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from forethought.runs import page
 from forethought.runs.cost import duration
@@ -23,7 +24,6 @@ from forethought.runs.style import (
     QUIET,
     SKY,
     YELLOW,
-    above,
     label,
     number,
     panels,
@@ -40,19 +40,20 @@ def figure(result: Result) -> Figure:
         result: The content of `reproduction.json`.
     """
     drawn, axes = panels(1, 2, height=3.5)
-    drawn.set_size_inches(10.4, 4.3)
+    drawn.set_size_inches(10.4, 4.6)
     each, best = axes[0]
     steps = np.array(result["steps"], float)
-    for axis, name in ((each, "each"), (best, "best")):
-        values = per_seed(result, best=name == "best")
-        _seeds(axis, steps, values)
+    for axis in (each, best):
         _yardsticks(axis, result)
+        _seeds(axis, steps, per_seed(result, best=axis is best))
         axis.set_xlim(0, 1.04 * steps[-1])
+    _random(each, result)
     _published(best, result, steps[-1])
     for check in result["checks"]:
         _mark(each if check["curve"] == "each" else best, check)
-    low, high = best.get_ylim()
-    best.set_ylim(low, high)
+    both = np.array([axis.get_ylim() for axis in (each, best)])
+    for axis in (each, best):
+        axis.set_ylim(both[:, 0].min(), both[:, 1].max())
     label(each, "environment steps", "return", "Return of each episode")
     label(best, "environment steps", "", "Maximum so far")
     entries = {
@@ -60,8 +61,17 @@ def figure(result: Result) -> Figure:
         for axis in (each, best)
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    above(drawn, list(entries.values()), list(entries))
-    drawn.suptitle(heading(result), fontsize=11, color=INK, x=0.012, ha="left")
+    drawn.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower left",
+        ncols=5,
+        fontsize=8.5,
+        frameon=False,
+        labelcolor=INK,
+        handlelength=1.8,
+    )
+    drawn.suptitle(heading(result), fontsize=11.5, color=INK, x=0.008, ha="left")
     return drawn
 
 
@@ -80,9 +90,10 @@ def heading(result: Result) -> str:
     passed = sum(check["passed"] for check in result["checks"])
     seeds = len(result["seeds"])
     settings = "" if result["settings"] == "ours" else ", the paper's settings"
+    checks = len(result["checks"])
     return (
-        f"{result['name']}: {passed} of {len(result['checks'])} checks passed, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}{settings}"
+        f"{result['name']}: {passed} of {checks} check{'s' if checks > 1 else ''} "
+        f"passed, {seeds} seed{'s' if seeds > 1 else ''}{settings}"
     )
 
 
@@ -97,6 +108,24 @@ def _seeds(axis: Axes, steps: np.ndarray, values: np.ndarray) -> None:
             axis.plot(steps, row, color=BLUE, lw=0.8, alpha=0.4, label=name)
     name = "median of seeds" if len(values) > 1 else "one seed"
     axis.plot(steps, middle, "o-", color=BLUE, lw=2.2, ms=4.5, label=name, zorder=4)
+
+
+def _random(axis: Axes, result: Result) -> None:
+    """The episodes that nobody planned, over the median's points."""
+    first = result["seeds"][0]
+    steps = {
+        at for at, own in zip(first["steps"], first["planned"], strict=True) if not own
+    }
+    places = [i for i, at in enumerate(result["steps"]) if at in steps]
+    axis.plot(
+        np.array(result["steps"])[places],
+        np.array(result["median"])[places],
+        "s",
+        color=LIMIT,
+        ms=6,
+        label="random episode",
+        zorder=5,
+    )
 
 
 def _yardsticks(axis: Axes, result: Result) -> None:
@@ -122,20 +151,32 @@ def _published(axis: Axes, result: Result, end: float) -> None:
             )
         else:
             at, value = each["points"][-1]
-            levels.append((value, f"{each['label']}, {at:,.0f} steps", colour))
+            levels.append((value, at, each["label"], colour))
+    _levels(axis, levels)
+
+
+def _levels(axis: Axes, levels: list[tuple[float, int, str, str]]) -> None:
+    """Results of a larger budget, in the margin at the right."""
     low, high = axis.get_ylim()
-    gap, floor = 0.055 * (high - low), -math.inf
-    for value, name, colour in sorted(levels):
-        axis.axhline(value, xmin=0.9, color=colour, lw=1.6)
-        floor = max(value, floor + gap)
+    gap, lowest = 0.06 * (high - low), -math.inf
+    place: Any = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
+    for value, _, name, colour in sorted(levels):
+        lowest = max(value, lowest + gap)
         axis.annotate(
-            f"{name}: {number(value)}",
-            (0.89, floor),
-            xycoords=("axes fraction", "data"),
-            ha="right",
+            f"{name} {value:.0f}",
+            (1.0, value),
+            xytext=(1.045, lowest),
+            textcoords=("axes fraction", "data"),
             va="center",
-            fontsize=8,
+            fontsize=8.5,
             color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 1.6, "shrinkA": 1},
+            **place,
+        )
+    if levels:
+        words = f"after {levels[0][1]:,.0f} steps"
+        axis.annotate(
+            words, (1.045, lowest + gap), fontsize=8, color=QUIET, va="center", **place
         )
 
 
@@ -144,15 +185,27 @@ def _mark(axis: Axes, check: Mapping[str, Any]) -> None:
     colour = GREEN if check["passed"] else ORANGE
     axis.plot(
         *check["mark"],
-        marker="v" if check["relation"] == "<" else "^",
-        ms=9,
+        marker="^",
+        ms=8,
         ls="",
         mew=1.6,
         color=colour,
         mfc=colour if check["passed"] else "white",
         label="goal, reached" if check["passed"] else "goal, missed",
         clip_on=False,
-        zorder=5,
+        zorder=6,
+    )
+    axis.annotate(
+        f"{'>' if check['relation'] == '>' else '≥'} {number(check['mark'][1])}",
+        check["mark"],
+        xytext=(5, -7),
+        textcoords="offset points",
+        ha="center" if check["mark"][0] > 0.9 * axis.get_xlim()[1] else "left",
+        va="top",
+        fontsize=9,
+        color=colour,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+        zorder=7,
     )
 
 
