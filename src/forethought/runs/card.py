@@ -17,27 +17,21 @@ visited states. Planning seeks what looks good, an error that looks good include
 plans that lead where members disagree more than where the agent then really comes are
 a sign that the model is being exploited.
 
-Everything is one compiled call of one shape for a whole run. Its key is folded from
-the run's seed and the interval, so that it draws from no other stream, and a run that
-was resumed has the same cards.
+Everything is one compiled call of one shape for a whole run. Cards are written, read
+and named in `forethought.runs.cards`.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
-from forethought.agents.base import AbstractAgent
-from forethought.agents.model_based import ModelBased
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
 from forethought.models.ensemble import Ensemble
 from forethought.models.uncertainty import disagreement
 from forethought.planners.base import AbstractPlanner
 from forethought.problem import Problem
-from forethought.runs.folder import RunFolder
-from forethought.training.loop import TrainState
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LEVELS = {0.5: (1, 3), 0.9: (0, 4)}
@@ -50,7 +44,6 @@ PARTICLES = 40
 """At least so many; as many more as members need to share them evenly."""
 PLANS, ROWS = 4, 256
 """How many plans are made, and on how many rows members are compared."""
-STREAM = 0x0CA2D
 
 
 class Card(eqx.Module):
@@ -96,67 +89,6 @@ class Card(eqx.Module):
 
 
 PLACES = ("fitted", "visited", "planned")
-
-
-def name_of(interval: int) -> str:
-    """The file of an interval's card within a run's folder."""
-    return f"cards/{interval:04d}.npz"
-
-
-def write_card(
-    folder: RunFolder,
-    agent: AbstractAgent,
-    state: TrainState,
-    *,
-    interval: int,
-    new: int,
-    seed: int,
-    count: int = 1,
-) -> dict[str, float | None]:
-    """Examine the model on an interval that it was not fitted to; keep what is found.
-
-    Args:
-        folder: Where `cards/` lies.
-        agent: Who acts. Only one that plans in an ensemble can be examined.
-        state: What it has learned before the interval, and remembers after it.
-        interval: Number of the interval; it names the card.
-        new: Transitions of the interval.
-        seed: Of the run.
-        count: Environments that were acted in side by side.
-
-    Returns:
-        Numbers for the line of metrics: none for an agent without such a model, and
-        none while there is nothing that the model could have been fitted to.
-    """
-    memory = state.flow.replay
-    match agent, state.learner:
-        case ModelBased(), Problem(model=Ensemble()) if int(memory.size) > new:
-            key = jax.random.fold_in(jax.random.key(seed), STREAM)
-            card = examine(
-                state.learner,
-                agent.planner,
-                memory,
-                new,
-                count=count,
-                key=jax.random.fold_in(key, interval),
-            )
-        case _:
-            return {}
-    (folder.path / "cards").mkdir(exist_ok=True)
-    arrays = {name: np.asarray(array) for name, array in vars(card).items()}
-    folder.save_arrays(name_of(interval), arrays)
-    return card.scalars()
-
-
-def read_cards(folder: RunFolder) -> dict[int, dict[str, np.ndarray]]:
-    """The arrays of every card of a run that can be read, by interval."""
-    found = {}
-    for path in sorted((folder.path / "cards").glob("[0-9]*.npz")):
-        try:
-            found[int(path.stem)] = folder.arrays(f"cards/{path.name}")
-        except ValueError:  # damaged: what the others say still holds
-            continue
-    return found
 
 
 def examine(

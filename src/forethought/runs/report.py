@@ -4,7 +4,6 @@
 from what is on the disk. `write_comparison` sets planners side by side.
 """
 
-import io
 import math
 import os
 import shlex
@@ -21,8 +20,8 @@ from forethought.runs import learning, page, plots, search_plots
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
-from forethought.runs.style import number
-from forethought.runs.video import film_strip, frames, thinned, write_video
+from forethought.runs.style import number, png
+from forethought.runs.video import film, frames
 
 COMPARISON = "comparison.json"
 
@@ -90,12 +89,7 @@ def make_video(
 ) -> str | None:
     """Write `video.mp4` and `plots/strip.png`, and return a sentence for the user."""
     pictures, rate, notice = frames(seen, system)
-    kept: list[np.ndarray] = []
-    write_video(folder.path / "video.mp4", thinned(pictures, kept), rate)
-    buffer = io.BytesIO()
-    film_strip(kept).save(buffer, "png")
-    (folder.path / "plots").mkdir(exist_ok=True)
-    write_atomically(folder.path / "plots" / "strip.png", buffer.getvalue())
+    film(folder, pictures, rate)
     return notice
 
 
@@ -133,13 +127,6 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     path = folder.path / "report.html"
     write_atomically(path, page.document(title, body).encode())
     return path
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:

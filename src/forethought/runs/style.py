@@ -6,8 +6,9 @@ blue is what happened, orange what was expected or chosen, grey dashes are limit
 goes through iterations runs from pale to dark.
 """
 
+import io
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,10 +30,15 @@ WIDTH = 5.6
 
 
 def panels(
-    rows: int, columns: int = 1, *, height: float = 2.0, share: bool = True
+    rows: int,
+    columns: int = 1,
+    *,
+    height: float = 2.0,
+    width: float = WIDTH,
+    share: bool | Literal["col", "row"] = True,
 ) -> tuple[Figure, np.ndarray]:
     """An empty figure with axes in the common style, shape `[rows, columns]`."""
-    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.06, w_pad=0.06)  # type: ignore[union-attr]
     axes = figure.subplots(rows, columns, squeeze=False, sharex=share)
     for axis in axes.flat:
@@ -116,6 +122,13 @@ def choose(worth: np.ndarray, series: np.ndarray, count: int) -> np.ndarray:
     fresh = np.flatnonzero(~alike.any(axis=0) & (moves | ~moves.any()))
     best = np.argsort(-np.nan_to_num(worth[fresh]), kind="stable")
     return np.sort(fresh[best][:count])
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def number(value: float) -> str:

@@ -20,7 +20,7 @@ from forethought.agents.base import Metrics
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs import checkpoint
 from forethought.runs.agents import AGENTS, PETS, ModelBasedV2, make_agent, settings_for
-from forethought.runs.card import write_card
+from forethought.runs.cards import write_card
 from forethought.runs.folder import RunFolder
 from forethought.runs.training_settings import Learning, check
 from forethought.training.evaluate import evaluate, evaluate_host
@@ -106,8 +106,16 @@ def learn(
         before, now = episodes, int(state.flow.step)
         ends = _ends(trace, step, run.count)
         episodes += len(ends)
-        size = {"interval": interval, "new": now - step, "count": run.count}
-        card = write_card(folder, training.agent, state, seed=run.seed, **size)
+        card = write_card(
+            folder,
+            training.agent,
+            state,
+            interval=interval,
+            new=now - step,
+            seed=run.seed,
+            count=run.count,
+            task=run.task,
+        )
         told = []
         for _ in range(_updates(run, step, now)):
             state, metrics = training.learn(state)

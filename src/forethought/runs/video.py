@@ -1,11 +1,12 @@
 """Video of an episode: rendered where there is a driver, drawn where there is none."""
 
+import io
 import math
 import os
 import pathlib
 import subprocess
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, Protocol
 
 import imageio_ffmpeg
 import numpy as np
@@ -14,12 +15,27 @@ from PIL import Image
 from forethought.environments.base import AbstractSystem
 from forethought.environments.mujoco import MuJoCo
 from forethought.runs.drawing import caption, draw, view_of
-from forethought.runs.record import Record
+from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.rendering import NO_DRIVER, driver, render
 
 Backend = Literal["auto", "render", "draw"]
 DRAWN, RENDERED = 50.0, 30.0
 """Frames per second at most; finer time steps are skipped."""
+
+
+class Filmed(Protocol):
+    """What a video needs of an episode: arrays, as in `forethought.runs.record`."""
+
+    @property
+    def dt(self) -> float: ...  # noqa: D102
+    @property
+    def states(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def actions(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def rewards(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def sketch(self) -> dict[str, np.ndarray]: ...  # noqa: D102
 
 
 def shown(dt: float, steps: int, fastest: float) -> tuple[np.ndarray, float]:
@@ -29,7 +45,7 @@ def shown(dt: float, steps: int, fastest: float) -> tuple[np.ndarray, float]:
 
 
 def frames(
-    record: Record,
+    record: Filmed,
     system: AbstractSystem | None = None,
     *,
     width: int = 640,
@@ -77,7 +93,7 @@ def frames(
 
 
 def _captioned(
-    pictures: Iterator[np.ndarray], record: Record, chosen: np.ndarray
+    pictures: Iterator[np.ndarray], record: Filmed, chosen: np.ndarray
 ) -> Iterator[np.ndarray]:
     so_far = np.concatenate([[0.0], np.cumsum(record.rewards)])
     for picture, t in zip(pictures, chosen, strict=True):
@@ -111,6 +127,22 @@ def film_strip(pictures: list[np.ndarray], columns: int = 6) -> Image.Image:
     for i, half in enumerate(halves):
         strip.paste(half, (i * width, 0))
     return strip
+
+
+def film(folder: RunFolder, pictures: Iterable[np.ndarray], rate: float) -> None:
+    """Write a run's `video.mp4`, and its `plots/strip.png`.
+
+    Args:
+        folder: Of the run.
+        pictures: Frames of `uint8 [height, width, 3]`.
+        rate: Frames per second.
+    """
+    kept: list[np.ndarray] = []
+    write_video(folder.path / "video.mp4", thinned(pictures, kept), rate)
+    buffer = io.BytesIO()
+    film_strip(kept).save(buffer, "png")
+    (folder.path / "plots").mkdir(exist_ok=True)
+    write_atomically(folder.path / "plots" / "strip.png", buffer.getvalue())
 
 
 def write_video(
