@@ -63,7 +63,7 @@ def test_the_variance_is_capped_by_the_square_of_half_the_way_to_the_nearer_limi
 def test_truncated_candidates_stay_within_reach_of_the_nearer_limit(task):
     planner = CEM.pets(3, population=300, elites=300, iterations=1, initial_std=5.0)
     mean = jnp.array([[0.0], [1.5], [-2.0]])
-    state = CEMState(mean, jnp.zeros((0, 3, 1)))
+    state = CEMState(mean, jnp.zeros((0, 3, 1)), jnp.zeros((), jnp.int32))
     drawn = np.asarray(plan(planner, task, state)[0].stats["elites"])[0, :, :, 0]
     reach = np.array([2.0, 0.5, 0.0])
     assert np.all(np.abs(drawn - np.asarray(mean)[:, 0]) <= reach + 1e-6)
@@ -112,7 +112,9 @@ def test_the_next_plan_starts_from_the_mean_that_the_warm_start_names(
     problem = eqx.tree_at(lambda p: p.action, task.problem, Box([-4.0], [5.0]))
     mean = jnp.array([[1.0], [2.0], [3.0]])
     planner = CEM.pets(3, warm_start=warm_start)
-    shifted = planner.shift(problem, CEMState(mean, mean[None]))
+    shifted = planner.shift(
+        problem, CEMState(mean, mean[None], jnp.zeros((), jnp.int32))
+    )
     np.testing.assert_allclose(shifted.mean, expected)
     np.testing.assert_allclose(shifted.kept[0], expected)
 

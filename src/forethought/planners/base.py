@@ -13,6 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from forethought.core.spaces import Box
 from forethought.problem import Plan, Problem
 
 PlanState = TypeVar("PlanState")
@@ -25,11 +26,27 @@ class AbstractPlanner(eqx.Module, Generic[PlanState]):
     """Steps that it looks ahead."""
 
     @abc.abstractmethod
-    def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> PlanState:
+    def init(
+        self,
+        problem: Problem,
+        belief: PyTree,
+        actions: Array | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> PlanState:
         """The plan state before anything was planned.
 
+        Args:
+            problem: What will be planned for.
+            belief: Where the first plan will start.
+            actions: What to begin with, such as another planner's plan or what a
+                policy does in imagination; shape `[horizon, action]`.
+            key: Consumed.
+
         Raises:
-            TypeError: The planner cannot work on this problem; the message says why.
+            TypeError: The planner cannot work on this problem, or cannot begin with
+                actions; the message says why.
+            ValueError: The actions have another shape.
         """
 
     @abc.abstractmethod
@@ -47,6 +64,23 @@ def shift_actions(actions: Array, last: Array | None = None) -> Array:
     """Drop the first of a sequence, and append `last` (by default, repeat the end)."""
     tail = actions[-1:] if last is None else last[None]
     return jnp.concatenate([actions[1:], tail])
+
+
+def require_actions(
+    planner: str, problem: Problem, horizon: int, actions: Array
+) -> Array:
+    """Actions to begin with, within the limits.
+
+    Raises:
+        ValueError: They do not have the shape of a plan; naming both shapes.
+    """
+    shape = (horizon, *problem.action.shape)
+    if actions.shape != shape:
+        raise ValueError(
+            f"{planner} needs actions of shape {list(shape)} to begin with, got "
+            f"{list(actions.shape)}."
+        )
+    return problem.action.clip(actions) if isinstance(problem.action, Box) else actions
 
 
 def require_positive(planner: str, **settings: int) -> None:

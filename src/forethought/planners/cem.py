@@ -24,20 +24,21 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import (
     AbstractPlanner,
+    require_actions,
     require_one_of,
     require_positive,
-    shift_actions,
 )
 from forethought.planners.elites import Family, Search, cross_entropy
 from forethought.planners.noise import coloured_noise
 from forethought.planners.sampling import report, scorer
+from forethought.planners.spline import Spline
 from forethought.problem import Plan, Problem
 
 TRUNCATION = 2.0
@@ -47,15 +48,17 @@ TRUNCATION = 2.0
 class CEMState(eqx.Module):
     """The mean of the last plan, and the elites worth trying again."""
 
-    mean: Float[Array, "horizon action"]
-    kept: Float[Array, "kept horizon action"]
+    mean: Float[Array, "knot action"]
+    kept: Float[Array, "kept knot action"]
+    phase: Int[Array, ""]
+    """Steps since the first knot."""
 
 
 class Gaussian(eqx.Module):
-    """Independent normal actions."""
+    """Independent normal knots; with one a step, these are the actions."""
 
-    mean: Float[Array, "horizon action"]
-    std: Float[Array, "horizon action"]
+    mean: Float[Array, "knot action"]
+    std: Float[Array, "knot action"]
 
 
 class CEM(AbstractPlanner[CEMState]):
@@ -74,7 +77,10 @@ class CEM(AbstractPlanner[CEMState]):
         initial_std: First standard deviation, in half widths of the action box (in
             units of the action where the box is free).
         min_std: Smallest standard deviation, in the same unit.
-        noise_beta: Colour of the noise along time: 0 white, 2 red.
+        noise_beta: Colour of the noise along the knots: 0 white, 2 red.
+        hold: Steps from one knot of a sequence to the next.
+        degree: Of the spline through them (see `spline`): 0 holds each, 1 is linear, 3
+            cubic.
         keep_fraction: Share of the elites that competes again in the next iteration
             and, shifted by a step, in the next plan.
         population_decay: Factor by which the population shrinks in each iteration,
@@ -122,6 +128,8 @@ class CEM(AbstractPlanner[CEMState]):
     initial_std: float = 0.5
     min_std: float = 0.0
     noise_beta: float = eqx.field(static=True, default=2.0)
+    hold: int = eqx.field(static=True, default=1)
+    degree: int = eqx.field(static=True, default=0)
     keep_fraction: float = eqx.field(static=True, default=0.3)
     population_decay: float = eqx.field(static=True, default=1.25)
     execute: Literal["best", "mean"] = eqx.field(static=True, default="best")
@@ -144,6 +152,7 @@ class CEM(AbstractPlanner[CEMState]):
             iterations=self.iterations,
             particles=self.particles,
         )
+        Spline(self.horizon, self.hold, self.degree)
         if self.elites > self.population:
             raise ValueError(
                 f"CEM needs elites <= population, got {self.elites} elites of "
@@ -192,12 +201,29 @@ class CEM(AbstractPlanner[CEMState]):
         }
         return cls.plain(horizon, **(parts | settings))
 
-    def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> CEMState:
-        """The middle of the action box, at every step."""
+    def init(
+        self,
+        problem: Problem,
+        belief: PyTree,
+        actions: Array | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> CEMState:
+        """The middle of the action box at every step, or the actions given.
+
+        Raises:
+            TypeError: The actions are discrete.
+            ValueError: The actions given have another shape.
+        """
         box = require_box(problem.action, "CEM")
         centre, _ = box.centre_and_scale(ravel(belief)[0].dtype)
-        mean = jnp.broadcast_to(centre, (self.horizon, *centre.shape))
-        return CEMState(mean, jnp.broadcast_to(mean, (self._kept, *mean.shape)))
+        if actions is None:
+            mean = jnp.broadcast_to(centre, (self._spline.knots, *centre.shape))
+        else:
+            actions = require_actions("CEM", problem, self.horizon, actions)
+            mean = box.clip(self._spline.fit(actions.astype(centre.dtype)))
+        kept = jnp.broadcast_to(mean, (self._kept, *mean.shape))
+        return CEMState(mean, kept, jnp.zeros((), jnp.int32))
 
     def plan(
         self, problem: Problem, belief: PyTree, state: CEMState, *, key: PRNGKeyArray
@@ -209,9 +235,13 @@ class CEM(AbstractPlanner[CEMState]):
         score = scorer(problem, belief, self.particles, self.risk, key=evaluate_key)
         std = jnp.broadcast_to(self.initial_std * scale, state.mean.shape)
         worst = jnp.asarray(-jnp.inf, state.mean.dtype)
+
+        def decode(knots: Float[Array, "knot action"]) -> Array:
+            return self._spline(knots, state.phase)
+
         search, stats = cross_entropy(
             self._family(box, scale),
-            score,
+            lambda candidates: score(jax.vmap(decode)(candidates)),
             Search(Gaussian(state.mean, std), state.kept, state.mean, worst),
             populations=[self._population(i) for i in range(self.iterations)],
             elites=self.elites,
@@ -225,25 +255,34 @@ class CEM(AbstractPlanner[CEMState]):
         )
         mean = search.distribution.mean
         if self.execute == "best":
-            actions, value = search.best, search.best_return
+            actions, value = decode(search.best), search.best_return
         else:
-            actions, value = mean, score(mean[None])[0]
+            actions = decode(mean)
+            value = score(actions[None])[0]
+        stats["elites"] = jax.vmap(jax.vmap(decode))(stats["elites"])
         plan = report(problem, belief, actions, value, stats, key=evaluate_key)
-        return plan, CEMState(mean, search.kept)
+        return plan, CEMState(mean, search.kept, state.phase)
 
     def shift(self, problem: Problem, state: CEMState) -> CEMState:
-        """One step later: mean and kept elites move up, and get a last action."""
+        """One step later: mean and kept elites move up, and get a last knot."""
         box = require_box(problem.action, "CEM")
         centre, _ = box.centre_and_scale(state.mean.dtype)
         if self.warm_start == "none":
-            return jax.tree.map(
-                lambda leaf: jnp.broadcast_to(centre, leaf.shape), state
+            mean, kept = (
+                jnp.broadcast_to(centre, knots.shape)
+                for knots in (state.mean, state.kept)
             )
+            return CEMState(mean, kept, state.phase)
         last = centre if self.warm_start == "centre" else None
-        return CEMState(
-            shift_actions(state.mean, last),
-            jax.vmap(lambda actions: shift_actions(actions, last))(state.kept),
+        mean, phase = self._spline.shift(state.mean, state.phase, last)
+        kept = jax.vmap(lambda knots: self._spline.shift(knots, state.phase, last)[0])(
+            state.kept
         )
+        return CEMState(mean, kept, phase)
+
+    @property
+    def _spline(self) -> Spline:
+        return Spline(self.horizon, self.hold, self.degree)
 
     @property
     def _kept(self) -> int:
@@ -260,7 +299,7 @@ class CEM(AbstractPlanner[CEMState]):
         def draw(now: Gaussian, population: int, key: PRNGKeyArray) -> Array:
             noise = coloured_noise(
                 self.noise_beta,
-                (population, self.horizon, box.shape[0]),
+                (population, self._spline.knots, box.shape[0]),
                 now.mean.dtype,
                 truncation=None if self.limits == "clip" else TRUNCATION,
                 key=key,
@@ -282,7 +321,7 @@ class CEM(AbstractPlanner[CEMState]):
         return Family(draw, refit, lambda now: now.mean, lambda now: jnp.mean(now.std))
 
 
-def room(box: Box, mean: Float[Array, "horizon action"]) -> Array:
+def room(box: Box, mean: Float[Array, "knot action"]) -> Array:
     """The way from the mean to the nearer limit of each action."""
     low, high = box.low.astype(mean.dtype), box.high.astype(mean.dtype)
     return jnp.maximum(jnp.minimum(mean - low[None], high[None] - mean), 0)

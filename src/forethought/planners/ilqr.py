@@ -23,7 +23,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 from forethought.core.results import Result
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
-from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.planners.base import (
+    AbstractPlanner,
+    require_actions,
+    require_positive,
+    shift_actions,
+)
 from forethought.planners.expansion import Expansion, expand
 from forethought.planners.recursions import (
     Sweep,
@@ -161,20 +166,28 @@ class ILQR(AbstractPlanner[ILQRState]):
                 f"{self.regularisation} and {self.largest_regularisation}."
             )
 
-    def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> ILQRState:
-        """Actions in the middle of their limits, or zero where they have none.
+    def init(
+        self,
+        problem: Problem,
+        belief: PyTree,
+        actions: Array | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> ILQRState:
+        """What is given, else the middle of the limits (zero where there are none).
 
         Raises:
             TypeError: The actions are discrete.
+            ValueError: The actions given have another shape.
         """
         box = require_box(problem.action, "ILQR")
         x = ravel(belief)[0]
-        finite = jnp.isfinite(box.low) & jnp.isfinite(box.high)
-        zero = jnp.zeros_like(box.low)
-        centre = 0.5 * (jnp.where(finite, box.low, 0) + jnp.where(finite, box.high, 0))
-        centre = box.clip(jnp.where(finite, centre, zero).astype(x.dtype))
-        actions = jnp.broadcast_to(centre[None], (self.horizon, *box.shape))
-        return ILQRState(actions, jnp.asarray(self.regularisation, x.dtype))
+        if actions is None:
+            centre, _ = box.centre_and_scale(x.dtype)
+            actions = jnp.broadcast_to(centre[None], (self.horizon, *box.shape))
+        actions = require_actions("ILQR", problem, self.horizon, actions)
+        regularisation = jnp.asarray(self.regularisation, x.dtype)
+        return ILQRState(actions.astype(x.dtype), regularisation)
 
     def shift(self, problem: Problem, state: ILQRState) -> ILQRState:
         """Drop the first action and repeat the last."""

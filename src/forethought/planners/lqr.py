@@ -205,14 +205,27 @@ class LQR(AbstractPlanner[None]):
     def __check_init__(self):
         require_positive("LQR", horizon=self.horizon)
 
-    def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> None:
+    def init(
+        self,
+        problem: Problem,
+        belief: PyTree,
+        actions: Array | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> None:
         """Nothing is remembered between plans.
 
         Raises:
-            TypeError: The problem is not linear-quadratic with free actions.
+            TypeError: The problem is not linear-quadratic with free actions, or
+                actions are given to begin with.
             ValueError: Model, objective and action space disagree in size, or the
                 action's cost is not positive definite.
         """
+        if actions is not None:
+            raise TypeError(
+                "LQR finds the optimum in one sweep, from nothing: it cannot begin "
+                "with actions."
+            )
         model, objective = _parts(problem)
         objective.require_action_cost(model.state_size)
 

@@ -12,8 +12,14 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Space
 from forethought.core.types import ravel
-from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.planners.base import (
+    AbstractPlanner,
+    require_actions,
+    require_positive,
+    shift_actions,
+)
 from forethought.planners.sampling import report, scorer
+from forethought.planners.spline import Spline
 from forethought.problem import Plan, Problem
 
 SHOWN = 64
@@ -34,14 +40,16 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
     Args:
         horizon: Steps to look ahead.
         population: Sequences drawn for each plan.
-        hold: Steps that each drawn action is held for; a longer hold reaches further
-            with the same number of draws.
+        hold: Steps from one drawn action to the next; it is held for so long. A longer
+            hold reaches further with the same number of draws.
+        degree: Of the spline through what is drawn (see `spline`): 0 holds it, 1 goes
+            straight to the next, 3 smoothly past it.
         keep_best: Whether the last plan, shifted by a step, competes again.
         particles: Futures drawn for each sequence, where the model is stochastic.
         risk: How the returns of the particles become one score.
 
     Raises:
-        ValueError: A count is below one.
+        ValueError: A count is below one, or the degree is none of a spline's.
 
     References:
         Nagabandi, Kahn, Fearing and Levine, Neural network dynamics for model-based
@@ -51,6 +59,7 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
     horizon: int = eqx.field(static=True)
     population: int = eqx.field(static=True, default=1024)
     hold: int = eqx.field(static=True, default=1)
+    degree: int = eqx.field(static=True, default=0)
     keep_best: bool = eqx.field(static=True, default=True)
     particles: int = eqx.field(static=True, default=1)
     risk: Risk = Risk()
@@ -60,15 +69,30 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
             "Random shooting",
             horizon=self.horizon,
             population=self.population,
-            hold=self.hold,
             particles=self.particles,
         )
+        Spline(self.horizon, self.hold, self.degree)
 
     def init(
-        self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
+        self,
+        problem: Problem,
+        belief: PyTree,
+        actions: Array | None = None,
+        *,
+        key: PRNGKeyArray,
     ) -> RandomShootingState:
-        """Remember a first sequence, drawn at random."""
-        return RandomShootingState(self._draw(problem.action, belief, 1, key)[0])
+        """Remember a first sequence: the one given, or one drawn at random.
+
+        Raises:
+            TypeError: The actions are discrete, and the degree is not 0.
+            ValueError: The actions given have another shape.
+        """
+        drawn = self._draw(problem.action, belief, 1, key)[0]
+        if actions is None:
+            return RandomShootingState(drawn)
+        name = "Random shooting"
+        actions = require_actions(name, problem, self.horizon, actions)
+        return RandomShootingState(actions.astype(drawn.dtype))
 
     def plan(
         self,
@@ -107,8 +131,13 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         self, space: Space, belief: PyTree, count: int, key: PRNGKeyArray
     ) -> Array:
         """Sequences from the whole space, shape `[count, horizon, ...]`."""
-        knots = -(-self.horizon // self.hold)
-        draws = space.sample((count, knots), key=key)
+        if self.degree > 0 and not isinstance(space, Box):
+            raise TypeError(
+                "Random shooting needs degree 0, which holds actions, where they are "
+                f"discrete; got degree {self.degree} and {space}."
+            )
+        spline = Spline(self.horizon, self.hold, self.degree)
+        draws = space.sample((count, spline.first_knots), key=key)
         if isinstance(space, Box):
             draws = draws.astype(ravel(belief)[0].dtype)
-        return jnp.repeat(draws, self.hold, axis=1)[:, : self.horizon]
+        return jax.vmap(spline)(draws)
