@@ -106,9 +106,8 @@ class LearnedEnd(eqx.Module):
                 counts, all of them do, once: an end is too rare to be left out.
             key: Draws the minibatches.
         """
-        sums = [
-            jnp.cumsum(_weights(valid & (ended == side), counts)) for side in (1, 0)
-        ]
+        sides = valid & ended, valid & ~ended
+        sums = [jnp.cumsum(_weights(side, counts)) for side in sides]
         n1, n0 = (each[-1] for each in sums)
         # Half a row for each side keeps the odds finite where one is empty.
         log_odds = jnp.log((n1 + 0.5) / (n0 + 0.5)).astype(self.log_odds.dtype)
