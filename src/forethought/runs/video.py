@@ -6,7 +6,7 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import imageio_ffmpeg
 import numpy as np
@@ -23,6 +23,7 @@ DRAWN, RENDERED = 50.0, 30.0
 """Frames per second at most; finer time steps are skipped."""
 
 
+@runtime_checkable
 class Filmed(Protocol):
     """What a video needs of an episode: arrays, as in `forethought.runs.record`."""
 
