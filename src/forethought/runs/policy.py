@@ -18,6 +18,7 @@ from PIL import Image
 from forethought.agents.base import AbstractAgent
 from forethought.core.types import ravel
 from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.runs.bounds import write_bounds
 from forethought.runs.drawing import caption
 from forethought.runs.folder import RunFolder
 from forethought.runs.play import Played, play
@@ -196,3 +197,23 @@ def _film_host(
         reason = " ".join(str(error).split())
         return f"There is no video, because {name} cannot be drawn here: {reason}"
     return None
+
+
+def conclude(
+    folder: RunFolder, run: Learning, learner: PyTree, *, limits: bool = True
+) -> tuple[str, ...]:
+    """What is left to do after training: measure its bounds, film what was learned.
+
+    Args:
+        folder: Of the run.
+        run: What was run.
+        learner: What was learned.
+        limits: Whether to measure the bounds; see `write_bounds` for what they cost.
+
+    Returns:
+        Sentences that the user should read.
+    """
+    if limits:
+        write_bounds(folder, run.name, run.task, run.training.agent, run.seed)
+    notice = film_policy(folder, run, learner)
+    return (notice,) if notice else ()

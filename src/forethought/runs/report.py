@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
 from forethought.environments.base import AbstractSystem
-from forethought.runs import learning, page, plots, search_plots
+from forethought.runs import learning_page, page, plots, search_plots
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
@@ -119,8 +119,8 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
         if not (folder.path / "video.mp4").exists():
             make_video(folder, seen)
         title, body = _finished(folder, seen)
-    elif folder.metrics() and "episode" in folder.metrics()[0]:
-        title, body = _learned(folder, config)
+    elif folder.metrics() and "interval" in folder.metrics()[0]:
+        title, body = learning_page.body(folder, config)
     else:
         title, body = _unfinished(folder, config)
     body = [*body, *_how(config)]
@@ -183,40 +183,6 @@ def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list
         f"<header><h1>{page.escape(title)}</h1><p>This run stopped before its end, "
         f"after {len(rows)} lines of metrics.</p></header>",
         page.section("The last metrics", "", page.table(lines, columns), kind="wide"),
-    ]
-    return title, body
-
-
-def _learned(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
-    title = f"{config.get('task', 'A run')} · {config.get('planner', '')}"
-    rows = folder.metrics()
-    content = png(learning.curves(rows))
-    (folder.path / "plots").mkdir(exist_ok=True)
-    write_atomically(folder.path / "plots" / "learning.png", content)
-    planned = [row["return"] for row in rows if row["kind"] == "planned"]
-    facts: dict[str, Any] = {
-        "return of the last episode": number(rows[-1]["return"]),
-        "best planned episode": number(max(planned)) if planned else "–",
-        "random episode": number(rows[0]["return"]),
-        "environment steps": rows[-1]["step"],
-        "seconds": number(sum(row["seconds"] for row in rows)),
-    }
-    columns = ("episode", "step", "kind", "return", "holdout", "epochs", "seconds")
-    lines = [[row.get(name, "") for name in columns] for row in rows]
-    lines = [
-        [number(cell) if isinstance(cell, float) else cell for cell in line]
-        for line in lines
-    ]
-    body = [
-        f"<header><h1>{page.escape(title)}</h1></header>",
-        page.tiles(facts),
-        page.section(
-            "Learning",
-            "Each point is one episode; squares are random actions.",
-            page.picture(content, "Return of each episode"),
-            kind="wide",
-        ),
-        page.section("Episodes", "", page.table(lines, columns), kind="wide"),
     ]
     return title, body
 

@@ -84,7 +84,8 @@ def logarithmic(axis: Axes, which: str) -> None:
 def above(figure: Figure, handles: list[Any], names: list[str]) -> None:
     """A legend above all panels of a figure, in as many columns as fit."""
     widest = max((len(name) for name in names), default=0) + 7
-    columns = max(1, min(4, 76 // widest))
+    share = figure.get_figwidth() / WIDTH
+    columns = max(1, min(int(4 * share), int(76 * share) // widest))
     figure.legend(
         handles,
         names,
