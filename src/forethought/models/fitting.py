@@ -17,12 +17,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
 from forethought.models.ensemble import Ensemble
 from forethought.models.mlp import MLP
 from forethought.models.rows import Rows, split
 from forethought.models.termination import LearnedEnd
+
+JUDGED = 256
+"""Hold-out rows that are judged at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,20 +112,30 @@ def score(
     network: MLP,
     x: Float[Array, "row input"],
     y: Float[Array, "row output"],
-    chosen: Bool[Array, " row"],
+    count: Int[Array, ""],
 ) -> Scalar:
-    """Nats per dimension on the chosen rows, without constants; less is better.
+    """Nats per dimension on the first `count` rows, without constants; less is better.
 
     A deterministic network is scored as a Gaussian with the variance of its errors,
     so that one threshold serves both.
     """
-    mean, variance = jax.vmap(network)(x)
-    share = chosen.astype(y.dtype) / jnp.maximum(jnp.sum(chosen), 1).astype(y.dtype)
-    squares = jnp.where(chosen[:, None], (mean - y) ** 2, 0)
+    block = min(JUDGED, x.shape[0])
+
+    def add(i, total):
+        rows = i * block + jnp.arange(block)
+        seen, wanted = (jnp.take(part, rows, axis=0, mode="clip") for part in (x, y))
+        mean, variance = jax.vmap(network)(seen)
+        terms = (mean - wanted) ** 2
+        if network.probabilistic:
+            terms = 0.5 * (terms / variance + jnp.log(variance))
+        return total + jnp.sum(jnp.where((rows < count)[:, None], terms, 0), axis=0)
+
+    blocks = (count + block - 1) // block
+    total = jax.lax.fori_loop(0, blocks, add, jnp.zeros_like(y[0]))
+    average = total / jnp.maximum(count, 1).astype(y.dtype)
     if network.probabilistic:
-        nats = 0.5 * (squares / variance + jnp.log(variance))
-        return jnp.mean(share @ nats)
-    return jnp.mean(0.5 * jnp.log(jnp.maximum(share @ squares, 1e-12)))
+        return jnp.mean(average)
+    return jnp.mean(0.5 * jnp.log(jnp.maximum(average, 1e-12)))
 
 
 def fit(
@@ -187,6 +200,9 @@ def _fit(
     y = jax.vmap(model.transform.targets)(rows.obs, rows.next_obs, rows.reward)
     counts, held = split(rows.valid, model.size, settings.holdout, key=bootstrap)
     counts = counts.astype(y.dtype)
+    # Rows that are held out come first, so that no others need be looked at.
+    first_held = jnp.argsort(~held)
+    judged = (x[first_held], y[first_held], jnp.sum(held))
     optimiser = _optimiser(model.members, settings)
     batch = min(settings.batch, x.shape[0])
 
@@ -222,7 +238,7 @@ def _fit(
             network, state = epoch(
                 search.network, search.state, jax.random.fold_in(key, t)
             )
-            found = score(network, x, y, held)
+            found = score(network, *judged)
             better = found < search.best_score
             improved = found < search.mark - settings.threshold
             return _Search(
@@ -238,7 +254,7 @@ def _fit(
                 curve=search.curve.at[t].set(found),
             )
 
-        first = score(network, x, y, held)
+        first = score(network, *judged)
         zero = jnp.zeros((), jnp.int32)
         curve = jnp.full((settings.epochs,), jnp.nan, first.dtype)
         state = optimiser.init(network)
