@@ -91,3 +91,56 @@ def test_dimensions_outside_the_observation_are_refused():
         Transform(3, 1, absolute=(3,))
     with pytest.raises(ValueError, match="circles"):
         Transform(3, 1, circles=((0, 3),))
+
+
+def test_a_raw_angle_is_the_same_to_the_model_after_a_whole_turn(precision):
+    obs, action, next_obs, reward = data()
+    transform = Transform(3, 1, angles=(1,), reward=True)
+    transform = transform.fit(obs, action, next_obs, reward, jnp.ones(64, bool))
+    turned = obs.at[:, 1].add(2 * jnp.pi)
+    tolerance = 1e-4 if precision == 32 else 1e-12
+    seen = jax.vmap(transform.inputs)
+    np.testing.assert_allclose(seen(turned, action), seen(obs, action), atol=tolerance)
+    # Also where only one of two observations was turned, as by wrapping it.
+    targets = jax.vmap(transform.targets)
+    np.testing.assert_allclose(
+        targets(turned, next_obs, reward),
+        targets(obs, next_obs, reward),
+        atol=10 * tolerance,
+    )
+    back, _ = jax.vmap(transform.restore)(obs, targets(obs, next_obs, reward))
+    assert back.dtype == obs.dtype
+    gap = (back - next_obs)[:, 1] / (2 * jnp.pi)
+    np.testing.assert_allclose(gap, jnp.round(gap), atol=tolerance)
+    np.testing.assert_allclose(back[:, (0, 2)], next_obs[:, (0, 2)], atol=tolerance)
+
+
+def test_networks_see_sine_and_cosine_and_answer_the_difference():
+    transform = Transform(2, 1, angles=(0,))
+    assert transform.inputs_shape == 4 and transform.outputs_shape == 2
+    obs, action = jnp.array([jnp.pi / 6, 7.0]), jnp.array([2.0])
+    np.testing.assert_allclose(
+        transform.inputs(obs, action), [0.5, 7.0, 3**0.5 / 2, 2.0], rtol=1e-6
+    )
+    y = transform.targets(obs, obs + jnp.array([0.1, 1.0]), jnp.zeros(()))
+    np.testing.assert_allclose(y, [0.1, 1.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        transform.restore(obs, y)[0], [jnp.pi / 6 + 0.1, 8.0], rtol=1e-6
+    )
+
+
+def test_the_mean_of_angles_is_the_direction_between_them():
+    turns = 2 * jnp.pi * jnp.array([0.0, 1.0, -3.0, 0.0])
+    angles = jnp.array([3.0, 3.2, 3.0, 3.2]) + turns
+    obs = jnp.stack([jnp.arange(4.0), angles], axis=1)
+    nothing, valid = jnp.zeros((4, 1)), jnp.ones(4, bool)
+    transform = Transform(2, 1, angles=(1,))
+    transform = transform.fit(obs, nothing, obs, jnp.zeros(4), valid)
+    found = transform.mean
+    np.testing.assert_allclose(found, [1.5, 3.1], rtol=1e-5)
+
+
+def test_a_dimension_that_is_named_twice_is_refused():
+    for named in ({"absolute": (1,)}, {"circles": ((0, 1),)}):
+        with pytest.raises(ValueError, match=r"each named once, .* angles=\(1,\)"):
+            Transform(3, 1, angles=(1,), **named)
