@@ -16,6 +16,7 @@ from forethought.problem import rollout
 SMALL = {
     "random-shooting": {"horizon": 6, "population": 16},
     "cem": {"horizon": 6, "population": 16, "elites": 4, "iterations": 2},
+    "mppi": {"horizon": 6, "population": 16, "hold": 2, "degree": 3},
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 3},
 }

@@ -5,11 +5,13 @@ from forethought.planners.cem import CEM
 from forethought.planners.ilqr import ILQR
 from forethought.planners.lqr import LQR
 from forethought.planners.mpc import MPC
+from forethought.planners.mppi import MPPI
 from forethought.planners.shooting import RandomShooting
 
 PLANNERS: dict[str, type[AbstractPlanner]] = {
     "random-shooting": RandomShooting,
     "cem": CEM,
+    "mppi": MPPI,
     "lqr": LQR,
     "ilqr": ILQR,
 }
@@ -20,6 +22,7 @@ __all__ = [
     "ILQR",
     "LQR",
     "MPC",
+    "MPPI",
     "PLANNERS",
     "AbstractPlanner",
     "RandomShooting",

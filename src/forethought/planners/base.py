@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.spaces import Box
 from forethought.problem import Plan, Problem
@@ -66,21 +67,32 @@ def shift_actions(actions: Array, last: Array | None = None) -> Array:
     return jnp.concatenate([actions[1:], tail])
 
 
-def require_actions(
-    planner: str, problem: Problem, horizon: int, actions: Array
-) -> Array:
-    """Actions to begin with, within the limits.
+def first_actions(
+    planner: str, box: Box, horizon: int, actions: Array | None, dtype: DTypeLike
+) -> Float[Array, "horizon action"]:
+    """The actions to begin with: those given, else the middle of the box.
 
     Raises:
         ValueError: They do not have the shape of a plan; naming both shapes.
     """
-    shape = (horizon, *problem.action.shape)
+    shape = (horizon, *box.shape)
+    if actions is None:
+        actions = jnp.broadcast_to(box.centre_and_scale(dtype)[0], shape)
+    require_shape(planner, actions, shape)
+    return box.clip(actions.astype(dtype))
+
+
+def require_shape(planner: str, actions: Array, shape: tuple[int, ...]) -> None:
+    """Refuse actions that are no plan.
+
+    Raises:
+        ValueError: Naming the planner and both shapes.
+    """
     if actions.shape != shape:
         raise ValueError(
             f"{planner} needs actions of shape {list(shape)} to begin with, got "
             f"{list(actions.shape)}."
         )
-    return problem.action.clip(actions) if isinstance(problem.action, Box) else actions
 
 
 def require_positive(planner: str, **settings: int) -> None:

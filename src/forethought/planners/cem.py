@@ -31,7 +31,7 @@ from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import (
     AbstractPlanner,
-    require_actions,
+    first_actions,
     require_one_of,
     require_positive,
 )
@@ -216,12 +216,9 @@ class CEM(AbstractPlanner[CEMState]):
             ValueError: The actions given have another shape.
         """
         box = require_box(problem.action, "CEM")
-        centre, _ = box.centre_and_scale(ravel(belief)[0].dtype)
-        if actions is None:
-            mean = jnp.broadcast_to(centre, (self._spline.knots, *centre.shape))
-        else:
-            actions = require_actions("CEM", problem, self.horizon, actions)
-            mean = box.clip(self._spline.fit(actions.astype(centre.dtype)))
+        dtype = ravel(belief)[0].dtype
+        actions = first_actions("CEM", box, self.horizon, actions, dtype)
+        mean = box.clip(self._spline.fit(actions))
         kept = jnp.broadcast_to(mean, (self._kept, *mean.shape))
         return CEMState(mean, kept, jnp.zeros((), jnp.int32))
 

@@ -25,7 +25,7 @@ from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import (
     AbstractPlanner,
-    require_actions,
+    first_actions,
     require_positive,
     shift_actions,
 )
@@ -182,12 +182,8 @@ class ILQR(AbstractPlanner[ILQRState]):
         """
         box = require_box(problem.action, "ILQR")
         x = ravel(belief)[0]
-        if actions is None:
-            centre, _ = box.centre_and_scale(x.dtype)
-            actions = jnp.broadcast_to(centre[None], (self.horizon, *box.shape))
-        actions = require_actions("ILQR", problem, self.horizon, actions)
-        regularisation = jnp.asarray(self.regularisation, x.dtype)
-        return ILQRState(actions.astype(x.dtype), regularisation)
+        actions = first_actions("ILQR", box, self.horizon, actions, x.dtype)
+        return ILQRState(actions, jnp.asarray(self.regularisation, x.dtype))
 
     def shift(self, problem: Problem, state: ILQRState) -> ILQRState:
         """Drop the first action and repeat the last."""

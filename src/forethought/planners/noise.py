@@ -81,8 +81,7 @@ def coloured_noise(
     white = jax.random.normal(key, shape, dtype)
     if beta == 0:
         return white
-    basis = jnp.asarray(spectral_basis(shape[1], beta), dtype)
-    coloured = jnp.einsum("pfa,ft->pta", white, basis)
+    coloured = jax.vmap(lambda white: colour(white, beta))(white)
     return coloured if truncation is None else truncate(coloured, truncation)
 
 
@@ -96,3 +95,29 @@ def truncate(noise: Array, truncation: float) -> Array:
     share = math.erf(truncation / root)
     cut = root * jax.lax.erf_inv(share * jax.lax.erf(noise / root))
     return jnp.clip(cut, -truncation, truncation)
+
+
+def colour(
+    white: Float[Array, "horizon action"], beta: float
+) -> Float[Array, "horizon action"]:
+    """White noise, as amplitudes of the basis, made coloured."""
+    if beta == 0:
+        return white
+    basis = jnp.asarray(spectral_basis(white.shape[0], beta), white.dtype)
+    return jnp.einsum("fa,ft->ta", white, basis)
+
+
+def whiten(
+    sequence: Float[Array, "horizon action"], beta: float
+) -> Float[Array, "horizon action"]:
+    r"""The amplitudes of which a sequence is made: `colour` undone.
+
+    With the covariance $\Sigma$ of coloured noise,
+    $a^\top \Sigma^{-1} b = \text{whiten}(a) \cdot \text{whiten}(b)$ for each action.
+    """
+    if beta == 0:
+        return sequence
+    # The rows of the basis are orthogonal.
+    basis = spectral_basis(sequence.shape[0], beta)
+    dual = basis / np.sum(basis**2, axis=1, keepdims=True)
+    return jnp.einsum("ta,ft->fa", sequence, jnp.asarray(dual, sequence.dtype))

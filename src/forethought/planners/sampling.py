@@ -10,6 +10,9 @@ from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.problem import Plan, Problem, evaluate, rollout
 
+SHOWN = 64
+"""Candidates that a plan keeps to be looked at."""
+
 
 def scorer(
     problem: Problem, belief: PyTree, particles: int, risk: Risk, *, key: PRNGKeyArray

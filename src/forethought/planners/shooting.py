@@ -14,16 +14,13 @@ from forethought.core.spaces import Box, Space
 from forethought.core.types import ravel
 from forethought.planners.base import (
     AbstractPlanner,
-    require_actions,
     require_positive,
+    require_shape,
     shift_actions,
 )
-from forethought.planners.sampling import report, scorer
+from forethought.planners.sampling import SHOWN, report, scorer
 from forethought.planners.spline import Spline
 from forethought.problem import Plan, Problem
-
-SHOWN = 64
-"""Candidates that a plan keeps to be looked at."""
 
 
 class RandomShootingState(eqx.Module):
@@ -90,9 +87,10 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         drawn = self._draw(problem.action, belief, 1, key)[0]
         if actions is None:
             return RandomShootingState(drawn)
-        name = "Random shooting"
-        actions = require_actions(name, problem, self.horizon, actions)
-        return RandomShootingState(actions.astype(drawn.dtype))
+        require_shape("Random shooting", actions, drawn.shape)
+        box = problem.action
+        within = box.clip(actions) if isinstance(box, Box) else actions
+        return RandomShootingState(within.astype(drawn.dtype))
 
     def plan(
         self,
