@@ -1,0 +1,173 @@
+"""One table: every agent keeps the same promises."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forethought import tasks
+from forethought.agents.model_based import Bootstrap, Given, ModelBased
+from forethought.data.replay import Replay
+from forethought.environments.simulated import Simulated
+from forethought.models.fitting import FitSettings
+from forethought.planners import CEM, RandomShooting
+from forethought.runs import checkpoint
+from forethought.runs.agents import AGENTS, PETS, ModelBasedV2, make_agent
+from forethought.training.loop import Training
+
+TINY = {"width": 4, "depth": 1, "fitting": FitSettings(epochs=2)}
+SETTINGS = {
+    "pets": PETS(
+        model=Bootstrap(members=2, **TINY),
+        planner=CEM(3, population=6, elites=2, iterations=1, particles=2),
+    ),
+    "mbrl-v2": ModelBasedV2(
+        model=dataclasses.replace(ModelBasedV2().model, **TINY),
+        planner=RandomShooting(3, population=8),
+    ),
+}
+ROWS = [*SETTINGS, "known-model"]
+
+
+def agent_of(name, task):
+    if name in SETTINGS:
+        return make_agent(task, SETTINGS[name])
+    planner = CEM(3, population=6, elites=2, iterations=1)
+    return ModelBased(Given(task.problem.model), task.problem.objective, planner)
+
+
+class Row:
+    """An agent in training, compiled once for all tests of the row."""
+
+    def __init__(self, name):
+        task = tasks.load("double-integrator")
+        environment = Simulated(task.system, task.problem.objective, 5)
+        self.agent = agent_of(name, task)
+        self.training = Training(self.agent, environment, Replay(32), count=2)
+        self.run = eqx.filter_jit(self._run)
+        self.side_by_side = eqx.filter_jit(eqx.filter_vmap(self._run))
+
+    def _run(self, key):
+        """An episode at random, what is learned from it, and one that is planned."""
+        state = self.training.begin(key=key)
+        state, _ = self.training.collect(state, 5, random=True)
+        state, metrics = self.training.learn(state)
+        state, trace = self.training.collect(state, 5)
+        return state, trace, metrics
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly_compiled():
+    """These programs run for microseconds: compiling them well is not worth it."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def row(request):
+    return Row(request.param)
+
+
+@pytest.fixture(scope="module")
+def ran(row):
+    """Where training stands after two episodes, and what happened in the second."""
+    return row.run(jax.random.key(0))
+
+
+def numbers(tree):
+    """The arrays of a pytree, keys as plain numbers."""
+    return [
+        np.asarray(
+            jax.random.key_data(leaf)
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            else leaf
+        )
+        for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    ]
+
+
+def test_every_agent_has_a_row():
+    assert set(SETTINGS) == set(AGENTS)
+
+
+def assert_sound(ran, bits):
+    """Everything finite, within limits, and in one precision."""
+    state, trace, metrics = ran
+    for told in (trace.watched, metrics):
+        assert all(np.all(np.isfinite(value)) for value in told.values())
+    real = np.dtype(f"float{bits}")
+    rows = state.flow.replay.rows
+    for leaf in (trace.watched["plan_value"], trace.rewards, rows.action):
+        assert leaf.dtype == real
+    assert np.all(np.isfinite(rows.obs)) and np.all(trace.finite)
+    assert not np.any(trace.watched["plan_failed"])
+    box = tasks.load("double-integrator").problem.action
+    assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
+    assert int(state.flow.replay.size) == int(state.flow.step) == 20
+
+
+def test_it_acts_within_limits_and_learns(ran):
+    assert_sound(ran, 32)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_does_so_in_double_precision(name, x64):
+    assert_sound(Row(name).run(jax.random.key(0)), 64)
+
+
+def test_the_same_key_gives_the_same_run(row, ran):
+    again = row.run(jax.random.key(0))
+    other = row.run(jax.random.key(1))
+    for one, same in zip(numbers(ran), numbers(again), strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(other[1].rewards, ran[1].rewards)
+
+
+def test_seeds_side_by_side_equal_seeds_one_by_one(row, ran):
+    keys = jax.random.split(jax.random.key(5), 2)
+    batch = numbers(row.side_by_side(keys))
+    for i, key in enumerate(keys):
+        for many, one in zip(batch, numbers(row.run(key)), strict=True):
+            np.testing.assert_allclose(many[i], one, rtol=2e-3, atol=2e-3)
+
+
+def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
+    learner = ran[0].learner
+    obs = jnp.array([[1.0, 0.0], [-0.5, 0.3]])
+    keys = jax.random.split(jax.random.key(2), 2)
+    act = eqx.filter_jit(row.agent.act)
+    carries = [row.agent.reset(learner, key=key) for key in keys]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)
+    actions, after = eqx.filter_jit(
+        jax.vmap(lambda carry, obs, key: row.agent.act(learner, carry, obs, key=key))
+    )(stacked, obs, keys)
+    watched = row.agent.watch(after)
+    for i in range(2):
+        action, carry = act(learner, carries[i], obs[i], key=keys[i])
+        np.testing.assert_allclose(actions[i], action, rtol=1e-4, atol=1e-5)
+        told = row.agent.watch(carry)
+        assert told.keys() == watched.keys()
+        for name, value in told.items():
+            np.testing.assert_allclose(watched[name][i], value, rtol=1e-4)
+
+
+def test_learning_a_second_time_compiles_nothing(row, ran, compilations):
+    state, _ = row.training.learn(ran[0])
+    before = compilations.count
+    row.training.learn(state)
+    assert compilations.count == before
+
+
+def test_what_was_learned_comes_back_from_a_checkpoint(row, ran, tmp_path):
+    learner = ran[0].learner
+    checkpoint.save(tmp_path, 1, learner, {})
+    fresh = row.agent.init(row.training.environment.spec, key=jax.random.key(9))
+    loaded = checkpoint.load(tmp_path, fresh).tree
+    assert jax.tree.structure(loaded) == jax.tree.structure(learner)
+    for one, other in zip(numbers(loaded), numbers(learner), strict=True):
+        np.testing.assert_array_equal(one, other)
