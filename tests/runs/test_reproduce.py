@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 
 from forethought import cli
-from forethought.agents.model_based import Bootstrap
 from forethought.models.fitting import FitSettings
-from forethought.planners import RandomShooting
 from forethought.runs import reproduce
 from forethought.runs.bounds import summary
 from forethought.runs.folder import RunFolder
@@ -56,15 +54,12 @@ ENTRY = Reproduction(
     measured=math.nan,
 )  # fmt: skip
 TINY = ModelBasedV2(
-    model=Bootstrap(
-        members=1,
-        width=4,
-        depth=1,
-        probabilistic=False,
-        propagation="E",
-        fitting=FitSettings(epochs=2),
+    model=dataclasses.replace(
+        ModelBasedV2().model, width=4, depth=1, fitting=FitSettings(epochs=2)
     ),
-    planner=RandomShooting(3, population=6, hold=1),
+    planner=dataclasses.replace(
+        ModelBasedV2().planner, horizon=3, population=6, hold=1
+    ),
 )
 SEEDS = (101, 102)
 BOUNDS = {
@@ -99,7 +94,7 @@ from forethought.runs import reproduce, trained
 from forethought.runs.reproductions import REPRODUCTIONS
 REPRODUCTIONS["tiny"] = ENTRY
 # Tested where they are written; here they would only be compiled.
-reproduce.write_bounds = lambda *_: BOUNDS
+reproduce.write_bounds = lambda *_, **__: BOUNDS
 trained.state_cost = lambda *_: None
 for words in json.loads(sys.argv[1]):
     try:
@@ -258,6 +253,11 @@ def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
     page = write_reproduction(copy).read_text()
     assert "1 of 2" in page and "it earns a fortune" in page
     assert "somebody patient" in page
+    copy.write_json("config.json", {})
+    (copy.path / "report.html").unlink()
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(copy.path)])
+    assert (copy.path / "report.html").read_text() == page
     made = publish(copy, tmp_path / "results")
     assert [path.name for path in made] == ["tiny.json", "tiny.png"]
     assert sorted(os.listdir(tmp_path / "results")) == ["tiny.json", "tiny.png"]

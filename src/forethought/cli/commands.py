@@ -99,9 +99,13 @@ def report_command(arguments: list[str]) -> int:
     parse(ReportOptions, "report DIR", rest)
     from forethought.runs.folder import RunFolder
     from forethought.runs.report import write_report
+    from forethought.runs.reproduce import RESULT
+    from forethought.runs.reproduce_page import write_reproduction
 
     with bad_input():
-        report = write_report(RunFolder.open(path))
+        folder = RunFolder.open(path)
+        reproduced = (folder.path / RESULT).exists()
+        report = (write_reproduction if reproduced else write_report)(folder)
     print(report)
     return 0
 

@@ -76,12 +76,18 @@ class Random(AbstractAgent[None, None]):
 
 
 def write_bounds(
-    folder: RunFolder, name: str, task: Task | None, agent: AbstractAgent, seed: int
+    folder: RunFolder,
+    name: str,
+    task: Task | None,
+    agent: AbstractAgent,
+    seed: int,
+    *,
+    episodes: int = EXACT,
 ) -> dict[str, Any]:
     """Measure both bounds of a run and keep them, unless they are there already.
 
-    They cost 20 random episodes, and at most 5 planned ones: fewer where these would
-    take longer than half a minute, none where one alone would.
+    They cost 20 random episodes, and a few planned ones: fewer than asked for where
+    these would take longer than half a minute, none where one alone would.
 
     Args:
         folder: Where `bounds.json` lies.
@@ -90,6 +96,7 @@ def write_bounds(
             has written down.
         agent: Who was trained.
         seed: Of the run; bounds draw from a stream of their own.
+        episodes: How many planned ones, at most.
 
     Returns:
         For `random` and `exact` their `returns`, `mean`, `std` (over episodes) and
@@ -116,7 +123,9 @@ def write_bounds(
     found = {"random": summary(np.asarray(returns), time.perf_counter() - began)}
     match agent:
         case ModelBased(planner=planner) if task is not None:
-            found |= exact_bound(task, planner, agent.replan_every, key=exact_key)
+            found |= exact_bound(
+                task, planner, agent.replan_every, episodes=episodes, key=exact_key
+            )
         case _:
             found["note"] = f"Nobody has written down the dynamics of {name}."
     folder.write_json(FILE, found)

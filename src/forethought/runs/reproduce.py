@@ -30,6 +30,8 @@ from forethought.runs.training import Learning, Row, learn
 
 RESULT = "reproduction.json"
 OUTCOME = "outcome.json"
+EPISODES = 20
+"""At most, of the bound; fewer where they would take more than half a minute."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +174,7 @@ def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
     """What the same planner earns with the exact model, and random actions earn."""
     run = plan.run(plan.seeds[0])
     agent = make_agent(run.task, run.settings)
-    found = write_bounds(folder, run.name, run.task, agent, run.seed)
+    found = write_bounds(folder, run.name, run.task, agent, run.seed, episodes=EPISODES)
     kept = {
         "bound": found.get("exact"),
         "floor": found["random"],

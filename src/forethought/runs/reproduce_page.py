@@ -196,7 +196,7 @@ def _mark(axis: Axes, check: Mapping[str, Any]) -> None:
         zorder=6,
     )
     axis.annotate(
-        f"{'>' if check['relation'] == '>' else '≥'} {number(check['mark'][1])}",
+        f"{'≥' if check['relation'] == '≥' else '>'} {number(check['mark'][1])}",
         check["mark"],
         xytext=(5, -7),
         textcoords="offset points",
@@ -262,6 +262,7 @@ def _body(result: Result, content: bytes) -> list[str]:
         "environment steps a seed": f"{result['steps'][-1]:,}",
         "wall time of a seed": duration(float(np.median(seconds))),
     }
+    whose = "our" if result["settings"] == "ours" else "the paper's"
     note = f" {result['note']}" if result["note"] else ""
     checks = [
         (
@@ -278,15 +279,15 @@ def _body(result: Result, content: bytes) -> list[str]:
             run["seed"],
             number(max(run["returns"])),
             number(run["returns"][-1]),
-            "  ".join(number(_digits(value)) for value in run["returns"]),
+            " · ".join(number(_digits(value)) for value in run["returns"]),
             duration(run["seconds"]),
         )
         for run in seeds
     ]
     sources = [(each["label"], each["source"]) for each in result["published"]]
     body = [
-        f"<header><h1>{page.escape(result['name'])} <span>reproduced with "
-        f"{page.escape(result['settings'])} settings</span></h1>"
+        f"<header><h1>{page.escape(result['name'])} <span>reproduced with {whose} "
+        "settings</span></h1>"
         f"<p>{page.escape(result['claim'])}.</p>"
         f"<p class=quiet>{page.escape(result['variant'] + note)}</p></header>",
         page.tiles(facts),
