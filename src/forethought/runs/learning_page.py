@@ -163,7 +163,7 @@ def _facts(rows: Rows, limits: Mapping[str, Any]) -> dict[str, str]:
     failed = [row["plan_failed"] for row in rows if "plan_failed" in row]
     if failed:
         facts["plans that failed"] = f"{sum(failed):,}"
-    facts["seconds"] = number(round(sum(as_number(row["seconds"]) for row in rows)))
+    facts["seconds"] = f"{sum(as_number(row['seconds']) for row in rows):,.0f}"
     return facts
 
 

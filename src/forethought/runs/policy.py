@@ -199,21 +199,19 @@ def _film_host(
     return None
 
 
-def conclude(
-    folder: RunFolder, run: Learning, learner: PyTree, *, limits: bool = True
-) -> tuple[str, ...]:
+def conclude(folder: RunFolder, run: Learning, learner: PyTree) -> tuple[str, ...]:
     """What is left to do after training: measure its bounds, film what was learned.
+
+    See `write_bounds` for what the bounds cost; the video costs one episode.
 
     Args:
         folder: Of the run.
         run: What was run.
         learner: What was learned.
-        limits: Whether to measure the bounds; see `write_bounds` for what they cost.
 
     Returns:
         Sentences that the user should read.
     """
-    if limits:
-        write_bounds(folder, run.name, run.task, run.training.agent, run.seed)
+    write_bounds(folder, run.name, run.task, run.training.agent, run.seed)
     notice = film_policy(folder, run, learner)
     return (notice,) if notice else ()
