@@ -90,7 +90,7 @@ def film_policy(folder: RunFolder, run: Learning, learner: PyTree) -> str | None
     key = jax.random.fold_in(jax.random.key(run.seed), STREAM)
     agent = run.training.agent
     if run.task is None:
-        return _film_host(folder, run.name, agent, learner, key)
+        return film_host(folder, run.name, agent, learner, key)
     pieces = list(play(agent, run.task.environment, learner, key=key))
     shot = footage(run.task, [before for before, _ in pieces], [p for _, p in pieces])
     shot.save(folder)
@@ -175,13 +175,14 @@ class _Camera(gymnasium.Wrapper):
         return result
 
 
-def _film_host(
+def film_host(
     folder: RunFolder,
     name: str,
     agent: AbstractAgent,
     learner: PyTree,
     key: PRNGKeyArray,
 ) -> str | None:
+    """Film an episode in a Gymnasium environment, as `film_policy` does."""
     roll = _Roll()
     # Environments draw with libraries of many kinds, which fail in as many ways where
     # there is no display: none of them is worth losing the rest of a report.

@@ -198,7 +198,7 @@ def _how(config: Mapping[str, Any]) -> list[str]:
         body.append(
             page.section(
                 "Run it again",
-                "The same seed gives the same episode.",
+                "The same seed gives the same run.",
                 f"<pre>{page.escape(command)}</pre>",
                 kind="wide",
             )
