@@ -1,6 +1,7 @@
 """One table: every planner on every kind of problem keeps the same promises."""
 
 import dataclasses
+import types
 
 import equinox as eqx
 import jax
@@ -9,24 +10,75 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
+from forethought.models.base import AbstractModel
+from forethought.objectives.base import AbstractObjective, constant
 from forethought.planners import PLANNERS
-from forethought.problem import rollout
+from forethought.problem import Problem, rollout
 
 SMALL = {
     "random-shooting": {"horizon": 6, "population": 16},
     "cem": {"horizon": 6, "population": 16, "elites": 4, "iterations": 2},
+    "categorical-cem": {"horizon": 6, "population": 16, "elites": 4, "hold": 2},
     "mppi": {"horizon": 6, "population": 16, "hold": 2, "degree": 3},
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 3},
 }
+DISCRETE = ("random-shooting", "categorical-cem")
 PROBLEMS = ("double-integrator", "pendulum", "mujoco-cartpole")
 ROWS = [
     (planner, task)
     for planner in PLANNERS
     for task in PROBLEMS
-    if planner != "lqr" or task == "double-integrator"
-]
+    if planner != "categorical-cem"
+    and (planner != "lqr" or task == "double-integrator")
+] + [(planner, "thrusters") for planner in DISCRETE]
+
+
+class Thrusters(AbstractModel):
+    """A speed and a position, pushed by one of three thrusters."""
+
+    def init(self, *, key):
+        return jnp.zeros(2)
+
+    def predict(self, belief, action, *, key):
+        push = jnp.array([-1.0, 0.0, 1.0], belief.dtype)[action]
+        return belief + 0.1 * jnp.stack([belief[1], push])
+
+    def observe(self, belief, obs, *, key):
+        return obs
+
+    def readout(self, belief):
+        return belief
+
+
+class ToTheOrigin(AbstractObjective):
+    """Squared distance."""
+
+    def reward(self, x, action, next_x):
+        return -jnp.sum(next_x**2)
+
+    def discount(self, x, action, next_x):
+        return constant(x, 1)
+
+    def value(self, x):
+        return constant(x, 0)
+
+
+class Point:
+    """Where the thrusters start."""
+
+    def start(self, *, key):
+        return jnp.array([1.0, 0.5])
+
+
+def load(name):
+    """A task by name, or the one with discrete actions."""
+    if name in tasks.TASKS:
+        return tasks.load(name)
+    problem = Problem(Thrusters(), ToTheOrigin(), Discrete(3))
+    return types.SimpleNamespace(problem=problem, system=Point())
 
 
 @dataclasses.dataclass
@@ -51,7 +103,7 @@ def bits(request):
 def row(request, bits):
     """One planner on one problem."""
     name, task_name = request.param
-    task = tasks.load(task_name)
+    task = load(task_name)
     planner = PLANNERS[name](**SMALL[name])
 
     def plan(belief, key):
@@ -70,10 +122,15 @@ def test_every_planner_has_a_row():
 def test_a_plan_is_finite_keeps_its_dtype_and_its_limits(row, bits):
     plan, _ = row.plan(row.belief, jax.random.key(0))
     assert plan.actions.shape[0] == row.planner.horizon
-    assert plan.actions.dtype == plan.value.dtype == jnp.dtype(f"float{bits}")
-    assert np.all(np.isfinite(plan.actions)) and np.isfinite(plan.value)
-    assert np.all(plan.actions >= row.task.problem.action.low[None])
-    assert np.all(plan.actions <= row.task.problem.action.high[None])
+    assert plan.value.dtype == jnp.dtype(f"float{bits}") and np.isfinite(plan.value)
+    space = row.task.problem.action
+    if isinstance(space, Discrete):
+        assert jnp.issubdtype(plan.actions.dtype, jnp.integer)
+        assert np.all((plan.actions >= 0) & (plan.actions < space.n))
+    else:
+        assert plan.actions.dtype == plan.value.dtype
+        assert np.all(plan.actions >= space.low[None])
+        assert np.all(plan.actions <= space.high[None])
 
 
 def test_the_value_of_a_plan_is_what_its_rollout_returns(row, bits):

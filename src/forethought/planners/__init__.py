@@ -1,6 +1,7 @@
 """Planners: what should I do, given a model?"""
 
 from forethought.planners.base import AbstractPlanner
+from forethought.planners.categorical import CategoricalCEM
 from forethought.planners.cem import CEM
 from forethought.planners.ilqr import ILQR
 from forethought.planners.lqr import LQR
@@ -11,6 +12,7 @@ from forethought.planners.shooting import RandomShooting
 PLANNERS: dict[str, type[AbstractPlanner]] = {
     "random-shooting": RandomShooting,
     "cem": CEM,
+    "categorical-cem": CategoricalCEM,
     "mppi": MPPI,
     "lqr": LQR,
     "ilqr": ILQR,
@@ -25,5 +27,6 @@ __all__ = [
     "MPPI",
     "PLANNERS",
     "AbstractPlanner",
+    "CategoricalCEM",
     "RandomShooting",
 ]

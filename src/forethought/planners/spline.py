@@ -111,14 +111,14 @@ class Spline(eqx.Module):
 
     def shift(
         self,
-        knots: Float[Array, "knot action"],
+        knots: Array,
         phase: Int[Array, ""],
         last: Float[Array, " action"] | None = None,
-    ) -> tuple[Float[Array, "knot action"], Int[Array, ""]]:
+    ) -> tuple[Array, Int[Array, ""]]:
         """Knots and phase of the plan that begins one step later.
 
         Args:
-            knots: Shape `[knot, action]`.
+            knots: Shape `[knot, ...]`.
             phase: Steps since the first knot, below `every`.
             last: What a new knot is; by default it repeats the last.
 
@@ -134,7 +134,8 @@ class Spline(eqx.Module):
 
     def _held(self, phase: Int[Array, ""] | int) -> Int[Array, " horizon"]:
         """The knot in force at each step, where knots are held."""
-        return (phase + jnp.arange(self.horizon)) // self.every
+        phase = jnp.asarray(phase, jnp.int32)
+        return (phase + jnp.arange(self.horizon, dtype=jnp.int32)) // self.every
 
     def _weights(self) -> np.ndarray:
         """Weight of each knot in each action, from the first knot on."""
