@@ -10,8 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-import forethought
-
 
 def machine() -> dict[str, Any]:
     """What computes here, but nothing that would tell which machine it is."""
@@ -43,7 +41,7 @@ def commit() -> str:
     A mark follows where files differ from the commit; what is kept under `results/`
     does not count.
     """
-    package = pathlib.Path(forethought.__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
         done = subprocess.run(
