@@ -3,9 +3,11 @@
 from forethought import tasks
 from forethought.planners import CEM, ILQR, LQR, MPC, RandomShooting
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
+from forethought.runs.agents import PETS, ModelBasedV2
 from forethought.runs.compare import Score, compare
 from forethought.runs.control import Run, control, report
 from forethought.runs.planning import make_planner, plan
+from forethought.runs.trained import Trained, train
 from forethought.tasks import Task
 
 __all__ = [
@@ -13,13 +15,16 @@ __all__ = [
     "ILQR",
     "LQR",
     "MPC",
+    "PETS",
     "Feedback",
+    "ModelBasedV2",
     "Plan",
     "Problem",
     "RandomShooting",
     "Run",
     "Score",
     "Task",
+    "Trained",
     "compare",
     "control",
     "evaluate",
@@ -28,4 +33,5 @@ __all__ = [
     "report",
     "rollout",
     "tasks",
+    "train",
 ]

@@ -33,7 +33,7 @@ def train_command(arguments: list[str]) -> int:
     from forethought.runs.folder import RunFolder
 
     with bad_input():
-        path = options.out or trained.free_folder(learning)
+        path = options.out or trained.new_folder(learning)
         command = ["forethought", "train", *arguments]
         folder = RunFolder.create(path, trained.config_of(learning, command))
     return _learn(learning, folder, options, resume=False)
@@ -41,7 +41,14 @@ def train_command(arguments: list[str]) -> int:
 
 def resume_command(arguments: list[str]) -> int:
     """Go on with a training run."""
-    path, rest = subject("resume", "DIR", TrainOptions, arguments)
+    path, rest = subject(
+        "resume",
+        "DIR",
+        TrainOptions,
+        arguments,
+        description="Go on with a training run, with its own settings: flags of train "
+        "that say otherwise are refused, --tensorboard excepted.",
+    )
     learning, folder, options = _reopen("resume", path, rest)
     return _learn(learning, folder, options, resume=True)
 
@@ -73,6 +80,7 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     set_up(options.precision)
     from forethought.planners import PLANNERS
     from forethought.runs.agents import settings_for
+    from forethought.runs.log import summary_writer
     from forethought.runs.training import Learning, check
     from forethought.tasks import TASKS
 
@@ -100,6 +108,8 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
             count=options.count,
         )
         check(learning)
+        if options.tensorboard:
+            summary_writer()
     return options, learning
 
 
@@ -154,7 +164,7 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
     return learning, folder, options
 
 
-def _drifted(path: str, changed: dict[str, tuple[str, str]]) -> str:
+def _drifted(path: str, changed: dict[str, tuple[Any, Any]]) -> str:
     """Why a command that is repeated word by word is no longer the same run."""
     told = [f"{name}={old}, now {new}" for name, (old, new) in changed.items()]
     return (
@@ -178,6 +188,7 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
                 console,
                 resume=resume,
                 tensorboard=options.tensorboard,
+                epilogue=options.epilogue,
             )
     except KeyboardInterrupt:
         console.print(f"interrupted; forethought resume {folder.path} goes on")

@@ -118,7 +118,7 @@ class LearningEvery:
 class TrainOptions:
     """Learn to act on a task. Fields of the agent: --agent.FIELD VALUE.
 
-    Those of its planner: --agent.planner.FIELD VALUE; see `forethought agents pets`.
+    Of its planner: --agent.planner.FIELD VALUE; see `forethought agents pets`.
     """
 
     agent: Annotated[str, tyro.conf.arg(metavar="NAME")] = "pets"
@@ -149,6 +149,8 @@ class TrainOptions:
     """Run folder; runs/TASK-AGENT if not given."""
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write scalars for TensorBoard to DIR/tensorboard as well."""
+    epilogue: Annotated[bool, tyro.conf.FlagCreatePairsOff] = True
+    """Measure at the end what random actions and an exact model earn, and film it."""
     precision: Literal[32, 64] = 32
     """Bits of a floating-point number."""
 

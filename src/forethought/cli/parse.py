@@ -85,11 +85,11 @@ def one_line(box: str) -> str:
 
 
 def subject(
-    command: str, what: str, form: Any, arguments: list[str]
+    command: str, what: str, form: Any, arguments: list[str], **keywords: Any
 ) -> tuple[str, list[str]]:
     """The positional argument that comes first, and the rest."""
     if {"-h", "--help"} & set(arguments):
-        parse(form, f"{command} {what}", ["--help"])
+        parse(form, f"{command} {what}", ["--help"], **keywords)
     if not arguments or arguments[0].startswith("-"):
         raise BadInput(f"{command} needs {what} first: forethought {command} {what}.")
     return arguments[0], arguments[1:]

@@ -84,6 +84,22 @@ class Told:
         return (now - began) / (step - first) * (self.steps - step)
 
 
+def summary_writer() -> Any:
+    """The class that writes events.
+
+    Raises:
+        ValueError: Its package is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "TensorBoard events need the package tensorboardX, which comes with an "
+            "extra: pip install 'forethought[tensorboard]'."
+        ) from error
+    return SummaryWriter
+
+
 class TensorBoard:
     """Writes the numbers of each row as scalars that TensorBoard shows.
 
@@ -99,14 +115,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | os.PathLike, step: int = 0):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise ValueError(
-                "TensorBoard events need the package tensorboardX, which comes with "
-                "an extra: pip install 'forethought[tensorboard]'."
-            ) from error
-        self.writer = SummaryWriter(
+        self.writer = summary_writer()(
             str(pathlib.Path(folder) / "tensorboard"),
             purge_step=step + 1,
             filename_suffix=f".{os.getpid()}",  # two within one second stay two

@@ -20,14 +20,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
-from forethought.runs import session
 from forethought.runs.agents import AGENTS, settings_for
 from forethought.runs.cost import Cost, foresee, measured
 from forethought.runs.folder import RunFolder, plain
-from forethought.runs.log import TensorBoard, live
-from forethought.runs.report import write_report
 from forethought.runs.training import Learning, check, learn, score
 from forethought.tasks import TASKS
 from forethought.training.schedule import Schedule
@@ -70,6 +66,8 @@ class Trained:
 
     def report(self) -> pathlib.Path:
         """Write plots and `report.html` into the folder, and say where it is."""
+        from forethought.runs.report import write_report  # plots take half a second
+
         return write_report(self.folder)
 
 
@@ -87,6 +85,7 @@ def train(
     out: str | os.PathLike | None = None,
     resume: bool = False,
     tensorboard: bool = False,
+    epilogue: bool = True,
     progress: bool = True,
 ) -> Trained:
     """Learn to act where the dynamics are unknown.
@@ -105,6 +104,8 @@ def train(
         out: The run folder; by default a new one under `runs/`.
         resume: Whether to go on with the run that `out` holds.
         tensorboard: Whether scalars are written to `tensorboard` in it as well.
+        epilogue: Whether training is followed by what its report wants besides: what
+            random actions and an exact model earn, and a video of what was learned.
         progress: Whether to tell at the terminal what it costs and how far it is.
 
     Returns:
@@ -117,6 +118,10 @@ def train(
         FloatingPointError: The environment gave a number that is not finite.
         OSError: The folder cannot be written.
     """
+    from rich.console import Console
+
+    from forethought.runs.log import summary_writer
+
     settings = agent
     if isinstance(agent, str):
         settings = settings_for(TASKS[name]() if name in TASKS else None, agent)
@@ -132,10 +137,12 @@ def train(
         count=count,
     )
     check(learning)
+    if tensorboard:
+        summary_writer()
     command = command_of(learning, agent) if isinstance(agent, str) else None
     config = config_of(learning, command)
     if not resume:
-        folder = RunFolder.create(out or free_folder(learning), config)
+        folder = RunFolder.create(out or new_folder(learning), config)
     elif out is None:
         raise ValueError("Going on needs the folder of a run: train(..., out=DIR).")
     else:
@@ -143,16 +150,24 @@ def train(
         if changed := differences(folder.config(), config):
             raise ValueError(refusal(changed))
     console = Console(quiet=not progress)
-    return execute(learning, folder, console, resume=resume, tensorboard=tensorboard)
+    return execute(
+        learning,
+        folder,
+        console,
+        resume=resume,
+        tensorboard=tensorboard,
+        epilogue=epilogue,
+    )
 
 
 def execute(
     learning: Learning,
     folder: RunFolder,
-    console: Console,
+    console: Any,
     *,
     resume: bool = False,
     tensorboard: bool = False,
+    epilogue: bool = True,
 ) -> Trained:
     """Tell what planning will cost, then train, telling how far it is.
 
@@ -162,12 +177,15 @@ def execute(
         console: Where it is told.
         resume: Whether to go on from what the folder holds.
         tensorboard: Whether to write events as well.
+        epilogue: Whether to measure bounds and film what was learned at the end.
 
     Raises:
         ValueError: There is nothing to go on from, or a package is missing.
         FloatingPointError: The environment gave a number that is not finite.
         OSError: The folder cannot be written.
     """
+    from forethought.runs.log import TensorBoard, live
+
     done = 0
     if resume:
         done = max((row["step"] for row in folder.metrics()), default=0)
@@ -184,16 +202,19 @@ def execute(
                 for say in says:
                     say(row)
 
-            _, notices = learn(learning, folder, resume=resume, on_row=on_row)
+            state, notices = learn(learning, folder, resume=resume, on_row=on_row)
     finally:
         if events is not None:
             events.close()
+    if epilogue:
+        from forethought.runs.policy import conclude
+
+        with console.status("measuring bounds, filming what was learned"):
+            notices = (*notices, *conclude(folder, learning, state.learner))
     return Trained(learning, folder, notices)
 
 
-def state_cost(
-    learning: Learning, folder: RunFolder, console: Console, done: int
-) -> None:
+def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -> None:
     """Say what the plans of a run cost, and keep it beside its settings.
 
     The floor is said before anything is compiled, the rest once one plan was timed.
@@ -211,7 +232,7 @@ def state_cost(
         folder.write_json(COST, dataclasses.asdict(cost) | {"floor": cost.floor})
 
 
-def tell(console: Console, cost: Cost) -> None:
+def tell(console: Any, cost: Cost) -> None:
     """Say a cost at the terminal."""
     console.print(str(cost), highlight=False, soft_wrap=True)
 
@@ -238,6 +259,8 @@ def config_of(
         learning: The run.
         command: That which began it, where there was one.
     """
+    from forethought.runs.session import name_of_planner
+
     kinds = {kind: name for name, kind in AGENTS.items()}
     options = {
         field.name: getattr(learning, field.name)
@@ -247,7 +270,7 @@ def config_of(
     options |= {
         "steps": learning.total_steps,
         "random_steps": learning.first_steps,
-        "planner": session.name_of_planner(learning.settings.planner),
+        "planner": name_of_planner(learning.settings.planner),
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
     config = {
@@ -318,6 +341,8 @@ def command_of(learning: Learning, agent: str) -> list[str]:
     return ["forethought", "train", learning.name, *map(str, words)]
 
 
-def free_folder(learning: Learning) -> pathlib.Path:
+def new_folder(learning: Learning) -> pathlib.Path:
     """A folder of its own for a run that was given none."""
-    return session.free_folder(f"{learning.name}-{config_of(learning)['planner']}")
+    from forethought.runs.session import free_folder
+
+    return free_folder(f"{learning.name}-{config_of(learning)['planner']}")
