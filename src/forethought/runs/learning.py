@@ -136,7 +136,7 @@ def fit(rows: Rows) -> Figure | None:
     axis = axes[0, 0]
     steps = [row["step"] for row in told]
     axis.plot(steps, [as_number(row["holdout"]) for row in told], "o-", color=BLUE)
-    label(axis, "environment steps", "nats per dimension (less is better)")
+    label(axis, "environment steps", "nats per dimension")
     return figure
 
 

@@ -43,7 +43,7 @@ HALVES: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
     ),
     "fit": (
         "Score of the fitted model",
-        "On rows that no member learned from, after each fit.",
+        "On rows that no member learned from, after each fit; less is better.",
         lambda rows, cards: learning.fit(rows),
     ),
 }
