@@ -103,6 +103,7 @@ def peer():
     settings = omegaconf.OmegaConf.create(
         {
             "_target_": "mbrl.planning.TrajectoryOptimizerAgent",
+            # mbrl-lib was written for a Hydra that left inner parts unbuilt.
             "_recursive_": False,
             "action_lb": "???",
             "action_ub": "???",
