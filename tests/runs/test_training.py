@@ -1,25 +1,34 @@
 """Training runs: they learn, they cannot be lost, and they go on where they were."""
 
-import json
+import dataclasses
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from forethought import tasks
 from forethought.agents.model_based import Bootstrap
 from forethought.models.fitting import FitSettings
+from forethought.objectives.base import AbstractObjective
 from forethought.planners import CEM
 from forethought.runs import checkpoint
 from forethought.runs.folder import RunFolder
 from forethought.runs.training import PETS, Learning, learn, score
+from forethought.tasks import TASKS
+from forethought.training.schedule import Schedule
 
 TINY = PETS(
-    model=Bootstrap(members=2, width=4, depth=1, fitting=FitSettings(epochs=2)),
+    model=dataclasses.replace(
+        PETS().model, members=2, width=4, depth=1, fitting=FitSettings(epochs=2)
+    ),
     planner=CEM(3, population=6, elites=2, iterations=1, particles=2),
 )
 
@@ -82,6 +91,8 @@ def test_an_interrupted_run_goes_on_with_the_same_lines(tiny, whole, tmp_path):
     assert len(folder.metrics()) == 2
     learn(tiny, folder, resume=True)
     assert told(folder) == told(whole)
+    for name in ("cards/0002.npz", "cards/0003.npz", "cards/0004.npz"):
+        np.testing.assert_equal(folder.arrays(name), whole.arrays(name))
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(tiny, whole, tmp_path):
@@ -114,60 +125,140 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         Learning("Pendulm-v1", TINY)
 
 
-def test_a_gymnasium_run_goes_on_with_the_same_lines(tmp_path):
-    run = Learning("Pendulum-v1", TINY, 800, seed=3)
-    folder = RunFolder.create(tmp_path / "whole", {})
+def test_evaluating_changes_nothing_else(tiny, whole, tmp_path):
+    every = dataclasses.replace(tiny, evaluate=Schedule(2), evaluate_episodes=2)
+    folder = RunFolder.create(tmp_path, {})
+    learn(every, folder)
+    rows = told(folder)
+    found = [row.pop("evaluation", None) for row in rows]
+    spread = [row.pop("evaluation_std", None) for row in rows]
+    assert rows == told(whole)
+    assert [value is not None for value in found] == [False, True, False, True]
+    assert [value is not None for value in spread] == [False, True, False, True]
+    assert found[1] != found[3]
+
+
+def test_intervals_are_as_long_as_the_schedule_says(task, tmp_path):
+    run = Learning(
+        task.name,
+        TINY,
+        200,
+        learn=Schedule(50, "steps"),
+        random_steps=40,
+        count=2,
+    )
+    folder = RunFolder.create(tmp_path, {})
     learn(run, folder)
-    other = RunFolder.create(tmp_path / "stopped", {})
+    rows = folder.metrics()
+    assert [row["step"] for row in rows] == [40, 50, 100, 150, 200]
+    assert [row["kind"] for row in rows] == ["random", *["planned"] * 4]
+    # Two environments side by side, in episodes of 60 steps each.
+    assert [row["ends"] for row in rows] == [[], [], [], [120, 120], []]
+    assert [row["return"] is None for row in rows] == [True] * 3 + [False, True]
+    np.testing.assert_allclose(rows[3]["return"], np.mean(rows[3]["returns"]))
+    assert all("plan_value" in row and row["plan_failed"] == 0 for row in rows[1:])
 
-    def stop(row):
-        if row["interval"] == 2:
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        learn(Learning("Pendulum-v1", TINY, 800, seed=3), other, on_row=stop)
-    learn(Learning("Pendulum-v1", TINY, 800, seed=3), other, resume=True)
-    assert told(other) == told(folder)
+def test_a_full_disk_leaves_the_checkpoint_before_and_that_is_used(
+    tiny, whole, tmp_path, monkeypatch
+):
+    folder = RunFolder.create(tmp_path, {})
+    saved = np.savez
+
+    def savez(file, *arrays, **named):
+        if ".3." in file.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved(file, *arrays, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", savez)
+        with pytest.raises(OSError, match=r"step 3 .* No space left .* are intact"):
+            learn(tiny, folder)
+    returns, _ = score(tiny, folder, episodes=1, seed=0)
+    assert np.all(np.isfinite(returns))
+    learn(tiny, folder, resume=True)
+    assert told(folder) == told(whole)
+
+
+class Exploding(AbstractObjective):
+    """Rewards that are no number once the state is far enough away."""
+
+    def reward(self, x, action, next_x):
+        return jnp.where(jnp.abs(next_x[0]) > 1.2, jnp.nan, -(next_x[0] ** 2))
+
+    def discount(self, x, action, next_x):
+        return jnp.ones_like(x[0])
+
+    def value(self, x):
+        return jnp.zeros_like(x[0])
+
+
+def test_a_reward_that_is_no_number_is_named_and_what_was_saved_stays(
+    task, tmp_path, monkeypatch
+):
+    broken = dataclasses.replace(
+        task,
+        problem=eqx.tree_at(
+            lambda problem: problem.objective, task.problem, Exploding()
+        ),
+    )
+    folder = RunFolder.create(tmp_path, {})
+    monkeypatch.setitem(TASKS, "broken", lambda: broken)
+    run = Learning("broken", TINY, 400, learn=Schedule(5, "steps"), random_steps=5)
+    with pytest.raises(
+        FloatingPointError, match=r"broken gave .* in environment 0 at step \d+\."
+    ) as stop:
+        learn(run, folder)
+    step = int(str(stop.value).split()[-1][:-1])
+    rows = folder.metrics()
+    assert rows and rows[-1]["step"] < step <= rows[-1]["step"] + 5
+    assert checkpoint.load(folder.path, run.training.begin(key=jax.random.key(0)))
 
 
 WORDS = [
-    *("train", "double-integrator", "--steps", "240", "--seed", "1"),
-    *("--agent.model.members", "2", "--agent.model.width", "4"),
+    *("--seed", "1", "--agent.model.members", "2", "--agent.model.width", "4"),
     *("--agent.model.depth", "1", "--agent.model.fitting.epochs", "2"),
     *("--agent.planner.horizon", "3", "--agent.planner.population", "6"),
     *("--agent.planner.elites", "2", "--agent.planner.iterations", "1"),
     *("--agent.planner.particles", "2", "--agent.planner.noise-beta", "2.0"),
 ]
 PROGRAM = [sys.executable, "-c", "from forethought.cli import main; main()"]
+RUNS = {
+    "pure": ["double-integrator", "--steps", "240"],
+    "gymnasium": [
+        *("InvertedPendulum-v5", "--steps", "120", "--random-steps", "40"),
+        *("--learn.every", "20", "--learn.unit", "steps"),
+    ],
+}
 
 
-def test_a_killed_run_goes_on_with_the_same_lines(whole, tmp_path):
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, whole, tmp_path):
+    """Also in the middle of an episode, where intervals in Gymnasium end here."""
+    if kind == "gymnasium":
+        whole = RunFolder.create(tmp_path / "whole", {})
+        every = Schedule(20, "steps")
+        learn(Learning(RUNS[kind][0], TINY, 120, 1, every, random_steps=40), whole)
+    expected, path = told(whole), tmp_path / "run"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    process = subprocess.Popen(
-        [*PROGRAM, *WORDS, "--out", str(tmp_path / "run")],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not metrics.exists() and time.monotonic() < deadline:
+
+    def start(*words):
+        return subprocess.Popen(
+            [*PROGRAM, *words], env=environment, stdout=subprocess.DEVNULL
+        )
+
+    # Not seeded: which moment it is must not matter.
+    moment = np.random.default_rng().uniform(0, len(expected) - 1)
+    process = start("train", *RUNS[kind], *WORDS, "--out", str(path))
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and (
+        not (path / "config.json").exists()
+        or len(RunFolder(path).metrics()) < int(moment)
+    ):
         assert process.poll() is None
         time.sleep(0.005)
+    time.sleep(0.2 * (moment % 1))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = subprocess.run(
-        [*PROGRAM, "resume", str(tmp_path / "run")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    if done.returncode == 2:  # killed before its first checkpoint was whole
-        assert len(rows) <= 1 and "checkpoint" in done.stderr
-        return
-    assert done.returncode == 0, done.stderr
-    assert [row["episode"] for row in rows] == [1, 2, 3, 4]
-    for row, expected in zip(rows, told(whole), strict=True):
-        np.testing.assert_allclose(row["return"], expected["return"], rtol=1e-4)
+    assert start("resume", str(path)).wait() == 0, moment
+    assert told(RunFolder(path)) == expected, moment
