@@ -46,8 +46,8 @@ def resume_command(arguments: list[str]) -> int:
         "DIR",
         TrainOptions,
         arguments,
-        description="Go on with a training run, with its own settings: flags of train "
-        "that say otherwise are refused, --tensorboard excepted.",
+        description="Go on with a training run, with its own settings.\n\n"
+        "Flags of train that say otherwise are refused, --tensorboard excepted.",
     )
     learning, folder, options = _reopen("resume", path, rest)
     return _learn(learning, folder, options, resume=True)
