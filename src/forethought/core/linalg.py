@@ -6,6 +6,10 @@ faster than a loop that calls a library at every step. So up to a size of `SMALL
 products are written as broadcast, multiply, sum, and the Cholesky factor is unrolled
 entry by entry; beyond it the library routines are called.
 
+**Batches last.** Products and solutions take any further axes at the end of their
+arrays as a batch. A CPU then works on many small matrices at once with full vectors,
+several times faster than on the same matrices with the batch in front.
+
 **Notation.** $A = L L^\top$ is the Cholesky factorisation, $L$ lower triangular. A
 matrix is *positive* when every pivot of that factorisation is greater than zero.
 """
@@ -48,33 +52,113 @@ def require_finite(owner: str, **arrays: Array) -> None:
             raise ValueError(f"{owner} needs finite entries, but {name} has others.")
 
 
-def matmul(A: Float[Array, "n k"], B: Float[Array, "k m"]) -> Float[Array, "n m"]:
+def require_symmetric(owner: str, name: str, values: Array) -> None:
+    """Refuse a matrix, or any of a sequence, that differs from its transpose.
+
+    Raises:
+        ValueError: Naming the owner, the matrix, and by how much.
+    """
+    if isinstance(values, Tracer):
+        return
+    matrices, slack = _with_slack(values)
+    gap = float(np.abs(matrices - matrices.swapaxes(1, 2)).max(initial=0))
+    if gap > slack:
+        raise ValueError(
+            f"{owner} needs a symmetric {name}, but it differs from its transpose by "
+            f"{gap:.3g}."
+        )
+
+
+def require_convex(
+    owner: str, name: str, values: Array, *, definite: bool = False
+) -> None:
+    """Refuse a matrix, or any of a sequence, that is not symmetric and convex.
+
+    Args:
+        owner: Who needs it.
+        name: How it is called.
+        values: Shape `[n, n]` or `[time, n, n]`; traced ones pass unseen.
+        definite: Whether eigenvalues of zero are refused too.
+
+    Raises:
+        ValueError: Naming the owner, the matrix, its lowest eigenvalue and the step.
+    """
+    if isinstance(values, Tracer):
+        return
+    require_symmetric(owner, name, values)
+    matrices, slack = _with_slack(values)
+    eigenvalues = np.linalg.eigvalsh(matrices)[:, 0]
+    step = int(eigenvalues.argmin())
+    lowest = float(eigenvalues[step])
+    where = f" at step {step}" if values.ndim == 3 else ""
+    if definite and not lowest > slack:
+        raise ValueError(
+            f"{owner} needs a positive definite {name}, but its lowest eigenvalue is "
+            f"{lowest:.3g}{where}."
+        )
+    if lowest < -slack:
+        raise ValueError(
+            f"{owner} needs a positive semidefinite {name}, but its lowest eigenvalue"
+            f" is {lowest:.3g}{where}."
+        )
+
+
+def _with_slack(values: Array) -> tuple[np.ndarray, float]:
+    """Matrices in float64, shape `[time, n, n]`, and what rounding may do to them."""
+    array = np.asarray(values, np.float64).reshape(-1, *values.shape[-2:])
+    scale = max(float(np.abs(array).max(initial=0)), np.finfo(np.float64).tiny)
+    return array, 100 * float(jnp.finfo(values.dtype).eps) * scale
+
+
+def matmul(
+    A: Float[Array, "n k *batch"], B: Float[Array, "k m *batch"]
+) -> Float[Array, "n m *batch"]:
     """The product $A B$, in full precision on every device."""
-    if max(*A.shape, *B.shape) > 2 * SMALL:
-        return jnp.matmul(A, B, precision=jax.lax.Precision.HIGHEST)
+    if max(*A.shape[:2], *B.shape[:2]) > 2 * SMALL:
+        highest = jax.lax.Precision.HIGHEST
+        return jnp.einsum("ik...,kj...->ij...", A, B, precision=highest)
     return jnp.sum(A[:, :, None] * B[None, :, :], axis=1)
 
 
-def matvec(A: Float[Array, "n k"], b: Float[Array, " k"]) -> Float[Array, " n"]:
+def matvec(
+    A: Float[Array, "n k *batch"], b: Float[Array, "k *batch"]
+) -> Float[Array, "n *batch"]:
     """The product $A b$, in full precision on every device."""
-    if max(A.shape) > 2 * SMALL:
-        return jnp.matmul(A, b, precision=jax.lax.Precision.HIGHEST)
+    if max(A.shape[:2]) > 2 * SMALL:
+        highest = jax.lax.Precision.HIGHEST
+        return jnp.einsum("ik...,k...->i...", A, b, precision=highest)
     return jnp.sum(A * b[None, :], axis=1)
 
 
-def dot(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
+def dot(
+    a: Float[Array, "n *batch"], b: Float[Array, "n *batch"]
+) -> Float[Array, " *batch"]:
     r"""The inner product $a^\top b$."""
-    return jnp.sum(a * b)
+    return jnp.sum(a * b, axis=0)
 
 
-def symmetrise(A: Float[Array, "n n"]) -> Float[Array, "n n"]:
+def transpose(A: Float[Array, "n k *batch"]) -> Float[Array, "k n *batch"]:
+    r"""The transpose $A^\top$ of every matrix."""
+    return jnp.swapaxes(A, 0, 1)
+
+
+def symmetrise(A: Float[Array, "n n *batch"]) -> Float[Array, "n n *batch"]:
     r"""The symmetric part $\tfrac12 (A + A^\top)$, which rounding takes away."""
-    return 0.5 * (A + A.T)
+    return 0.5 * (A + transpose(A))
 
 
-def quadratic_form(A: Float[Array, "n n"], x: Float[Array, " n"]) -> Float[Array, ""]:
+def quadratic_form(
+    A: Float[Array, "n n *batch"], x: Float[Array, "n *batch"]
+) -> Float[Array, " *batch"]:
     r"""The number $x^\top A x$."""
     return dot(x, matvec(A, x))
+
+
+def trace_of_product(
+    A: Float[Array, "n n *batch"], B: Float[Array, "n n *batch"]
+) -> Float[Array, " *batch"]:
+    r"""The number $\operatorname{tr}(A B)$, for a symmetric $A$ or $B$."""
+    return jnp.sum(A * B, axis=(0, 1))
 
 
 def cholesky(A: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, ""]]:
@@ -101,8 +185,8 @@ def cholesky(A: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, "
 
 
 def solve_positive(
-    A: Float[Array, "n n"], B: Float[Array, "n m"]
-) -> tuple[Float[Array, "n m"], Bool[Array, ""]]:
+    A: Float[Array, "n n *batch"], B: Float[Array, "n m *batch"]
+) -> tuple[Float[Array, "n m *batch"], Bool[Array, " *batch"]]:
     """Solve $A X = B$ for a symmetric positive $A$ by its Cholesky factors.
 
     Args:
@@ -115,6 +199,8 @@ def solve_positive(
     """
     n = A.shape[0]
     if n > UNROLLED:
+        if A.ndim > 2:
+            return jax.vmap(solve_positive, in_axes=-1, out_axes=-1)(A, B)
         factor, positive = cholesky(A)
         return jax.scipy.linalg.cho_solve((factor, True), B), positive
     # A = L D L' needs no square roots and one division a row, and those are what the
@@ -123,7 +209,7 @@ def solve_positive(
     L: list[list[Array]] = []
     reciprocals: list[Array] = []
     Y: list[Array] = []
-    positive = jnp.asarray(True)
+    positive = jnp.ones(A.shape[2:], bool)
     for i in range(n):
         scaled: list[Array] = []
         for j in range(i):

@@ -3,49 +3,20 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar
 
+from forethought.core.gaussian import Gaussian
 from forethought.core.linalg import (
     Values,
     as_float,
     dot,
     matvec,
+    require_convex,
     require_finite,
+    trace_of_product,
 )
 from forethought.core.types import Action, Stamped, ravel
 from forethought.objectives.base import AbstractObjective, Readout, constant
-
-
-def _require_convex(name: str, values: Array, *, definite: bool) -> None:
-    """Refuse a matrix, or any of a sequence, that is not symmetric and convex."""
-    if isinstance(values, Tracer):
-        return
-    precision = float(jnp.finfo(values.dtype).eps)
-    matrices = np.asarray(values, np.float64).reshape(-1, *values.shape[-2:])
-    scale = max(float(np.abs(matrices).max(initial=0)), np.finfo(np.float64).tiny)
-    gap = float(np.abs(matrices - matrices.swapaxes(1, 2)).max(initial=0))
-    if gap > 100 * precision * scale:
-        raise ValueError(
-            f"Quadratic needs a symmetric {name}, but it differs from its transpose by "
-            f"{gap:.3g}."
-        )
-    eigenvalues = np.linalg.eigvalsh(matrices)[:, 0]
-    step = int(eigenvalues.argmin())
-    lowest = float(eigenvalues[step])
-    slack = 100 * precision * scale
-    where = f" at step {step}" if values.ndim == 3 else ""
-    if definite and not lowest > slack:
-        raise ValueError(
-            f"Quadratic needs a positive definite {name}, but its lowest eigenvalue is "
-            f"{lowest:.3g}{where}."
-        )
-    if lowest < -slack:
-        raise ValueError(
-            f"Quadratic needs a positive semidefinite {name}, but its lowest eigenvalue"
-            f" is {lowest:.3g}{where}."
-        )
 
 
 @jax.custom_jvp
@@ -73,9 +44,12 @@ class Quadratic(AbstractObjective):
       + \begin{bmatrix} x \\ u \end{bmatrix}^\top c_t, \qquad
       c_T(x) = \tfrac12 x^\top C_T x + x^\top c_T$$
 
-    The state is `ravel` of what the model reads out. Where `C` or `c` has a leading
-    time axis the model must read out `Stamped(x, t)`; beyond the last entry the last
-    one holds.
+    The state is `ravel` of what the model reads out. Of a `Gaussian` the expected cost
+    is taken: that of its mean $m$, and half the trace of the state's block of $C_t$
+    times its covariance $S$. Where `C` or `c` has a leading time axis the model must
+    read out `Stamped(x, t)`; beyond the last entry the last one holds.
+
+    $$\mathbb E\, c_t(x, u) = c_t(m, u) + \tfrac12 \operatorname{tr}(C_{t,xx} S)$$
 
     ```python
     >>> import jax.numpy as jnp
@@ -144,7 +118,7 @@ class Quadratic(AbstractObjective):
         if C.ndim == 3 and c.ndim == 1:
             c = jnp.broadcast_to(c, (C.shape[0], *c.shape))
         require_finite("Quadratic", C=C, c=c)
-        _require_convex("C", C, definite=False)
+        require_convex("Quadratic", "C", C)
         self.C, self.c, self.gamma = C, c, gamma
         self.C_final, self.c_final = _terminal(C_final, c_final, both, C.dtype)
         if not 0 < gamma <= 1:
@@ -166,15 +140,16 @@ class Quadratic(AbstractObjective):
         Raises:
             ValueError: Naming the lowest eigenvalue of the block.
         """
-        _require_convex("action block of C", self.C[..., state:, state:], definite=True)
+        block = self.C[..., state:, state:]
+        require_convex("Quadratic", "action block of C", block, definite=True)
 
     def reward(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
         """Minus the cost of the state and the action taken in it."""
-        state = ravel(x)[0]
+        state, cov = _moments(x)
         xu = jnp.concatenate([state, action.astype(state.dtype)])
         C, c = self._at(x)
         C, c = C.astype(xu.dtype), c.astype(xu.dtype)
-        return -_quadratic(C, c, xu)
+        return -_expected(C, c, xu, cov)
 
     def _at(self, x: Readout) -> tuple[Array, Array]:
         """The arrays of the step at which `x` holds."""
@@ -194,11 +169,28 @@ class Quadratic(AbstractObjective):
 
     def value(self, x: Readout) -> Scalar:
         """Minus the terminal cost."""
-        state = ravel(x)[0]
+        state, cov = _moments(x)
         if self.C_final is None or self.c_final is None:
             return constant(x, 0.0)
         C, c = self.C_final.astype(state.dtype), self.c_final.astype(state.dtype)
-        return -_quadratic(C, c, state)
+        return -_expected(C, c, state, cov)
+
+
+def _moments(x: Readout) -> tuple[Array, Array | None]:
+    """The mean of a readout, and its covariance if it has one."""
+    value = x.value if isinstance(x, Stamped) else x
+    if isinstance(value, Gaussian):
+        return value.mean, value.cov
+    return ravel(x)[0], None
+
+
+def _expected(C: Array, c: Array, z: Array, cov: Array | None) -> Array:
+    """The expected cost where the first coordinates of `z` are uncertain."""
+    cost = _quadratic(C, c, z)
+    if cov is None:
+        return cost
+    n = cov.shape[0]
+    return cost + 0.5 * trace_of_product(C[:n, :n], cov)
 
 
 def _terminal(
@@ -221,5 +213,5 @@ def _terminal(
             f"{list(v.shape)}."
         )
     require_finite("Quadratic", C_final=V, c_final=v)
-    _require_convex("C_final", V, definite=False)
+    require_convex("Quadratic", "C_final", V)
     return V, v
