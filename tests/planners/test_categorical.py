@@ -79,7 +79,6 @@ def test_it_finds_what_enumeration_finds(hold):
     # 6,561 sequences, 1,500 draws: blind search would find it in a fifth of the plans,
     # and in six of ten with a probability below 1 %.
     assert np.sum(hits) >= 6
-    assert np.all(found.value >= np.quantile(returns(every), 0.99))
     np.testing.assert_allclose(found.value, returns(found.actions), rtol=1e-5)
 
 

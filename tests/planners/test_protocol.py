@@ -14,7 +14,7 @@ from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
-from forethought.planners import PLANNERS
+from forethought.planners import CEM, ILQR, PLANNERS, Polished
 from forethought.problem import Problem, rollout
 
 SMALL = {
@@ -25,6 +25,7 @@ SMALL = {
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 3},
 }
+COMPOSED = {"polished": Polished(CEM(6, population=16, elites=4), ILQR(6, 3))}
 DISCRETE = ("random-shooting", "categorical-cem")
 PROBLEMS = ("double-integrator", "pendulum", "mujoco-cartpole")
 ROWS = [
@@ -33,7 +34,9 @@ ROWS = [
     for task in PROBLEMS
     if planner != "categorical-cem"
     and (planner != "lqr" or task == "double-integrator")
-] + [(planner, "thrusters") for planner in DISCRETE]
+]
+ROWS += [(planner, "thrusters") for planner in DISCRETE]
+ROWS += [(planner, "pendulum") for planner in COMPOSED]
 
 
 class Thrusters(AbstractModel):
@@ -104,7 +107,7 @@ def row(request, bits):
     """One planner on one problem."""
     name, task_name = request.param
     task = load(task_name)
-    planner = PLANNERS[name](**SMALL[name])
+    planner = COMPOSED.get(name) or PLANNERS[name](**SMALL[name])
 
     def plan(belief, key):
         state = planner.init(task.problem, belief, key=key)
@@ -173,6 +176,22 @@ def test_planning_in_a_batch_equals_planning_in_a_loop(row, bits):
         np.testing.assert_allclose(
             batch.actions[i], single.actions, rtol=tolerance, atol=tolerance
         )
+
+
+def test_a_search_begins_with_the_actions_it_is_given(row):
+    plan, _ = row.plan(row.belief, jax.random.key(0))
+    key, problem = jax.random.key(1), row.task.problem
+    if isinstance(row.planner, PLANNERS["lqr"]):
+        with pytest.raises(TypeError, match=r"LQR .* cannot begin with actions"):
+            row.planner.init(problem, row.belief, plan.actions, key=key)
+        return
+    state, blank = (
+        eqx.filter_eval_shape(row.planner.init, problem, row.belief, actions, key=key)
+        for actions in (plan.actions, None)
+    )
+    assert eqx.tree_equal(state, blank)
+    with pytest.raises(ValueError, match="to begin with, got"):
+        row.planner.init(problem, row.belief, plan.actions[1:], key=key)
 
 
 def test_planner_state_and_plan_are_pytrees_of_arrays(row):

@@ -12,7 +12,8 @@ from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Discrete
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
-from forethought.planners import CEM, LQR, RandomShooting
+from forethought.planners import CEM, LQR, MPPI, RandomShooting
+from forethought.planners.spline import Spline
 from forethought.problem import Problem, rollout
 
 
@@ -114,6 +115,51 @@ def test_held_actions_change_only_every_so_often(origin):
     actions = np.asarray(found.actions)[:, 0]
     np.testing.assert_array_equal(actions[:3], actions[0].repeat(3))
     np.testing.assert_array_equal(actions[3:6], actions[3].repeat(3))
+
+
+@pytest.mark.parametrize("name", [CEM, MPPI])
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_a_shifted_search_begins_with_the_last_one_read_a_step_later(name, degree):
+    task, start = tasks.load("pendulum"), jnp.array([3.0, 0.0])
+    planner = name(7, 16, iterations=1, hold=3, degree=degree)
+
+    def begin(state):
+        return Spline(7, 3, degree)(state.mean, state.phase)
+
+    _, state = plan(planner, task.problem, start, jax.random.key(0))
+    for _ in range(4):
+        before = begin(state)
+        state = planner.shift(task.problem, state)
+        np.testing.assert_allclose(begin(state)[:-1], before[1:], rtol=1e-5, atol=1e-6)
+
+
+def test_splines_of_every_degree_are_drawn_within_the_limits(origin):
+    problem = Problem(Sum(), Reach(), Box([0.5], [1.0]))
+    for degree in (0, 1, 3):
+        planner = RandomShooting(7, 64, hold=2, degree=degree)
+        found, _ = plan(planner, problem, origin, jax.random.key(0))
+        assert np.all((found.actions >= 0.5) & (found.actions <= 1.0))
+
+
+def test_discrete_actions_can_be_held_but_not_blended(origin):
+    problem = Problem(Sum(), Reach(), Discrete(3))
+    with pytest.raises(TypeError, match=r"needs degree 0, .* got degree 1"):
+        RandomShooting(3, degree=1).init(problem, origin, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    "planner", [RandomShooting(3, 1), CEM(3, population=4, elites=4, iterations=1)]
+)
+def test_actions_to_begin_with_compete_with_what_is_drawn(planner, origin):
+    problem = Problem(Sum(), Reach(), Box([-1.0], [1.0]))
+    best = jnp.ones((3, 1))
+
+    @jax.jit
+    def search(key):
+        state = planner.init(problem, origin, best, key=key)
+        return planner.plan(problem, origin, state, key=key)[0]
+
+    np.testing.assert_allclose(search(jax.random.key(0)).value, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from forethought.planners.ilqr import ILQR
 from forethought.planners.lqr import LQR
 from forethought.planners.mpc import MPC
 from forethought.planners.mppi import MPPI
+from forethought.planners.polished import Polished
 from forethought.planners.shooting import RandomShooting
 
 PLANNERS: dict[str, type[AbstractPlanner]] = {
@@ -28,5 +29,6 @@ __all__ = [
     "PLANNERS",
     "AbstractPlanner",
     "CategoricalCEM",
+    "Polished",
     "RandomShooting",
 ]
