@@ -158,6 +158,40 @@ class Ensemble(AbstractModel[Particle]):
             key=key,
         )
 
+    def under(self, transform: Transform) -> "Ensemble":
+        r"""The same function of raw observations and actions, by another transform.
+
+        A network of $x = (o - m)/s$ becomes one of $x' = (o - m')/s'$: its first layer
+        sees $x = \tfrac{s'}{s} x' + \tfrac{m' - m}{s}$, its last one answers
+        $y' = \tfrac{s_y}{s_y'} y + \tfrac{m_y - m_y'}{s_y'}$.
+
+        Args:
+            transform: Of the same dimensions, with other statistics.
+        """
+        old, new = self.transform, transform
+        scale = new.input_scale / old.input_scale
+        shift = (new.input_mean - old.input_mean) / old.input_scale
+        output_scale = old.output_scale / new.output_scale
+        output_shift = (old.output_mean - new.output_mean) / new.output_scale
+        members = eqx.filter_vmap(
+            lambda network: network.rescaled(scale, shift, output_scale, output_shift)
+        )(self.members)
+        end = self.termination
+        if isinstance(end, LearnedEnd):
+            # What ends an episode is seen through the first of the inputs.
+            n = self.transform.features_shape
+            one, none = jnp.ones_like(scale[:1]), jnp.zeros_like(scale[:1])
+            networks = eqx.filter_vmap(
+                lambda network: network.rescaled(scale[:n], shift[:n], one, none)
+            )(end.network)
+            end = eqx.tree_at(lambda end: end.network, end, networks)
+        return eqx.tree_at(
+            lambda model: (model.members, model.transform, model.termination),
+            self,
+            (members, transform, end),
+            is_leaf=lambda node: node is None,
+        )
+
     def init(self, *, key: PRNGKeyArray) -> Particle:
         """The mean observation of the data, with a member drawn at random."""
         obs = self.transform.mean

@@ -43,9 +43,10 @@ class FitSettings:
         learning_rate: Adam's step.
         weight_decay: For each layer, or one for all; decoupled from the gradient.
         clip: The largest norm of a member's gradient.
-        warm: Go on from the model's weights and its transform; otherwise weights are
-            drawn and the transform is fitted anew. A warm start under a transform
-            that moves would be another function.
+        warm: Go on from the model's weights instead of drawing new ones. The transform
+            is fitted to all rows either way, and the first and the last layer are
+            changed such that a warm fit begins at the same function of observations
+            and actions (`Ensemble.under`). A model's first fit draws its weights.
 
     Raises:
         ValueError: A count is less than one, or a share lies outside [0, 1).
@@ -191,11 +192,17 @@ def _fit(
     settings: FitSettings,
 ) -> tuple[Ensemble, dict[str, Array]]:
     init_key, key = jax.random.split(key)
-    if not settings.warm:
-        transform = model.transform.fit(
-            rows.obs, rows.action, rows.next_obs, rows.reward, rows.valid
+    transform = model.transform.fit(
+        rows.obs, rows.action, rows.next_obs, rows.reward, rows.valid
+    )
+    known = model.transform.fitted
+    fresh = eqx.tree_at(lambda m: m.transform, model.fresh(key=init_key), transform)
+    if settings.warm:
+        model = jax.tree.map(
+            lambda old, new: jnp.where(known, old, new), model.under(transform), fresh
         )
-        model = eqx.tree_at(lambda m: m.transform, model.fresh(key=init_key), transform)
+    else:
+        model = fresh
     x = jax.vmap(model.transform.inputs)(rows.obs, rows.action)
     y = jax.vmap(model.transform.targets)(rows.obs, rows.next_obs, rows.reward)
     counts, held = split(rows.valid, model.size, settings.holdout, key=bootstrap)

@@ -95,6 +95,54 @@ class MLP(eqx.Module):
         variance = jnp.exp(bottom) + jnp.exp(top) * jax.nn.sigmoid(raw - top)
         return mean, variance
 
+    def rescaled(
+        self,
+        input_scale: Float[Array, " input"],
+        input_shift: Float[Array, " input"],
+        output_scale: Float[Array, " output"],
+        output_shift: Float[Array, " output"],
+    ) -> "MLP":
+        r"""The network $x \mapsto (t + s\mu, s^2\sigma^2)$ of the input $a x + c$.
+
+        The log-variance and both of its bounds move together by $2 \log s$, which
+        multiplies the variance by $s^2$ exactly.
+
+        Args:
+            input_scale: $a$.
+            input_shift: $c$.
+            output_scale: $s$, above zero.
+            output_shift: $t$.
+        """
+        first, last = self.weights[0], self.weights[-1]
+        scale, shift = output_scale, output_shift
+        log_scale = 2 * jnp.log(output_scale)
+        bias = self.biases[-1]
+        if self.probabilistic:
+            mean, raw = jnp.split(bias, 2)
+            bias = jnp.concatenate([scale * mean + shift, raw + log_scale])
+            scale = jnp.concatenate([scale, jnp.ones_like(scale)])
+        else:
+            bias = scale * bias + shift
+        return eqx.tree_at(
+            lambda network: (
+                network.weights[0],
+                network.biases[0],
+                network.weights[-1],
+                network.biases[-1],
+                network.max_log_variance,
+                network.min_log_variance,
+            ),
+            self,
+            (
+                input_scale[:, None] * first,
+                self.biases[0] + input_shift @ first,
+                last * scale[None],
+                bias,
+                self.max_log_variance + log_scale,
+                self.min_log_variance + log_scale,
+            ),
+        )
+
 
 def silu(x: Float[Array, " unit"]) -> Float[Array, " unit"]:
     r"""$x / (1 + e^{-x})$, written by the hyperbolic tangent, which is cheaper."""

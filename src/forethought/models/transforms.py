@@ -78,6 +78,8 @@ class Transform(eqx.Module):
     input_scale: Float[Array, " input"]
     output_mean: Float[Array, " output"]
     output_scale: Float[Array, " output"]
+    fitted: Bool[Array, ""]
+    """Whether the statistics are those of data."""
 
     def __init__(
         self,
@@ -104,6 +106,7 @@ class Transform(eqx.Module):
         self.input_scale = jnp.ones(self.inputs_shape)
         self.output_mean = jnp.zeros(observation + reward)
         self.output_scale = jnp.ones(observation + reward)
+        self.fitted = jnp.asarray(False)
 
     @property
     def inputs_shape(self) -> int:
@@ -196,9 +199,12 @@ class Transform(eqx.Module):
         outputs = jax.vmap(self._raw)(obs, next_obs, reward)
         statistics = (*_standard(inputs, valid), *_standard(outputs, valid))
         return eqx.tree_at(
-            lambda t: (t.input_mean, t.input_scale, t.output_mean, t.output_scale),
+            lambda t: (
+                *(t.input_mean, t.input_scale, t.output_mean, t.output_scale),
+                t.fitted,
+            ),
             self,
-            statistics,
+            (*statistics, jnp.any(valid)),
         )
 
     def _base(self, obs: Array) -> Array:
