@@ -69,7 +69,7 @@ def cross_entropy(
 
     Returns:
         Where the search ended, and one row of statistics an iteration; an iteration
-        that did not take place repeats the row before it.
+        that did not take place repeats the row before it, and counts nothing.
     """
     count = len(populations)
     keys = jax.random.split(key, count)
@@ -116,7 +116,7 @@ def cross_entropy(
         else:
             carry = jax.lax.cond(
                 (index > 0) & settled(search.distribution),
-                lambda: (search, stats),
+                lambda: (search, stats | {"non_finite": jnp.zeros((), int)}),
                 lambda: iterate(search, index, key, population),
             )
         return carry, carry[1]

@@ -96,13 +96,14 @@ class MPPI(AbstractPlanner[MPPIState]):
         weighted as they were drawn; the mean is then clipped too. Where a sequence is
         a spline, all of the above holds for its knots. The papers draw every sample;
         here the first has no noise, so that for $\lambda \to 0$ a plan never gets worse
-        than the one before.
+        than the one before. The defaults are ours: the papers tune temperature and
+        noise to each task, and so should you, by the effective samples.
     """
 
     horizon: int = eqx.field(static=True)
     population: int = eqx.field(static=True, default=256)
     iterations: int = eqx.field(static=True, default=1)
-    temperature: float = 1.0
+    temperature: float = 0.1
     std: float = 0.5
     noise_beta: float = eqx.field(static=True, default=0.0)
     hold: int = eqx.field(static=True, default=1)
