@@ -25,6 +25,11 @@ class Result(eqx.Enumeration):
         "The cost is not convex in the action, so no minimum exists. Give the action "
         "a positive-definite weight."
     )
+    no_stationary = (
+        "No gain keeps the system stable for ever at a finite cost. Look for an "
+        "unstable mode that no action reaches or a lasting one that costs nothing, or "
+        "discount."
+    )
 
 
 NAMES = (
@@ -33,6 +38,7 @@ NAMES = (
     "not_converged",
     "non_finite",
     "indefinite",
+    "no_stationary",
 )
 
 
