@@ -22,6 +22,7 @@ SMALL = {
     "cem": {"horizon": 6, "population": 16, "elites": 4, "iterations": 2},
     "categorical-cem": {"horizon": 6, "population": 16, "elites": 4, "hold": 2},
     "mppi": {"horizon": 6, "population": 16, "hold": 2, "degree": 3},
+    "gradient": {"horizon": 6, "iterations": 3, "restarts": 1},
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 3},
 }

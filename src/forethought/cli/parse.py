@@ -15,6 +15,8 @@ FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 """Exit codes."""
+CHOICES = (tyro.conf.AvoidSubcommands,)
+"""Where a field may be of several kinds, flags are those of its default's kind."""
 
 
 class BadInput(Exception):
@@ -44,6 +46,7 @@ def parse(form: Any, command: str, arguments: list[str], **keywords: Any) -> Any
                 prog=f"forethought {command}",
                 args=arguments,
                 return_unknown_args=True,
+                config=CHOICES,
                 **keywords,
             )
     except SystemExit as stop:
@@ -63,7 +66,13 @@ def help_text(form: Any, command: str, **keywords: Any) -> str:
     """What `--help` would print."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        tyro.cli(form, prog=f"forethought {command}", args=["--help"], **keywords)
+        tyro.cli(
+            form,
+            prog=f"forethought {command}",
+            args=["--help"],
+            config=CHOICES,
+            **keywords,
+        )
     return text.getvalue()
 
 

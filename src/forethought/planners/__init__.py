@@ -3,6 +3,7 @@
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.categorical import CategoricalCEM
 from forethought.planners.cem import CEM
+from forethought.planners.gradient import GradientAscent
 from forethought.planners.ilqr import ILQR
 from forethought.planners.lqr import LQR
 from forethought.planners.mpc import MPC
@@ -15,6 +16,7 @@ PLANNERS: dict[str, type[AbstractPlanner]] = {
     "cem": CEM,
     "categorical-cem": CategoricalCEM,
     "mppi": MPPI,
+    "gradient": GradientAscent,
     "lqr": LQR,
     "ilqr": ILQR,
 }
@@ -29,6 +31,7 @@ __all__ = [
     "PLANNERS",
     "AbstractPlanner",
     "CategoricalCEM",
+    "GradientAscent",
     "Polished",
     "RandomShooting",
 ]
