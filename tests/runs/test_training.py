@@ -33,6 +33,15 @@ TINY = PETS(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quickly_compiled():
+    """Tiny networks, few steps: compiling them well would take longer than running."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def task():
     return tasks.load("double-integrator")
@@ -241,6 +250,7 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, whole, tmp
         learn(Learning(RUNS[kind][0], TINY, 120, 1, every, random_steps=40), whole)
     expected, path = told(whole), tmp_path / "run"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
     def start(*words):
         return subprocess.Popen(
