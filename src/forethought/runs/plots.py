@@ -31,7 +31,7 @@ from forethought.runs.style import (
 )
 
 RESULT_COLOURS: dict[str, str] = dict(
-    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK), strict=True)
+    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT), strict=True)
 )
 """A colour for each way in which planning may end."""
 
