@@ -307,7 +307,7 @@ def test_a_number_that_is_not_finite_ends_a_run_that_can_go_on(
     assert err.count("\n") == 1 and "Traceback" not in err
     assert "not finite" in err and "broken" in err
     folder = at_home / "broken"
-    # That training itself goes on from there is tested in tests/runs/test_training.py.
+    # That it then goes on is held in tests/training/test_host_loop.py.
     stop_learning(monkeypatch)
     assert run("resume", folder) == 130
 
