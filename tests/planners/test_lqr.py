@@ -12,7 +12,8 @@ from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Stamped
 from forethought.models.linear import Linear
 from forethought.objectives.quadratic import Quadratic
-from forethought.planners.lqr import LQR, lqr
+from forethought.planners.lqr import LQR
+from forethought.planners.riccati import lqr
 from forethought.problem import Problem, rollout
 
 STATE, ACTION, HORIZON = 3, 2, 6

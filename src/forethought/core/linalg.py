@@ -226,13 +226,13 @@ def solve_positive(
         reciprocals.append(1 / jnp.where(good, pivot, one))
         row = B[i]
         for j in range(i):
-            row = row - L[i][j] * Y[j]
+            row = row - L[i][j][None] * Y[j]
         Y.append(row)
     X: list[Array] = list(Y)
     for i in reversed(range(n)):
-        row = Y[i] * reciprocals[i]
+        row = Y[i] * reciprocals[i][None]
         for j in range(i + 1, n):
-            row = row - L[j][i] * X[j]
+            row = row - L[j][i][None] * X[j]
         X[i] = row
     return jnp.stack(X), positive
 

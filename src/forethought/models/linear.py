@@ -10,6 +10,19 @@ from forethought.models.base import AbstractModel
 LinearState = Array | Stamped[Array]
 
 
+def at(array: Array, rank: int, time: Array) -> Array:
+    """The entries that hold at a time, or at several; the last one holds for ever.
+
+    Args:
+        array: Constant where it has `rank` axes; otherwise the first is time.
+        rank: Axes of one entry.
+        time: Step or steps since the start.
+    """
+    if array.ndim == rank:
+        return array
+    return array[jnp.clip(time, 0, array.shape[0] - 1)]
+
+
 class Linear(AbstractModel[LinearState]):
     r"""Linear dynamics.
 
@@ -91,15 +104,13 @@ class Linear(AbstractModel[LinearState]):
     ) -> LinearState:
         """One step: $F_t [x; u] + f_t$."""
         if not isinstance(belief, Stamped):
-            return self._step(belief, action, self.F, self.f)
-        if not self.time_varying:
-            x = self._step(belief.value, action, self.F, self.f)
-            return Stamped(x, belief.time + 1)
-        t = jnp.clip(belief.time, 0, self.F.shape[0] - 1)
-        x = self._step(belief.value, action, self.F[t], self.f[t])
+            return self.move(belief, action, jnp.asarray(0))
+        x = self.move(belief.value, action, belief.time)
         return Stamped(x, belief.time + 1)
 
-    def _step(self, x: Array, u: Array, F: Array, f: Array) -> Array:
+    def move(self, x: Array, u: Action, time: Array) -> Float[Array, " state"]:
+        """The state one step after `x` at a time."""
+        F, f = at(self.F, 2, time), at(self.f, 1, time)
         xu = jnp.concatenate([x, u.astype(x.dtype)])
         return matvec(F.astype(x.dtype), xu) + f.astype(x.dtype)
 

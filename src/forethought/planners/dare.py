@@ -8,9 +8,9 @@ steps then take its rounding away, and the answer is checked before it is called
 Derivatives are those of the equation, not of the rounds: one discrete Lyapunov equation
 gives them, to any order, forwards and backwards.
 
-**Notation.** Dynamics $x_{t+1} = A x_t + B u_t$, cost $\tfrac12 (x^\top Q x + 2 x^\top S
-u + u^\top R u)$, cost to go $\tfrac12 x^\top V x$, gain $u = K x$, closed loop $L = A +
-B K$; $P$ is where the doubling starts, and $H, G, E$ are its three matrices.
+**Notation.** Dynamics $x_{t+1} = A x_t + B u_t$, cost $\tfrac12 (x^\top Q x + 2 x^\top
+S u + u^\top R u)$, cost to go $\tfrac12 x^\top V x$, gain $u = K x$, closed loop
+$L = A + B K$; $P$ is where the doubling starts, and $H, G, E$ are its three matrices.
 """
 
 import math

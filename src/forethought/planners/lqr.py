@@ -1,177 +1,60 @@
-r"""The linear-quadratic regulator: the exact plan where dynamics are linear.
+r"""The linear-quadratic regulator as a planner: exact where dynamics are linear.
 
 Where the model is linear, the cost quadratic and the action free, the best action is an
-affine function of the state, and the cost to go a quadratic one. Both follow from the
-last step backwards: `lqr` is that recursion on arrays, `LQR` the planner around it.
+affine function of the state, $u_t = K_t x_t + k_t$, and the cost to go a quadratic one.
+`LQR` reads the matrices off a problem, hands them to the recursion of
+`planners/riccati.py`, and makes a plan of what comes back. What has other names is a
+setting of it:
 
-**Notation.** With $z = [x; u]$, dynamics $x_{t+1} = F_t z_t + f_t$ and cost
-$\tfrac12 z^\top C_t z + z^\top c_t$:
-
-| letter | meaning |
+| name | setting |
 |---|---|
-| $Q_t, q_t$ | quadratic and linear part of the cost to go of a state and an action |
-| $K_t, k_t$ | gain and offset: $u_t = K_t x_t + k_t$ |
-| $V_t, v_t, w_t$ | cost to go $\tfrac12 x^\top V_t x + x^\top v_t + w_t$ |
-| $\gamma$ | discount of one step |
+| finite horizon, with or without discount | `LQR(horizon)` |
+| infinite horizon, stationary gain | `LQR(horizon, infinite=True)`, from `dare` |
+| stochastic regulator | a `LinearGaussian` model whose state is seen |
+| LQG | a `LinearGaussian` model with $H$ and $N$ |
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.gaussian import Gaussian
 from forethought.core.linalg import (
     dot,
     matmul,
     matvec,
-    quadratic_form,
-    solve_positive,
     symmetrise,
+    trace_of_product,
 )
 from forethought.core.results import Result
 from forethought.core.spaces import require_box
 from forethought.core.types import Stamped, ravel
-from forethought.models.linear import Linear
+from forethought.models.linear import Linear, at
+from forethought.models.linear_gaussian import LinearGaussian
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners.base import AbstractPlanner, require_positive
+from forethought.planners.dare import dare
+from forethought.planners.riccati import Riccati, lqr
 from forethought.problem import Feedback, Plan, Problem
 
 
-class Riccati(eqx.Module):
-    """What the recursion finds: controllers, and the cost to go of every step."""
-
-    K: Float[Array, "horizon action state"]
-    k: Float[Array, "horizon action"]
-    V: Float[Array, "horizon+1 state state"]
-    v: Float[Array, "horizon+1 state"]
-    w: Float[Array, " horizon+1"]
-    positive: Bool[Array, ""]
-    """Whether every $Q_{uu}$ was positive definite; otherwise there is no minimum."""
-
-
-def lqr(
-    F: Float[Array, "... state both"],
-    f: Float[Array, "... state"],
-    C: Float[Array, "... both both"],
-    c: Float[Array, "... both"],
-    V: Float[Array, "state state"] | None = None,
-    v: Float[Array, " state"] | None = None,
-    *,
-    horizon: int | None = None,
-    gamma: float = 1.0,
-) -> Riccati:
-    r"""Solve a linear-quadratic problem backwards in time.
-
-    $$\begin{aligned}
-      Q_t &= C_t + \gamma F_t^\top V_{t+1} F_t &
-      q_t &= c_t + \gamma F_t^\top (V_{t+1} f_t + v_{t+1}) \\
-      K_t &= -Q_{uu}^{-1} Q_{ux} & k_t &= -Q_{uu}^{-1} q_u \\
-      V_t &= Q_{xx} + Q_{xu} K_t + K_t^\top Q_{ux} + K_t^\top Q_{uu} K_t &
-      v_t &= q_x + Q_{xu} k_t + K_t^\top q_u + K_t^\top Q_{uu} k_t \\
-      w_t &= \gamma (w_{t+1} + \tfrac12 f_t^\top V_{t+1} f_t + f_t^\top v_{t+1})
-             + \tfrac12 q_u^\top k_t
-    \end{aligned}$$
-
-    ```python
-    >>> import jax.numpy as jnp
-    >>> from forethought.planners.lqr import lqr
-    >>> F = jnp.array([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
-    >>> solution = lqr(F, jnp.zeros(2), jnp.eye(3), jnp.zeros(3), horizon=200)
-    >>> [round(float(gain), 4) for gain in solution.K[0, 0]]
-    [-0.9171, -1.6356]
-
-    ```
-
-    Args:
-        F: Dynamics, shape `[horizon, state, state + action]`, or without the first axis
-            where they are constant; so for the next three.
-        f: Offset, shape `[horizon, state]`.
-        C: Cost, shape `[horizon, state + action, state + action]`, symmetric.
-        c: Linear cost, shape `[horizon, state + action]`.
-        V: Terminal cost, shape `[state, state]`, symmetric; zero by default.
-        v: Linear terminal cost, shape `[state]`; zero by default.
-        horizon: Number of steps; needed only where no array has a time axis.
-        gamma: Discount of one step.
-
-    Returns:
-        Gains and offsets of the `horizon` steps, and the cost to go of these and of the
-        end. Where `positive` is false there is no minimum, and they mean nothing.
-
-    Raises:
-        ValueError: The lengths in time disagree, or none is given.
-
-    References:
-        Bertsekas, Dynamic Programming and Optimal Control, 4th ed., 2017, §3.1; in the
-        letters of Levine, CS 285, lecture 10, "LQR".
-    """
-    state, both = F.shape[-2:]
-    arrays = ((F, 3), (f, 2), (C, 3), (c, 2))
-    lengths = {array.shape[0] for array, ndim in arrays if array.ndim == ndim}
-    if horizon is not None:
-        lengths.add(horizon)
-    if len(lengths) != 1:
-        raise ValueError(
-            "lqr needs one horizon, from arrays with a time axis or from `horizon`, "
-            f"got {sorted(lengths)}."
-        )
-    (length,) = lengths
-
-    F, f, C, c = (
-        array if array.ndim == ndim else jnp.broadcast_to(array, (length, *array.shape))
-        for array, ndim in arrays
-    )
-    x, u = slice(None, state), slice(state, both)
-    V = jnp.zeros((state, state), C.dtype) if V is None else V
-    v = jnp.zeros((state,), C.dtype) if v is None else v
-    w = jnp.zeros((), C.dtype)
-
-    def step(carry, inputs):
-        V, v, w, positive = carry
-        F, f, C, c = inputs
-        Q = C + gamma * matmul(F.T, matmul(V, F))
-        q = c + gamma * matvec(F.T, matvec(V, f) + v)
-        w = gamma * (w + 0.5 * quadratic_form(V, f) + dot(f, v))
-        right = jnp.concatenate([Q[u, x], q[u, None]], axis=1)
-        solution, good = solve_positive(Q[u, u], right)
-        K, k = -solution[:, :state], -solution[:, state]
-        V, v = cost_to_go(Q, q, K, k)
-        w = w + 0.5 * dot(q[u], k)
-        return (V, v, w, positive & good), (K, k, V, v, w)
-
-    (_, _, _, positive), (K, k, Vs, vs, ws) = jax.lax.scan(
-        step, (V, v, w, jnp.asarray(True)), (F, f, C, c), reverse=True
-    )
-    return Riccati(
-        K,
-        k,
-        jnp.concatenate([Vs, V[None]]),
-        jnp.concatenate([vs, v[None]]),
-        jnp.concatenate([ws, w[None]]),
-        positive,
-    )
-
-
-def cost_to_go(
-    Q: Float[Array, "both both"],
-    q: Float[Array, " both"],
-    K: Float[Array, "action state"],
-    k: Float[Array, " action"],
-) -> tuple[Float[Array, "state state"], Float[Array, " state"]]:
-    r"""Quadratic and linear part of the cost to go under any $u = K x + k$."""
-    state = K.shape[1]
-    Q_xx, Q_ux, Q_uu = Q[:state, :state], Q[state:, :state], Q[state:, state:]
-    q_x, q_u = q[:state], q[state:]
-    M = matmul(Q_uu, K) + Q_ux
-    V = Q_xx + matmul(K.T, M) + matmul(Q_ux.T, K)
-    v = q_x + matvec(M.T, k) + matvec(K.T, q_u)
-    return symmetrise(V), v
-
-
 class LQR(AbstractPlanner[None]):
-    """Plans exactly for a `Linear` model, a `Quadratic` objective and free actions.
+    r"""Plans exactly for linear models, a `Quadratic` objective and free actions.
 
-    The plan's feedback is the optimal controller, and its value expansion is exact.
-    Matrices that vary in time are read from the belief's time on.
+    The model is a `Linear`, or a `LinearGaussian`, on whose mean the same gains act
+    (certainty equivalence). Matrices that vary in time are read from the belief's time
+    on. The plan's feedback is the optimal controller, its value expansion exact: to
+    second order in the state, to first in a covariance.
+
+    Under noise `value` is the expected return of following the feedback while looking
+    at every step, which is more than the actions earn with closed eyes:
+
+    $$-\text{value} = \tfrac12 m_0^\top V_0 m_0 + m_0^\top v_0 + w_0
+      + \tfrac12 \operatorname{tr}(V_0 S_0)
+      + \tfrac12 \sum_t \gamma^t \operatorname{tr}(K_t^\top Q_{uu,t} K_t S_t)$$
+
+    with $m, S$ the belief, and $w_0$ holding the trace of the disturbances.
 
     ```python
     >>> import jax, jax.numpy as jnp
@@ -191,16 +74,24 @@ class LQR(AbstractPlanner[None]):
 
     Args:
         horizon: Steps that it looks ahead, at least one.
+        infinite: Whether the problem goes on for ever beyond the horizon, in place of
+            the objective's terminal cost: then all gains are the stationary one. What
+            lies beyond counts as its optimal cost to go $\tfrac12 x^\top V x + x^\top
+            v$; the constants that noise and offsets add for ever are left out.
+        parallel: Whether stretches of time are joined side by side (see `lqr`).
 
     Raises:
         ValueError: `horizon` is below one.
 
     References:
-        Kalman, Contributions to the theory of optimal control, 1960; the recursion is
-        that of `lqr`.
+        Kalman, Contributions to the theory of optimal control, 1960. Åström,
+        Introduction to Stochastic Control Theory, 1970, chapter 8, theorem 4.1 (the
+        expected cost). The recursion is that of `lqr`.
     """
 
     horizon: int = eqx.field(static=True)
+    infinite: bool = eqx.field(static=True, default=False)
+    parallel: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         require_positive("LQR", horizon=self.horizon)
@@ -216,8 +107,8 @@ class LQR(AbstractPlanner[None]):
         """Nothing is remembered between plans.
 
         Raises:
-            TypeError: The problem is not linear-quadratic with free actions, or
-                actions are given to begin with.
+            TypeError: The problem is not linear-quadratic with free actions, varies in
+                time though the horizon is infinite, or actions are given to begin with.
             ValueError: Model, objective and action space disagree in size, or the
                 action's cost is not positive definite.
         """
@@ -226,7 +117,7 @@ class LQR(AbstractPlanner[None]):
                 "LQR finds the optimum in one sweep, from nothing: it cannot begin "
                 "with actions."
             )
-        model, objective = _parts(problem)
+        model, objective = self._parts(problem)
         objective.require_action_cost(model.state_size)
 
     def shift(self, problem: Problem, state: None) -> None:
@@ -238,96 +129,195 @@ class LQR(AbstractPlanner[None]):
         """The optimal plan; `indefinite` where no minimum exists.
 
         Raises:
-            TypeError: The problem is not linear-quadratic with free actions.
+            TypeError: The problem is not linear-quadratic with free actions, or varies
+                in time though the horizon is infinite.
             ValueError: Model, objective and action space disagree in size.
         """
-        model, objective = _parts(problem)
-        x = ravel(belief)[0]
+        linear, objective = self._parts(problem)
+        model, gamma = problem.model, objective.gamma
+        x = _mean(belief)
         time = belief.time if isinstance(belief, Stamped) else jnp.asarray(0)
         steps = time + jnp.arange(self.horizon)
 
-        def pick(array: Array, ndim: int) -> Array:
-            if array.ndim == ndim:
-                array = array[jnp.clip(steps, 0, array.shape[0] - 1)]
-            return array.astype(x.dtype)
+        def pick(array: Array, rank: int) -> Array:
+            return at(array, rank, steps).astype(x.dtype)
 
-        V, v = objective.C_final, objective.c_final
+        F, f = pick(linear.F, 2), pick(linear.f, 1)
+        C, c = pick(objective.C, 2), pick(objective.c, 1)
+        W = pick(model.W, 2) if isinstance(model, LinearGaussian) else None
+        V, v, found = objective.C_final, objective.c_final, Result.successful
+        if self.infinite:
+            V, v, found = _for_ever(F, f, C, c, gamma)
         solution = lqr(
-            pick(model.F, 3),
-            pick(model.f, 2),
-            pick(objective.C, 3),
-            pick(objective.c, 2),
+            F,
+            f,
+            C,
+            c,
             None if V is None else V.astype(x.dtype),
             None if v is None else v.astype(x.dtype),
+            W=W,
             horizon=self.horizon,
-            gamma=objective.gamma,
+            gamma=gamma,
+            parallel=self.parallel,
         )
 
         def step(belief, inputs):
             K, k, V, v, w = inputs
-            x = ravel(belief)[0]
+            x = _mean(belief)
             u = matvec(K, x) + k
-            cost, slope = _quadratic(V, v, w, x)
-            return model.predict(belief, u, key=key), (belief, u, x, cost, slope)
+            slope = matvec(V, x) + v
+            cost = 0.5 * dot(x, slope + v) + w
+            return model.predict(belief, u, key=key), (belief, u, cost, slope)
 
         V, v, w = solution.V[:-1], solution.v[:-1], solution.w[:-1]
-        last, (beliefs, u, states, cost, slope) = jax.lax.scan(
+        last, (beliefs, u, cost, slope) = jax.lax.scan(
             step, belief, (solution.K, solution.k, V, v, w)
         )
+        K = solution.K
+        if isinstance(model, LinearGaussian):
+            doubt, price = _doubt(model, belief, u, solution, F, C, gamma, key)
+            cost = cost + doubt
+            (T, n), m = slope.shape, u.shape[1]
+            K = jnp.concatenate([K, jnp.zeros((T, m, n * n), x.dtype)], axis=2)
+            slope = jnp.concatenate([slope, price.reshape(T, n * n)], axis=1)
+            V = jnp.pad(V, ((0, 0), (0, n * n), (0, n * n)))
+        states = jax.vmap(lambda belief: ravel(belief)[0])(beliefs)
         beliefs = jax.tree.map(
             lambda rest, end: jnp.concatenate([rest, end[None]]), beliefs, last
         )
         finite = jnp.all(jnp.isfinite(u)) & jnp.all(jnp.isfinite(cost))
-        feedback = Feedback(
-            gains=solution.K, states=states, actions=u, V=-cost, V_x=-slope, V_xx=-V
-        )
         result = Result.where(
             solution.positive,
             Result.where(finite, Result.successful, Result.non_finite),
             Result.indefinite,
         )
-        actions = jnp.where(finite, u, jnp.zeros_like(u))
-        plan = Plan(actions, beliefs, -cost[0], feedback, result, {"cost": cost[:1]})
+        result = Result.where(found == Result.successful, result, found)
+        plan = Plan(
+            actions=jnp.where(finite, u, jnp.zeros_like(u)),
+            beliefs=beliefs,
+            value=-cost[0],
+            feedback=Feedback(K, states, u, V=-cost, V_x=-slope, V_xx=-V),
+            result=result,
+            stats={"cost": cost[:1]},
+        )
         return plan, None
 
+    def _parts(self, problem: Problem) -> tuple[Linear, Quadratic]:
+        """The dynamics and the objective, if LQR can work on them together."""
+        model, objective = problem.model, problem.objective
+        linear = model.dynamics if isinstance(model, LinearGaussian) else model
+        if not isinstance(linear, Linear) or not isinstance(objective, Quadratic):
+            raise TypeError(
+                "LQR needs a Linear or LinearGaussian model and a Quadratic objective, "
+                f"got {type(model).__name__} and {type(objective).__name__}; use ILQR, "
+                "which expands any smooth problem to that form."
+            )
+        box = require_box(problem.action, "LQR")
+        if box.bounded:
+            raise TypeError(
+                "LQR needs free actions, because its closed form knows no limits, got "
+                f"{box}; use ILQR, which respects them."
+            )
+        if self.infinite and (linear.time_varying or objective.time_varying):
+            raise TypeError(
+                "LQR needs dynamics and costs that are constant in time to plan for "
+                "ever, but F, f, C or c has a time axis here."
+            )
+        stamped = isinstance(model, LinearGaussian) and model.time_varying
+        if objective.time_varying and not (stamped or linear.time_varying):
+            raise TypeError(
+                "LQR needs a model that keeps the time when the Quadratic varies in "
+                "time, got a constant one; give its F a time axis."
+            )
+        state, action = linear.state_size, linear.action_size
+        final = objective.C_final
+        if (
+            objective.C.shape[-1] != state + action
+            or box.shape != (action,)
+            or (final is not None and final.shape[0] != state)
+        ):
+            raise ValueError(
+                f"LQR needs a Quadratic and a Box to go with {state} states and "
+                f"{action} actions, got C of shape {list(objective.C.shape)}, C_final "
+                f"of shape {None if final is None else list(final.shape)}, and actions "
+                f"of shape {list(box.shape)}."
+            )
+        return linear, objective
 
-def _quadratic(V: Array, v: Array, w: Array, x: Array) -> tuple[Scalar, Array]:
-    """Cost to go at `x`, and its slope."""
-    slope = matvec(V, x) + v
-    return 0.5 * dot(x, slope + v) + w, slope
+
+def _mean(belief: PyTree) -> Array:
+    """The state, or the mean of what is known of it."""
+    value = belief.value if isinstance(belief, Stamped) else belief
+    return value.mean if isinstance(value, Gaussian) else ravel(value)[0]
 
 
-def _parts(problem: Problem) -> tuple[Linear, Quadratic]:
-    """The model and the objective, if LQR can work on them together."""
-    box = require_box(problem.action, "LQR")
-    model, objective = problem.model, problem.objective
-    if not isinstance(model, Linear) or not isinstance(objective, Quadratic):
-        raise TypeError(
-            "LQR needs a Linear model and a Quadratic objective, got "
-            f"{type(model).__name__} and {type(objective).__name__}; use ILQR, which "
-            "expands any smooth problem to that form."
-        )
-    if box.bounded:
-        raise TypeError(
-            "LQR needs free actions, because its closed form knows no limits, got "
-            f"{box}; use ILQR, which respects them."
-        )
-    if objective.time_varying and not model.time_varying:
-        raise TypeError(
-            "LQR needs a model that keeps the time when the Quadratic varies in time, "
-            "got a constant Linear; give its F a time axis."
-        )
-    state, action = model.state_size, model.action_size
-    final = objective.C_final
-    if (
-        objective.C.shape[-1] != state + action
-        or box.shape != (action,)
-        or (final is not None and final.shape[0] != state)
-    ):
-        raise ValueError(
-            f"LQR needs a Quadratic and a Box to go with {state} states and {action} "
-            f"actions, got C of shape {list(objective.C.shape)}, C_final of shape "
-            f"{None if final is None else list(final.shape)}, and actions of shape "
-            f"{list(box.shape)}."
-        )
-    return model, objective
+def _for_ever(
+    F: Array, f: Array, C: Array, c: Array, gamma: float
+) -> tuple[Array, Array, Result]:
+    r"""The stationary cost to go $\tfrac12 x^\top V x + x^\top v$."""
+    n = F.shape[0]
+    A, B = F[:, :n], F[:, n:]
+    rest = dare(A, B, C[:n, :n], C[n:, n:], C[:n, n:], gamma=gamma)
+    back = gamma * (A + matmul(B, rest.K)).T
+    # The linear part stands still where v = c_x + K'c_u + γ L'(V f + v).
+    one = jnp.eye(n, dtype=F.dtype)
+    push = c[:n] + matvec(rest.K.T, c[n:]) + matvec(back, matvec(rest.V, f))
+    return rest.V, jnp.linalg.solve(one - back, push), rest.result
+
+
+def _doubt(
+    model: LinearGaussian,
+    belief: PyTree,
+    actions: Array,
+    solution: Riccati,
+    F: Array,
+    C: Array,
+    gamma: float,
+    key: PRNGKeyArray,
+) -> tuple[Scalar, Array]:
+    """What not knowing the state will cost from each step on, and its slope in S.
+
+    The covariance after each look is known beforehand, because it depends on nothing
+    that is seen.
+    """
+    T, n = actions.shape[0], solution.V.shape[1]
+    F, C = (
+        array if array.ndim == 3 else jnp.broadcast_to(array, (T, *array.shape))
+        for array in (F, C)
+    )
+
+    def look(belief: PyTree, u: Array) -> PyTree:
+        after = model.predict(belief, u, key=key)
+        return model.observe(after, model.expect(after), key=key)
+
+    def ahead(belief, u):
+        return look(belief, u), belief
+
+    _, beliefs = jax.lax.scan(ahead, belief, actions)
+
+    def back(carry, inputs):
+        cost, price = carry
+        belief, u, K, V, V_next, F, C = inputs
+        stamped = isinstance(belief, Stamped)
+        cov = (belief.value if stamped else belief).cov
+
+        def later(cov: Array) -> Array:
+            moved = eqx.tree_at(
+                lambda it: (it.value if stamped else it).cov, belief, cov
+            )
+            after = look(moved, u)
+            return (after.value if stamped else after).cov
+
+        B = F[:, n:]
+        Q_uu = C[n:, n:] + gamma * matmul(B.T, matmul(V_next, B))
+        weight = matmul(K.T, matmul(Q_uu, K))
+        cost = 0.5 * trace_of_product(weight, cov) + gamma * cost
+        pulled = jax.vjp(later, cov)[1](price)[0]
+        price = 0.5 * weight + gamma * symmetrise(pulled)
+        here = 0.5 * trace_of_product(V, cov)
+        return (cost, price), (cost + here, price + 0.5 * V)
+
+    start = (jnp.zeros((), solution.V.dtype), jnp.zeros((n, n), solution.V.dtype))
+    V = solution.V
+    inputs = (beliefs, actions, solution.K, V[:-1], V[1:], F, C)
+    return jax.lax.scan(back, start, inputs, reverse=True)[1]

@@ -6,8 +6,8 @@ $\log_2 T$ rounds the cost to go of all steps is known, which pays on a GPU and 
 horizons, while a CPU has some three times the work to do. `batched` solves many
 problems at once with the batch in the *last* axis, where a CPU's vectors are.
 
-**Notation.** With $z = [x; u]$, dynamics $x_{t+1} = F_t z_t + f_t + \epsilon_t$ and cost
-$\tfrac12 z^\top C_t z + z^\top c_t$:
+**Notation.** With $z = [x; u]$, dynamics $x_{t+1} = F_t z_t + f_t + \epsilon_t$ and
+cost $\tfrac12 z^\top C_t z + z^\top c_t$:
 
 | letter | meaning |
 |---|---|
@@ -124,8 +124,8 @@ def lqr(
     """
     if parallel and batched:
         raise ValueError(
-            "lqr needs one of `parallel` and `batched`, got both; use jax.vmap to solve "
-            "a batch in parallel."
+            "lqr needs one of `parallel` and `batched`, got both; jax.vmap solves a "
+            "batch in parallel."
         )
     state, extra = F.shape[-2 - batched], int(batched)
     if W is None:
@@ -137,19 +137,20 @@ def lqr(
     w = jnp.zeros(batch, C.dtype)
 
     if parallel:
-        V_next, v_next = _suffixes(F, f, C, c, V, v, gamma)
-        K, k, Vs, vs, costs, positive = jax.vmap(_step, in_axes=(0,) * 7 + (None,))(
+        V_next, v_next, convex = _suffixes(F, f, C, c, V, v, gamma)
+        K, k, Vs, vs, costs, good = jax.vmap(_step, in_axes=(0,) * 7 + (None,))(
             V_next, v_next, F, f, C, c, W, gamma
         )
         factors = jnp.full_like(costs, gamma).at[-1].set(1)
         costs = costs.at[-1].add(gamma * w)
         ws = jax.lax.associative_scan(_join_affine, (factors, costs), reverse=True)[1]
-        positive = jnp.all(positive)
+        positive = jnp.all(convex & good)
     else:
 
         def step(carry, inputs):
             V, v, w, positive = carry
-            K, k, V, v, cost, good = _step(V, v, *inputs, gamma)
+            F, f, C, c, W = inputs
+            K, k, V, v, cost, good = _step(V, v, F, f, C, c, W, gamma)
             w = gamma * w + cost
             return (V, v, w, positive & good), (K, k, V, v, w)
 
@@ -273,16 +274,16 @@ def _join(later: _Stretch, earlier: _Stretch) -> _Stretch:
 
 def _suffixes(
     F: Array, f: Array, C: Array, c: Array, V: Array, v: Array, gamma: float
-) -> tuple[Array, Array]:
-    """Cost to go of the end of every step, by joining stretches in a tournament."""
+) -> tuple[Array, Array, Array]:
+    """Cost to go of the end of every step, and whether the action's cost is convex."""
     n = V.shape[0]
     s = jnp.sqrt(jnp.asarray(gamma, V.dtype))
 
     def one_step(F, f, C, c):
         right = jnp.concatenate([C[n:, :n], c[n:, None], F[:, n:].T], axis=1)
-        solved = solve_positive(C[n:, n:], right)[0]
+        solved, convex = solve_positive(C[n:, n:], right)
         K, k, authority = solved[:, :n], solved[:, n], solved[:, n + 1 :]
-        return _Stretch(
+        stretch = _Stretch(
             A=s * (F[:, :n] - matmul(F[:, n:], K)),
             b=s * (f - matvec(F[:, n:], k)),
             G=symmetrise(s * s * matmul(F[:, n:], authority)),
@@ -290,15 +291,16 @@ def _suffixes(
             J=symmetrise(C[:n, :n] - matmul(C[:n, n:], K)),
             s=s,
         )
+        return stretch, convex
 
-    steps = jax.vmap(one_step)(F, f, C, c)
+    steps, convex = jax.vmap(one_step)(F, f, C, c)
     none = jnp.zeros_like(V)
     end = _Stretch(none, jnp.zeros_like(v), none, -v, V, jnp.ones_like(s))
     stretches = jax.tree.map(
         lambda rest, end: jnp.concatenate([rest, end[None]]), steps, end
     )
     joined = jax.lax.associative_scan(_join, stretches, reverse=True)
-    return joined.J[1:], -joined.eta[1:]
+    return joined.J[1:], -joined.eta[1:], convex
 
 
 def _join_affine(
