@@ -10,11 +10,15 @@ import subprocess
 import sys
 import time
 
+import equinox as eqx
+import jax
 import numpy as np
 import pytest
 
 from forethought import cli
+from forethought.cli.learning import read_training
 from forethought.models.fitting import FitSettings
+from forethought.planners import CEM
 from forethought.runs import reproduce
 from forethought.runs.bounds import summary
 from forethought.runs.folder import RunFolder
@@ -310,3 +314,38 @@ def test_every_entry_says_what_is_compared_and_is_a_command(name):
     assert all(check.mark[0] <= steps for check in entry.checks)
     assert all(each.source and each.points for each in entry.published)
     assert bool(entry.paper) == bool(entry.paper_note)
+
+
+def test_the_flags_of_the_paper_make_the_papers_agent():
+    entry = REPRODUCTIONS["pets-cartpole"]
+    words = [*entry.train[1:], *entry.paper]
+    _, learning = read_training(entry.train[0], words)
+    settings = learning.settings
+    assert (learning.steps, settings.model.propagation) == (3000, "TSinf")
+    assert settings.model.fitting == FitSettings(
+        epochs=5,
+        patience=5,
+        holdout=0.0,
+        batch=32,
+        updates=1,
+        learning_rate=1e-3,
+        weight_decay=(1e-4, 2.5e-4, 2.5e-4, 5e-4),
+        clip=math.inf,
+        warm=True,
+    )
+    # Their search stops at a variance of 0.001, which is of a force within ±3.
+    pets = CEM.pets(25, particles=20, stop_std=0.0105)
+    assert jax.tree.leaves(settings.planner) == jax.tree.leaves(pets)
+    assert jax.tree.structure(settings.planner) == jax.tree.structure(pets)
+    training = learning.training
+    networks = jax.eval_shape(
+        lambda: (
+            eqx.filter(
+                training.agent.init(training.environment.spec, key=jax.random.key(0)),
+                eqx.is_array,
+            ).model.members.weights
+        )
+    )
+    # Sine, cosine, position, two speeds and the force; four means and variances.
+    sizes = [(5, 6, 500), (5, 500, 500), (5, 500, 500), (5, 500, 8)]
+    assert [each.shape for each in networks] == sizes

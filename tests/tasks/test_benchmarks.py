@@ -7,8 +7,8 @@ import pytest
 
 from forethought.core.types import ravel
 from forethought.objectives.learned import Observed
-from forethought.runs.agents import PETS, make_agent, settings_for
-from forethought.tasks.benchmarks import FRAMES, PAPER, TASKS
+from forethought.runs.agents import PETS, settings_for
+from forethought.tasks.benchmarks import FRAMES, TASKS
 
 KEY = jax.random.key(0)
 
@@ -187,18 +187,3 @@ def test_what_planners_see_of_a_decision_is_its_last_frame_times_eight(x64):
     np.testing.assert_allclose(
         objective.reward(state.system, action, planned), FRAMES * eighth, rtol=1e-12
     )
-
-
-def test_the_papers_settings_make_the_papers_agent():
-    task = TASKS["pets-cartpole"]()
-    agent = make_agent(task, PETS(**PAPER))
-    spec = task.environment.spec
-    networks = jax.eval_shape(
-        lambda: eqx.filter(agent.init(spec, key=KEY).model.members, eqx.is_array)
-    )
-    # Sine, cosine, position, two speeds and the force; four means and variances.
-    sizes = [each.shape for each in networks.weights]
-    assert sizes == [(5, 6, 500), (5, 500, 500), (5, 500, 500), (5, 500, 8)]
-    planner = agent.planner
-    assert (planner.horizon, planner.population, planner.elites) == (25, 400, 40)
-    assert (planner.particles, planner.noise_beta, planner.execute) == (20, 0, "mean")

@@ -2,8 +2,8 @@
 
 Two cart-poles to be swung up. Physics, rewards and start states are those of the
 papers' own environments, and observations tell the state, so that a learner may be
-given the reward. The settings for PETS are what solves them on two cores; `PAPER` has
-those of the paper.
+given the reward. The settings for PETS are what solves them on two cores; those of the
+paper are flags of `forethought reproduce pets-cartpole --paper`.
 """
 
 import jax.numpy as jnp
@@ -32,29 +32,6 @@ fit into its first weights, and the swing-up comes two or three episodes later.
 
 FRAMES = 8
 """How often an action is repeated on dm_control's cart-pole."""
-
-PAPER = {
-    "model": Bootstrap(
-        width=500,
-        depth=3,
-        propagation="TSinf",
-        fitting=FitSettings(
-            epochs=5,
-            patience=5,
-            holdout=0.0,
-            batch=32,
-            updates=1,
-            learning_rate=1e-3,
-            weight_decay=(1e-4, 2.5e-4, 2.5e-4, 5e-4),
-            warm=True,
-        ),
-    ),
-    "planner": CEM.pets(25, particles=20),
-}
-"""The settings of Chua et al. (2018) for their cart-pole, as their code has them.
-
-A plan takes 2·10¹² floating-point operations: tens of seconds on two cores.
-"""
 
 
 def pets_cartpole() -> Task:
