@@ -6,15 +6,18 @@ quadratic in the deviation $z = [x - \hat x_t; u - \hat u_t]$:
 $$x_{t+1} - \hat x_{t+1} \approx F_t z, \qquad
   c_t \approx \text{const} + z^\top c_t + \tfrac12 z^\top C_t z$$
 
-which is what the recursions of the LQR family work on.
+which is what the recursions of the LQR family work on. What that leaves out of second
+order is the bend of the dynamics, $\sum_i v_i \nabla^2 f_i$ with $v$ the slope of the
+cost to go after the step: it is known only during the backward recursion, which asks
+`bend` for it.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.linalg import matvec
+from forethought.core.linalg import dot, matvec, symmetrise
 from forethought.core.types import ravel
 from forethought.problem import Problem
 
@@ -31,6 +34,13 @@ class Expansion(eqx.Module):
     """Slope of the terminal cost."""
 
     @property
+    def action_weight(self) -> Scalar:
+        """The mean size of the diagonal of the cost's Hessian in the action."""
+        n = self.F.shape[1]
+        diagonals = jnp.diagonal(self.C, axis1=1, axis2=2)
+        return jnp.mean(jnp.abs(diagonals[:, n:]))
+
+    @property
     def finite(self) -> Bool[Array, ""]:
         """Whether every entry is a finite number."""
         arrays = (self.F, self.C, self.c, self.V, self.v)
@@ -43,6 +53,8 @@ def expand(
     actions: Float[Array, "horizon action"],
     *,
     keys: Key[Array, " horizon"],
+    landings: PyTree | None = None,
+    second_order: bool = False,
 ) -> Expansion:
     r"""Linearise the model and expand the objective along a trajectory.
 
@@ -56,15 +68,17 @@ def expand(
         beliefs: The trajectory, leaves of shape `[horizon + 1, ...]`.
         actions: Shape `[horizon, action]`.
         keys: The keys under which the trajectory was imagined, shape `[horizon]`.
+        landings: Where each action leads, leaves of shape `[horizon, ...]`, if that
+            is not the next belief.
+        second_order: Whether $C_t$ has the second derivatives of $o$ and $o'$ too.
 
     Returns:
         Arrays over the coordinates of `ravel(belief)` and the action.
 
     Note:
-        Models are differentiated once, never twice (Gauss–Newton: the second-order
-        terms of dynamics and readout are dropped, which is what tells iLQR from DDP),
-        so that a simulator with finite-difference Jacobians will do. Discounts are held
-        at their values along the trajectory.
+        Unless `second_order`, models are differentiated once, never twice
+        (Gauss–Newton), so that a simulator with finite-difference Jacobians will do.
+        Discounts are held at their values along the trajectory.
     """
     model, objective = problem.model, problem.objective
 
@@ -78,11 +92,12 @@ def expand(
             return ravel(after)[0], ravel(model.readout(after))[0]
 
         F, Y = jax.jacfwd(ahead)(z)
-        look = _readout(problem, belief)
+        look = _readout(problem, belief, second_order)
         o_next, restore_next = ravel(model.readout(next_belief))
 
         def cost(z_moved):
-            o_after = o_next + matvec(Y, z_moved - z)
+            linear = o_next + matvec(Y, z_moved - z)
+            o_after = ahead(z_moved)[1] if second_order else linear
             return -objective.reward(
                 look(z_moved[:n]), z_moved[n:], restore_next(o_after)
             )
@@ -91,25 +106,66 @@ def expand(
         return F, C, c
 
     def terminal(belief):
-        look = _readout(problem, belief)
+        look = _readout(problem, belief, second_order)
         return _gradient_and_hessian(
             lambda x: -objective.value(look(x)), ravel(belief)[0]
         )
 
     before = jax.tree.map(lambda leaf: leaf[:-1], beliefs)
-    after = jax.tree.map(lambda leaf: leaf[1:], beliefs)
-    F, C, c = jax.vmap(stage)(before, actions, after, keys)
+    if landings is None:
+        landings = jax.tree.map(lambda leaf: leaf[1:], beliefs)
+    F, C, c = jax.vmap(stage)(before, actions, landings, keys)
     v, V = terminal(jax.tree.map(lambda leaf: leaf[-1], beliefs))
     return Expansion(F, C, c, V, v)
 
 
-def _readout(problem: Problem, belief: PyTree):
-    """The readout as a function of the belief's coordinates, linear around it."""
+def bend(
+    problem: Problem,
+    belief: PyTree,
+    action: Float[Array, " action"],
+    key: PRNGKeyArray,
+    v: Float[Array, " state"],
+) -> Float[Array, "both both"]:
+    r"""The Hessian of $v^\top f(x, u)$: what DDP adds to iLQR."""
+    x, unravel = ravel(belief)
+    n = x.shape[0]
+
+    def along(z):
+        after = problem.model.predict(unravel(z[:n]), z[n:], key=key)
+        return dot(v, ravel(after)[0])
+
+    return symmetrise(jax.hessian(along)(jnp.concatenate([x, action])))
+
+
+def require_second_order(planner: str, problem: Problem, belief: PyTree) -> None:
+    """Refuse a model that is computed on the host: its slope has no derivative.
+
+    Raises:
+        TypeError: Naming the planner, the model, and what of it is missing.
+    """
+    x, unravel = ravel(belief)
+    action = jnp.zeros(problem.action.shape, x.dtype)
+    steps = jax.make_jaxpr(
+        lambda x, key: problem.model.predict(unravel(x), action, key=key)
+    )(x, jax.random.key(0))
+    # JAX would not object: what a callback returns passes for a constant.
+    if "_callback[" in str(steps):
+        raise TypeError(
+            f"{planner} needs a model that can be differentiated twice, but "
+            f"{type(problem.model).__name__} calls a simulator on the host, whose "
+            "slope is a finite difference; use second_order=False."
+        )
+
+
+def _readout(problem: Problem, belief: PyTree, second_order: bool):
+    """The readout as a function of the belief's coordinates, or linear around it."""
     model = problem.model
     x, unravel = ravel(belief)
     readout = model.readout(belief)
     if readout is belief:
         return unravel
+    if second_order:
+        return lambda moved: model.readout(unravel(moved))
     o, restore = ravel(readout)
     G = jax.jacfwd(lambda x: ravel(model.readout(unravel(x)))[0])(x)
     return lambda moved: restore(o + matvec(G, moved - x))

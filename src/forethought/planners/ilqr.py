@@ -10,17 +10,17 @@ $\alpha$ a step size; the remaining letters are those of `lqr`.
 
 **Settings of one method.** $\lambda = 0$ and one step size of one is plain iLQR (Li and
 Todorov, 2004); $\lambda$ on the action Hessian with a schedule is Levenberg–Marquardt
-(Tassa, Erez and Todorov, 2012); limits make it control-limited DDP without second-order
-terms of the dynamics (Tassa, Mansard and Todorov, 2014).
+(Tassa, Erez and Todorov, 2012); second-order terms of the dynamics make it differential
+dynamic programming (Jacobson and Mayne, 1970), and limits the control-limited one
+(Tassa, Mansard and Todorov, 2014); guessed states make it multiple shooting (Giftthaler
+et al., 2018).
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.results import Result
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import (
@@ -29,24 +29,18 @@ from forethought.planners.base import (
     require_positive,
     shift_actions,
 )
-from forethought.planners.expansion import Expansion, expand
-from forethought.planners.recursions import (
-    Sweep,
-    Trajectory,
-    backward,
-    blank,
-    forward,
-    imagine,
-)
-from forethought.problem import Feedback, Plan, Problem
+from forethought.planners.descent import Descent, begin, largest_change, look_back
+from forethought.planners.expansion import require_second_order
+from forethought.planners.line_search import adapt, search_line, sufficient, weigh
+from forethought.planners.recursions import forward, imagine
+from forethought.problem import Plan, Problem
 
 SMALL_REGULARISATION = 1e-5
 """Below it a vanishing step means a vanishing gradient (the value of iLQG) …"""
 SMALL_SHARE = 1e-2
 """… and so it does below this share of the cost's own weight on the action."""
-GOOD, POOR = 0.25, 0.05
-"""Shares of a full step's promise above and below which regularisation changes."""
-STATS: tuple[str, ...] = ("cost", "step_size", "regularisation", "gradient")
+NEAR = 0.1
+"""Second derivatives count once a step gains less than this share of the cost."""
 STALLED = 3
 """So many accepted steps in a row that gain nothing mean convergence as well."""
 
@@ -56,24 +50,8 @@ class ILQRState(eqx.Module):
 
     actions: Float[Array, "horizon action"]
     regularisation: Scalar
-
-
-class _Search(eqx.Module):
-    """Where the iterations stand."""
-
-    nominal: Trajectory
-    expansion: Expansion
-    sweep: Sweep
-    regularisation: Scalar
-    growth: Scalar
-    moved: Bool[Array, ""]
-    """Whether the nominal trajectory is newer than its expansion."""
-    iteration: Int[Array, ""]
-    stalled: Int[Array, ""]
-    converged: Bool[Array, ""]
-    finished: Bool[Array, ""]
-    stats: Float[Array, "iterations 4"]
-    """One row of `STATS` an iteration."""
+    states: Float[Array, "horizon state"] | None = None
+    """Where the actions are meant to lead, if that was guessed: multiple shooting."""
 
 
 class ILQR(AbstractPlanner[ILQRState]):
@@ -116,6 +94,9 @@ class ILQR(AbstractPlanner[ILQRState]):
             direction stays.
         smallest_regularisation: Below it $\lambda$ is zero.
         largest_regularisation: Above it the search gives up.
+        second_order: Whether the dynamics' second derivatives count (DDP): fewer
+            iterations near the optimum, where convergence is quadratic, for a dearer
+            sweep.
 
     Raises:
         ValueError: A count is below one, or a number lies outside its range.
@@ -126,7 +107,11 @@ class ILQR(AbstractPlanner[ILQRState]):
         stabilization of complex behaviors through online trajectory optimization, 2012,
         §II.F (schedule), eq. 11 (recursion under regularisation), eq. 12 and 13
         (expected decrease). Tassa, Mansard and Todorov, Control-limited differential
-        dynamic programming, 2014, §III.
+        dynamic programming, 2014, §III. Jacobson and Mayne, Differential Dynamic
+        Programming, 1970, §2.2. Giftthaler, Neunert, Stäuble, Buchli and Diehl, A
+        family of iterative Gauss-Newton shooting methods for nonlinear optimal control,
+        2018, arXiv:1711.11006. Mastalli et al., Crocoddyl, 2020, arXiv:1909.04947, §II
+        (how gaps close with the step).
 
     Note:
         $\lambda$ acts on the action Hessian, not on the state's as in Tassa 2012, and
@@ -146,6 +131,7 @@ class ILQR(AbstractPlanner[ILQRState]):
     factor: float = eqx.field(static=True, default=1.6)
     smallest_regularisation: float = eqx.field(static=True, default=1e-6)
     largest_regularisation: float = eqx.field(static=True, default=1e10)
+    second_order: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         require_positive(
@@ -171,94 +157,123 @@ class ILQR(AbstractPlanner[ILQRState]):
         problem: Problem,
         belief: PyTree,
         actions: Array | None = None,
+        states: Array | None = None,
         *,
         key: PRNGKeyArray,
     ) -> ILQRState:
         """What is given, else the middle of the limits (zero where there are none).
 
+        Args:
+            problem: What will be planned for.
+            belief: Where the first plan will start.
+            actions: What to begin with, shape `[horizon, action]`.
+            states: Where to go, one state after each action, shape
+                `[horizon, state]` in the coordinates of `ravel(belief)`. They need
+                not be reachable: the gaps close during the plan.
+            key: Consumed.
+
         Raises:
-            TypeError: The actions are discrete.
-            ValueError: The actions given have another shape.
+            TypeError: The actions are discrete, or `second_order` is asked of a model
+                without second derivatives.
+            ValueError: Actions or states have another shape.
         """
         box = require_box(problem.action, "ILQR")
+        if self.second_order:
+            require_second_order("ILQR(second_order=True)", problem, belief)
         x = ravel(belief)[0]
         actions = first_actions("ILQR", box, self.horizon, actions, x.dtype)
-        return ILQRState(actions, jnp.asarray(self.regularisation, x.dtype))
+        if states is not None:
+            if states.shape != (self.horizon, *x.shape):
+                raise ValueError(
+                    f"ILQR needs states of shape {[self.horizon, *x.shape]}, one "
+                    f"after each action, got {list(states.shape)}."
+                )
+            states = states.astype(x.dtype)
+        return ILQRState(actions, jnp.asarray(self.regularisation, x.dtype), states)
 
     def shift(self, problem: Problem, state: ILQRState) -> ILQRState:
-        """Drop the first action and repeat the last."""
-        return ILQRState(shift_actions(state.actions), state.regularisation)
+        """Drop the first action and repeat the last; so with states, if guessed."""
+        states = None if state.states is None else shift_actions(state.states)
+        return ILQRState(shift_actions(state.actions), state.regularisation, states)
 
     def plan(
         self, problem: Problem, belief: PyTree, state: ILQRState, *, key: PRNGKeyArray
     ) -> tuple[Plan, ILQRState]:
-        """Iterate from the actions that `state` remembers.
+        """Iterate from the actions, and the states, that `state` remembers.
 
         Raises:
-            TypeError: The actions are discrete.
+            TypeError: The actions are discrete, or `second_order` is asked of a model
+                without second derivatives.
         """
         box = require_box(problem.action, "ILQR")
+        descent = self.descend(problem, belief, state, key=key)
+        dtype = descent.nominal.cost.dtype
+        plan = descent.plan(_within(box, state.actions.astype(dtype)))
+        # A regularisation at which the search gave up would hold the next one back.
+        strength = descent.regularisation
+        start = jnp.asarray(self.regularisation, strength.dtype)
+        strength = jnp.where(strength > self.largest_regularisation, start, strength)
+        states = None if state.states is None else descent.nominal.states[1:]
+        return plan, ILQRState(plan.actions, strength, states)
+
+    def descend(
+        self, problem: Problem, belief: PyTree, state: ILQRState, *, key: PRNGKeyArray
+    ) -> Descent:
+        """All iterations: the last trajectory with its expansion and its sweep.
+
+        Raises:
+            TypeError: As `plan` does.
+        """
+        box = require_box(problem.action, "ILQR")
+        if self.second_order:
+            require_second_order("ILQR(second_order=True)", problem, belief)
         keys = jax.random.split(key, self.horizon)
         dtype = ravel(belief)[0].dtype
-        actions = (
-            box.clip(state.actions.astype(dtype)) if box.bounded else state.actions
+        actions = _within(box, state.actions.astype(dtype))
+        states = None if state.states is None else state.states.astype(dtype)
+        start = imagine(problem, belief, actions, keys, states)
+        descent = jax.lax.while_loop(
+            lambda descent: ~descent.finished,
+            lambda descent: self._iterate(problem, box, keys, descent),
+            begin(start, state.regularisation, self.iterations),
         )
-        start = imagine(problem, belief, actions, keys)
-        search = jax.lax.while_loop(
-            lambda search: ~search.finished,
-            lambda search: self._iterate(problem, box, keys, search),
-            self._begin(start, state.regularisation),
-        )
-        return self._finish(search, actions)
-
-    def _begin(self, start: Trajectory, regularisation: Array) -> _Search:
-        """Before the first iteration: the warm start, yet to be expanded."""
-        expansion, sweep = blank(start)
-        regularisation = regularisation.astype(start.cost.dtype)
-        no, none = jnp.asarray(False), jnp.zeros((), jnp.int32)
-        return _Search(
-            nominal=start,
-            expansion=expansion,
-            sweep=sweep,
-            regularisation=regularisation,
-            growth=jnp.ones_like(regularisation),
-            moved=~no,
-            iteration=none,
-            stalled=none,
-            converged=no,
-            finished=~jnp.isfinite(start.cost),
-            stats=jnp.zeros((self.iterations, len(STATS)), start.cost.dtype),
-        )
+        return descent.possible(problem, box, keys)
 
     def _iterate(
-        self, problem: Problem, box: Box, keys: Array, search: _Search
-    ) -> _Search:
+        self, problem: Problem, box: Box, keys: Array, descent: Descent
+    ) -> Descent:
         """One backward sweep and, unless it shows convergence, one line search."""
-        nominal, strength = search.nominal, search.regularisation
-        expansion = jax.lax.cond(
-            search.moved,
-            lambda: expand(problem, nominal.beliefs, nominal.actions, keys=keys),
-            lambda: search.expansion,
+        nominal, strength = descent.nominal, descent.regularisation
+
+        expansion, sweep = look_back(
+            problem, box, keys, descent, second_order=self.second_order
         )
-        sweep = backward(expansion, nominal, box, strength)
-        gradient = jnp.max(jnp.abs(sweep.k) / (1 + jnp.abs(nominal.actions)))
-        weight = jnp.mean(jnp.abs(_action_weights(expansion)))
-        gentle = strength <= jnp.maximum(SMALL_SHARE * weight, SMALL_REGULARISATION)
+        gradient = largest_change(sweep, nominal)
+        weight = SMALL_SHARE * expansion.action_weight
+        gentle = strength <= jnp.maximum(weight, SMALL_REGULARISATION)
         # A sum of T terms is known to within T roundings.
         rounding = jnp.finfo(strength.dtype).eps * jnp.abs(nominal.cost)
-        promise = sweep.expected(1.0)
+        merit = weigh(nominal, sweep)
+        promise = merit.expected(1.0)
         vanishing = (gradient <= self.gradient_tolerance) | (promise <= 4 * rounding)
-        converged = sweep.positive & (
-            (vanishing & gentle) | (search.stalled >= STALLED)
+        closed = merit.worth <= 4 * rounding
+        converged = (
+            sweep.positive
+            & closed
+            & ((vanishing & gentle) | (descent.stalled >= STALLED))
         )
-        exhausted = sweep.positive & (search.iteration >= self.iterations)
+        exhausted = sweep.positive & (descent.iteration >= self.iterations)
         stop = converged | exhausted
 
         def attempt():
-            candidate, alpha = self._search_line(problem, box, keys, nominal, sweep)
-            decrease = nominal.cost - candidate.cost
+            candidate, alpha = search_line(
+                lambda alpha: forward(problem, box, keys, nominal, sweep, alpha),
+                merit,
+                step_sizes=self.step_sizes,
+                smallest_step=self.smallest_step,
+            )
             return jax.lax.cond(
-                sufficient(decrease, sweep.expected(alpha)),
+                sufficient(merit.decrease(candidate), merit.expected(alpha)),
                 lambda: (candidate, alpha),
                 stay,
             )
@@ -268,133 +283,43 @@ class ILQR(AbstractPlanner[ILQRState]):
 
         trajectory, alpha = jax.lax.cond(sweep.positive & ~stop, attempt, stay)
         accepted = alpha > 0
-        decrease = nominal.cost - trajectory.cost
-        regularisation, growth = self._adapt(
-            strength, search.growth, accepted, decrease / promise
+        decrease = merit.decrease(trajectory)
+        regularisation, growth = adapt(
+            strength,
+            descent.growth,
+            accepted,
+            decrease / promise,
+            factor=self.factor,
+            smallest=self.smallest_regularisation,
         )
         regularisation = jnp.where(stop, strength, regularisation)
         small = decrease <= self.tolerance * jnp.abs(nominal.cost)
         calm = jnp.where(gentle, STALLED, 1)
-        stalled = jnp.where(small, search.stalled + calm, 0)
-        stalled = jnp.where(accepted, stalled, search.stalled)
+        stalled = jnp.where(small, descent.stalled + calm, 0)
+        stalled = jnp.where(accepted, stalled, descent.stalled)
         lost = regularisation > self.largest_regularisation
         counted = sweep.positive & ~stop
-        invisible = counted & ~accepted & gentle & (promise <= self.horizon * rounding)
-        row = jnp.minimum(search.iteration, self.iterations - 1)
+        unseen = gentle & closed & (promise <= self.horizon * rounding)
+        invisible = counted & ~accepted & unseen
+        row = jnp.minimum(descent.iteration, self.iterations - 1)
         news = jnp.stack([trajectory.cost, alpha, strength, gradient])
-        news = jnp.where(counted, news, search.stats[row])
-        stats = search.stats.at[row].set(news)
-        return _Search(
+        news = jnp.where(counted, news, descent.stats[row])
+        stats = descent.stats.at[row].set(news)
+        return Descent(
             nominal=trajectory,
             expansion=expansion,
             sweep=sweep,
             regularisation=regularisation,
             growth=growth,
             moved=accepted,
-            iteration=search.iteration + counted.astype(jnp.int32),
+            near=descent.near | (accepted & (decrease <= NEAR * jnp.abs(nominal.cost))),
+            iteration=descent.iteration + counted.astype(jnp.int32),
             stalled=stalled,
             converged=converged | invisible,
             finished=stop | lost | invisible,
             stats=stats,
         )
 
-    def _finish(self, search: _Search, first: Array) -> tuple[Plan, ILQRState]:
-        """The best trajectory as a plan, and what to remember of it."""
-        nominal, sweep = search.nominal, search.sweep
-        # An expansion with a NaN has no positive sweep, so it ends the search; it is
-        # looked for only there, because looking takes as long as a roll-out.
-        finite = jnp.isfinite(nominal.cost)
-        smooth = jax.lax.cond(
-            sweep.positive,
-            lambda: jnp.asarray(True),
-            lambda: search.expansion.finite,
-        )
-        # A sweep that failed, or none at all, leaves no controller.
-        K, V, v = (
-            jnp.where(sweep.positive, array, jnp.zeros_like(array))
-            for array in (sweep.K, sweep.V, sweep.v)
-        )
-        actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
-        actions = jnp.where(finite, nominal.actions, actions)
-        feedback = Feedback(K, nominal.states[:-1], actions, nominal.values, -v, -V)
-        steps = jnp.arange(self.iterations, dtype=jnp.int32)
-        last = jnp.maximum(search.iteration - 1, 0)
-        stats = search.stats
-        stats = jnp.where((steps < search.iteration)[:, None], stats, stats[last][None])
-        stats = dict(zip(STATS, stats.T, strict=True))
-        stats["cost"] = jnp.where(search.iteration > 0, stats["cost"], nominal.cost)
-        stats["iterations"] = search.iteration
-        result = Result.where(
-            search.converged,
-            Result.successful,
-            Result.where(
-                ~(finite & smooth),
-                Result.non_finite,
-                Result.where(
-                    sweep.positive & (search.iteration >= self.iterations),
-                    Result.iteration_limit,
-                    Result.not_converged,
-                ),
-            ),
-        )
-        plan = Plan(actions, nominal.beliefs, -nominal.cost, feedback, result, stats)
-        # A regularisation at which the search gave up would hold the next one back.
-        strength = search.regularisation
-        start = jnp.asarray(self.regularisation, strength.dtype)
-        strength = jnp.where(strength > self.largest_regularisation, start, strength)
-        return plan, ILQRState(actions, strength)
 
-    def _adapt(
-        self, strength: Array, growth: Array, accepted: Array, quality: Array
-    ) -> tuple[Array, Array]:
-        """Raise the regularisation after a failure or a poor step, lower it otherwise.
-
-        `quality` is the share of the full step's promise that was kept.
-        """
-        lower, higher = accepted & (quality > GOOD), ~accepted | (quality < POOR)
-        growth = jnp.where(
-            lower,
-            jnp.minimum(growth, 1) / self.factor,
-            jnp.where(higher, jnp.maximum(growth, 1) * self.factor, 1.0),
-        )
-        scaled = strength * growth
-        least = self.smallest_regularisation
-        raised = jnp.maximum(scaled, least)
-        lowered = jnp.where(scaled < least, jnp.zeros_like(scaled), scaled)
-        return jnp.where(higher, raised, lowered), growth
-
-    def _search_line(
-        self, problem: Problem, box: Box, keys: Array, nominal: Trajectory, sweep: Sweep
-    ) -> tuple[Trajectory, Array]:
-        """The full step if it is good enough, else the best of the shorter ones."""
-
-        def attempt(alpha):
-            return forward(problem, box, keys, nominal, sweep, alpha)
-
-        one = jnp.ones_like(nominal.cost)
-        full = attempt(one)
-        if self.step_sizes == 1:
-            return full, one
-        sizes = np.geomspace(1, self.smallest_step, self.step_sizes)[1:]
-        alphas = jnp.asarray(sizes, one.dtype)
-
-        def shorter():
-            candidates = jax.vmap(attempt)(alphas)
-            decreases = nominal.cost - candidates.cost
-            good = jax.vmap(sufficient)(decreases, jax.vmap(sweep.expected)(alphas))
-            best = jnp.argmax(jnp.where(good, decreases, -jnp.inf))
-            return jax.tree.map(lambda leaf: leaf[best], candidates), alphas[best]
-
-        enough = sufficient(nominal.cost - full.cost, sweep.expected(one))
-        return jax.lax.cond(enough, lambda: (full, one), shorter)
-
-
-def _action_weights(expansion: Expansion) -> Float[Array, "horizon action"]:
-    """The diagonal of the cost's Hessian in the action."""
-    n = expansion.F.shape[1]
-    return jnp.diagonal(expansion.C, axis1=1, axis2=2)[:, n:]
-
-
-def sufficient(decrease: Array, expected: Array) -> Bool[Array, ""]:
-    """Whether a step gained a fair share of what was promised; false for NaN."""
-    return (decrease > 1e-4 * expected) & (expected > 0)
+def _within(box: Box, actions: Array) -> Array:
+    return box.clip(actions) if box.bounded else actions

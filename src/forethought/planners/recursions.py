@@ -5,6 +5,13 @@ The notes' letters, in deviations from a nominal trajectory $(\hat x_t, \hat u_t
 $$u_t = \hat u_t + \alpha k_t + K_t (x_t - \hat x_t)$$
 
 `backward` finds $K, k$ from an `Expansion`, `forward` rolls them through the model.
+
+A trajectory may have *gaps*: states that were guessed, not reached,
+
+$$g_t = f(\hat x_t, \hat u_t) - \hat x_{t+1}$$
+
+so that linearly $\delta x_{t+1} = F_t z + \alpha g_t$. A step of size $\alpha$ leaves
+$(1 - \alpha) g_t$ of each: all shrink together, and the first full step closes them.
 """
 
 from collections.abc import Callable
@@ -12,7 +19,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.linalg import (
     dot,
@@ -43,6 +50,15 @@ class Trajectory(eqx.Module):
     """Undiscounted value of the last belief."""
     cost: Scalar
     """Minus the return."""
+    gaps: Float[Array, "horizon state"] | None = None
+    """How far each action leads beyond the next state; none where nothing is guessed.
+    Rewards are those of where the actions lead."""
+
+    @property
+    def landings(self) -> PyTree:
+        """Where each action leads: leaves of shape `[horizon, ...]`."""
+        after = jax.tree.map(lambda leaf: leaf[1:], self.beliefs)
+        return after if self.gaps is None else jax.vmap(move)(after, self.gaps)
 
     @property
     def states(self) -> Float[Array, "time state"]:
@@ -107,19 +123,41 @@ def blank(nominal: Trajectory) -> tuple[Expansion, Sweep]:
     return expansion, sweep
 
 
+Bend = Callable[[PyTree, Array, PRNGKeyArray, Array], Array]
+r"""From a belief, an action, a key and a vector $v$ to the Hessian of $v^\top f$."""
+
+
 def backward(
-    expansion: Expansion, nominal: Trajectory, box: Box, regularisation: Array
+    expansion: Expansion,
+    nominal: Trajectory,
+    box: Box,
+    regularisation: Array,
+    keys: Key[Array, " horizon"],
+    bend: Bend | None = None,
 ) -> Sweep:
-    """The notes' recursion on deviations, regularised and within limits."""
+    """The notes' recursion on deviations, regularised and within limits.
+
+    Args:
+        expansion: Of the problem along the nominal trajectory.
+        nominal: It, with or without gaps.
+        box: Limits of the action.
+        regularisation: Added to the diagonal of the action's Hessian.
+        keys: The keys under which the trajectory was imagined.
+        bend: Second-order terms of the dynamics, for DDP; none for iLQR.
+    """
     n = expansion.F.shape[1]
     x, u = slice(None, n), slice(n, None)
     diagonal = jnp.eye(expansion.F.shape[2] - n, dtype=expansion.F.dtype)
 
     def step(carry, inputs):
-        V, v, slope, curvature, positive, guess = carry
-        F, C, c, discount, action = inputs
+        V, v, slope, curvature, positive, guess, a = carry
+        F, C, c, discount, action, gap, place = inputs
+        after = v if gap is None else v + matvec(V, gap)
         Q = C + discount * matmul(F.T, matmul(V, F))
-        q = c + discount * matvec(F.T, v)
+        q = c + discount * matvec(F.T, after)
+        if bend is not None:
+            belief, key = place
+            Q = Q + discount * bend(belief, action, key, after)
         Q_uu, Q_ux, q_u = Q[u, u], Q[u, x], q[u]
         H = Q_uu + regularisation * diagonal
         if box.bounded:
@@ -130,33 +168,51 @@ def backward(
             block = jnp.where(free[:, None] & free[None, :], H, diagonal)
             right = jnp.where(free[:, None], Q_ux, jnp.zeros_like(Q_ux))
             K = -solve_positive(block, right)[0]
-            bend = quadratic_form(Q_uu, k)
+            pull = quadratic_form(Q_uu, k)
         else:
             right = jnp.concatenate([Q_ux, q_u[:, None]], axis=1)
             solution, good = solve_positive(H, right)
             K, k = -solution[:, :n], -solution[:, n]
-            bend = -dot(k, q_u + regularisation * k)
+            pull = -dot(k, q_u + regularisation * k)
         # Among the free actions H K = -Q_ux and H k = -q_u, and K is zero elsewhere,
         # so the notes' Qxx + Qxu K + K'Qux + K'Quu K is this, and likewise for v.
         M = Q_ux - regularisation * K
+        if gap is None:
+            slope = discount * slope + dot(k, q_u)
+            curvature = discount * curvature + pull
+        else:
+            # The cost to go of α k and α g is, in a deviation δ,
+            # ½ δ'Vδ + δ'(a + α (v - a)) + α slope + ½ α² curvature.
+            b = v - a
+            g_V, g_b = matvec(V, gap), matvec(F.T, matvec(V, gap) + b)
+            q_a = c + discount * matvec(F.T, a)
+            slope = discount * (slope + dot(a, gap)) + dot(k, q_a[u])
+            curvature = (
+                discount * (curvature + dot(gap, g_V) + 2 * dot(gap, b))
+                + quadratic_form(Q_uu, k)
+                + 2 * discount * dot(k, g_b[u])
+            )
+            a = q_a[x] + matvec(K.T, q_a[u])
         V = symmetrise(Q[x, x] + matmul(M.T, K))
         v = q[x] + matvec(M.T, k)
-        slope = discount * slope + dot(k, q_u)
-        curvature = discount * curvature + bend
-        carry = (V, v, slope, curvature, positive & good, k)
+        carry = (V, v, slope, curvature, positive & good, k, a)
         return carry, (K, k, V, v)
 
     zero = jnp.zeros_like(regularisation)
     guess = jnp.zeros_like(nominal.actions[0])
-    carry = (expansion.V, expansion.v, zero, zero, jnp.asarray(True), guess)
+    a = None if nominal.gaps is None else expansion.v
+    carry = (expansion.V, expansion.v, zero, zero, jnp.asarray(True), guess, a)
+    before = jax.tree.map(lambda leaf: leaf[:-1], nominal.beliefs)
     inputs = (
         expansion.F,
         expansion.C,
         expansion.c,
         nominal.discounts,
         nominal.actions,
+        nominal.gaps,
+        None if bend is None else (before, keys),
     )
-    (_, _, slope, curvature, positive, _), (K, k, V, v) = jax.lax.scan(
+    (_, _, slope, curvature, positive, _, _), (K, k, V, v) = jax.lax.scan(
         step, carry, inputs, reverse=True
     )
     positive = positive & jnp.isfinite(slope) & jnp.isfinite(curvature)
@@ -164,10 +220,28 @@ def backward(
 
 
 def imagine(
-    problem: Problem, belief: PyTree, actions: Array, keys: Key[Array, " horizon"]
+    problem: Problem,
+    belief: PyTree,
+    actions: Array,
+    keys: Key[Array, " horizon"],
+    states: Float[Array, "horizon state"] | None = None,
 ) -> Trajectory:
-    """Roll actions through the model, without feedback."""
-    return _roll(problem, belief, actions, lambda action, belief: action, keys)
+    """Roll actions through the model, without feedback.
+
+    Where states are guessed, one after each action, the trajectory goes through them
+    and has the gaps that result.
+    """
+
+    def control(inputs, belief):
+        return inputs[0]
+
+    def guessed(inputs, after):
+        return ravel(after)[0] - inputs[1]
+
+    inputs = (actions, states)
+    return _roll(
+        problem, belief, inputs, control, keys, None if states is None else guessed
+    )
 
 
 def forward(
@@ -177,17 +251,31 @@ def forward(
     nominal: Trajectory,
     sweep: Sweep,
     alpha: Array,
+    closing: Array | None = None,
 ) -> Trajectory:
-    """Roll the sweep's controller through the model, at one step size."""
+    """Roll the sweep's controller through the model, at one step size.
+
+    Gaps are closed by the share `closing`, by default the step size.
+    """
 
     def control(inputs, belief):
-        action, x_nominal, K, k = inputs
+        action, x_nominal, K, k, _ = inputs
         action = action + alpha * k + matvec(K, ravel(belief)[0] - x_nominal)
         return box.clip(action) if box.bounded else action
 
-    inputs = (nominal.actions, nominal.states[:-1], sweep.K, sweep.k)
+    def left(inputs, after):
+        return (1 - (alpha if closing is None else closing)) * inputs[4]
+
+    gaps = nominal.gaps
+    inputs = (nominal.actions, nominal.states[:-1], sweep.K, sweep.k, gaps)
     start = jax.tree.map(lambda leaf: leaf[0], nominal.beliefs)
-    return _roll(problem, start, inputs, control, keys)
+    return _roll(problem, start, inputs, control, keys, None if gaps is None else left)
+
+
+def move(belief: PyTree, by: Float[Array, " state"]) -> PyTree:
+    """A belief with something added to its coordinates."""
+    x, unravel = ravel(belief)
+    return unravel(x + by)
 
 
 def _roll(
@@ -196,19 +284,27 @@ def _roll(
     inputs: PyTree,
     control: Callable[[PyTree, PyTree], Array],
     keys: Array,
+    miss: Callable[[PyTree, PyTree], Array] | None,
 ) -> Trajectory:
-    """Roll any controller through the model; it sees its inputs and the belief."""
+    """Roll any controller through the model; it sees its inputs and the belief.
+
+    `miss` says by how much the next state shall miss where the action leads.
+    """
 
     def step(carry, inputs):
         belief, total, weight = carry
         here, key = inputs
         action = control(here, belief)
         after, reward, discount = problem.step(belief, action, key=key)
+        gap = None
+        if miss is not None:
+            gap = miss(here, after)
+            after = move(after, -gap)
         carry = (after, total + weight * reward, weight * discount)
-        return carry, (belief, action, reward, discount)
+        return carry, (belief, action, reward, discount, gap)
 
     one = jnp.ones_like(problem.value(belief))
-    (last, total, weight), (beliefs, actions, rewards, discounts) = jax.lax.scan(
+    (last, total, weight), (beliefs, actions, rewards, discounts, gaps) = jax.lax.scan(
         step, (belief, 0 * one, one), (inputs, keys)
     )
     beliefs = jax.tree.map(
@@ -216,4 +312,4 @@ def _roll(
     )
     final = problem.value(last)
     cost = -(total + weight * final)
-    return Trajectory(beliefs, actions, rewards, discounts, final, cost)
+    return Trajectory(beliefs, actions, rewards, discounts, final, cost, gaps)
