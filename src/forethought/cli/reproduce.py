@@ -96,7 +96,7 @@ def _plan(name: str, options: ReproduceOptions) -> Any:
         entry,
         options.paper,
         tuple(range(options.seed, options.seed + options.seeds)),
-        lambda seed: dataclasses.replace(run, seed=seed),
+        run.reseeded,
         lambda seed: ["forethought", "train", task, *words, "--seed", str(seed)],
     )
 

@@ -94,13 +94,12 @@ def learn(
         notices = (*found.notices, *lost)
     if resume:
         folder.keep_metrics(interval)
-    collect = _collector(training)
 
     while (step := int(state.flow.step)) < run.total_steps:
         began = time.perf_counter()
         interval += 1
         random = step < run.first_steps
-        state, trace = collect(state, **_stretch(run, step, episodes))
+        state, trace = _collect(training, state, **_stretch(run, step, episodes))
         trace = trace.taken()
         _require_finite(run.name, trace, step // run.count)
         before, now = episodes, int(state.flow.step)
@@ -161,18 +160,23 @@ def score(
     return _evaluated(run, found.tree.learner, episodes, key), found.notices
 
 
-def _collector(
-    training: Training | HostTraining,
-) -> Callable[..., tuple[TrainState, Trace]]:
-    """Its `collect`, compiled where it can be."""
+def _collect(
+    training: Training | HostTraining, state: TrainState, **stretch: Any
+) -> tuple[TrainState, Trace]:
+    """Collect, compiled where it can be: once for all runs of equal settings."""
     if isinstance(training, HostTraining):
-        return training.collect
+        return training.collect(state, **stretch)
+    return _compiled_collect(training, state, stretch)
 
-    @eqx.filter_jit
-    def collect(state: TrainState, **settings: Any) -> tuple[TrainState, Trace]:
-        return training.collect(state, **settings)
 
-    return collect
+@eqx.filter_jit
+def _compiled_collect(
+    training: Training, state: TrainState, stretch: dict[str, Any]
+) -> tuple[TrainState, Trace]:
+    return training.collect(state, **stretch)
+
+
+_compiled_evaluate = eqx.filter_jit(evaluate)
 
 
 def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
@@ -220,8 +224,9 @@ def _evaluated(
 ) -> np.ndarray:
     agent, environment = run.training.agent, run.apart
     if isinstance(environment, AbstractEnvironment):
-        play = eqx.filter_jit(evaluate)
-        found = play(agent, environment, learner, episodes=episodes, key=key)
+        found = _compiled_evaluate(
+            agent, environment, learner, episodes=episodes, key=key
+        )
     else:
         found = evaluate_host(agent, environment, learner, episodes=episodes, key=key)
     return np.asarray(found)

@@ -140,6 +140,12 @@ class Learning:
             return self.task.environment
         return GymnasiumEnvironment(self.name, self.count)
 
+    def reseeded(self, seed: int) -> "Learning":
+        """The same from another seed, with the same environments and compiled code."""
+        other = dataclasses.replace(self, seed=seed)
+        vars(other).update(task=self.task, training=self.training, apart=self.apart)
+        return other
+
 
 def check(run: Learning) -> None:
     """Let the agent act once on shapes alone, before anything is written or run.
