@@ -42,11 +42,11 @@ class Stationary(eqx.Module):
 
 
 def dare(
-    A: Float[Array, "state state"],
-    B: Float[Array, "state action"],
-    Q: Float[Array, "state state"],
-    R: Float[Array, "action action"],
-    S: Float[Array, "state action"] | None = None,
+    A: Float[Array, "..."],
+    B: Float[Array, "..."],
+    Q: Float[Array, "..."],
+    R: Float[Array, "..."],
+    S: Float[Array, "..."] | None = None,
     *,
     gamma: float = 1.0,
 ) -> Stationary:
@@ -76,8 +76,8 @@ def dare(
     Args:
         A: Shape `[state, state]`.
         B: Shape `[state, action]`.
-        Q: Cost of the state, symmetric.
-        R: Cost of the action, symmetric.
+        Q: Cost of the state, symmetric, shape `[state, state]`.
+        R: Cost of the action, symmetric, shape `[action, action]`.
         S: Cost of both together, shape `[state, action]`; zero by default.
         gamma: Discount of one step, in (0, 1].
 

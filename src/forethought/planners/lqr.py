@@ -17,7 +17,7 @@ setting of it:
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import Gaussian
 from forethought.core.linalg import (
@@ -274,7 +274,7 @@ def _doubt(
     C: Array,
     gamma: float,
     key: PRNGKeyArray,
-) -> tuple[Scalar, Array]:
+) -> tuple[Float[Array, " horizon"], Float[Array, "horizon state state"]]:
     """What not knowing the state will cost from each step on, and its slope in S.
 
     The covariance after each look is known beforehand, because it depends on nothing
