@@ -273,3 +273,125 @@ def test_two_different_lengths_in_time_are_refused():
     F = jnp.zeros((4, 2, 3))
     with pytest.raises(ValueError, match="one horizon"):
         lqr(F, jnp.zeros(2), jnp.eye(3), jnp.zeros(3), horizon=5)
+
+
+def noisy_arrays(seed):
+    """As `varying_arrays`, with a covariance at every step."""
+    random = np.random.default_rng(seed)
+    root = random.normal(size=(HORIZON, STATE, STATE))
+    return *varying_arrays(seed), root @ root.swapaxes(1, 2)
+
+
+@pytest.fixture(scope="module")
+def three_ways():
+    """Five problems solved in a sweep, by joining stretches, and all at once."""
+    with jax.enable_x64(True):
+        problems = [noisy_arrays(seed) for seed in range(5)]
+        stacked = [jnp.asarray(np.stack(each)) for each in zip(*problems, strict=True)]
+
+        def solve(*arrays, **settings):
+            return lqr(*arrays[:-1], W=arrays[-1], gamma=0.9, **settings)
+
+        last = [jnp.moveaxis(array, 0, -1) for array in stacked]
+        sweep = jax.jit(jax.vmap(solve))(*stacked)
+        joined = jax.jit(jax.vmap(lambda *each: solve(*each, parallel=True)))(*stacked)
+        batch = jax.jit(lambda *each: solve(*each, batched=True))(*last)
+        batch = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), batch)
+        return sweep, joined, batch
+
+
+@pytest.mark.parametrize("way", [1, 2], ids=["parallel", "batched"])
+def test_other_orders_of_the_work_find_the_same_solution(three_ways, way):
+    expected, found = three_ways[0], three_ways[way]
+    for one, other in zip(
+        jax.tree.leaves(expected), jax.tree.leaves(found), strict=True
+    ):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-10)
+
+
+def test_noise_costs_the_discounted_traces_and_changes_no_gain(three_ways, x64):
+    *arrays, W = noisy_arrays(0)
+    still = jax.jit(lambda *each: lqr(*each, gamma=0.9))(*map(jnp.asarray, arrays))
+    noisy = three_ways[0]
+    np.testing.assert_allclose(noisy.K[0], still.K, rtol=1e-12)
+    np.testing.assert_allclose(noisy.k[0], still.k, rtol=1e-12)
+    traces = [
+        0.5 * 0.9 ** (t + 1) * np.trace(np.asarray(still.V[t + 1]) @ W[t])
+        for t in range(HORIZON)
+    ]
+    np.testing.assert_allclose(noisy.w[0, 0] - still.w[0], sum(traces), rtol=1e-12)
+
+
+def test_joining_stretches_in_the_planner_gives_the_same_plan(x64):
+    problem = varying_problem(jnp.float64, 0.9)
+    start = Stamped(jnp.array([1.0, -2.0, 0.5]), jnp.asarray(0))
+    plans = [
+        jax.jit(lambda x, planner=planner: planner.plan(problem, x, None, key=KEY)[0])(
+            start
+        )
+        for planner in (LQR(HORIZON), LQR(HORIZON, parallel=True))
+    ]
+    for one, other in zip(*map(jax.tree.leaves, plans), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-10)
+
+
+def test_an_action_that_costs_nothing_cannot_be_planned_in_parallel_unseen():
+    F, C = jnp.asarray(DOUBLE_INTEGRATOR, jnp.float32), jnp.diag(jnp.array([1.0, 1, 0]))
+    zeros, V = jnp.zeros(3), jnp.eye(2)
+    sweep, joined = (
+        jax.jit(lambda F, way=way: lqr(F, zeros[:2], C, zeros, V, horizon=3, **way))(F)
+        for way in ({}, {"parallel": True})
+    )
+    assert sweep.positive and not joined.positive
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.9])
+def test_an_infinite_horizon_is_the_limit_of_long_ones(gamma, x64):
+    linear = Linear(jnp.asarray(DOUBLE_INTEGRATOR), jnp.array([0.02, -0.05]))
+    C = jnp.array([[1.0, 0.2, 0.1], [0.2, 0.5, 0.0], [0.1, 0.0, 0.3]])
+    objective = Quadratic(C, jnp.array([0.3, -0.1, 0.2]), gamma=gamma)
+    problem, x = Problem(linear, objective, free_box(1)), jnp.array([1.0, 0.5])
+    plan, _ = jax.jit(lambda x: LQR(5, infinite=True).plan(problem, x, None, key=KEY))(
+        x
+    )
+    arrays = linear.F, linear.f, objective.C, objective.c
+    far = lqr(*arrays, horizon=600, gamma=gamma)
+    found = plan.feedback
+    assert name_of(plan.result) == "successful"
+    for t in range(5):
+        np.testing.assert_allclose(found.gains[t], far.K[0], rtol=1e-9)
+        np.testing.assert_allclose(-found.V_xx[t], far.V[0], rtol=1e-9)
+    np.testing.assert_allclose(plan.actions[0], far.K[0] @ x + far.k[0], rtol=1e-9)
+    np.testing.assert_allclose(-found.V_x[0], far.V[0] @ x + far.v[0], rtol=1e-9)
+    end = Quadratic(C, objective.c, far.V[0], far.v[0], gamma=gamma)
+    ended = Problem(linear, end, free_box(1))
+    value = rollout(ended, x, plan.actions, key=KEY).value
+    np.testing.assert_allclose(plan.value, value, rtol=1e-9)
+
+
+def test_a_system_that_cannot_be_held_for_ever_ends_in_a_code_and_finite_actions():
+    linear = Linear(jnp.asarray([[2.0, 0.0, 0.0], [0.0, 0.5, 1.0]], jnp.float32))
+    problem = Problem(linear, Quadratic(jnp.eye(3)), free_box(1))
+    planner = LQR(4, infinite=True)
+    plan, _ = jax.jit(lambda x: planner.plan(problem, x, None, key=KEY))(jnp.ones(2))
+    assert name_of(plan.result) == "no_stationary"
+    assert np.isfinite(plan.actions).all()
+
+
+def test_an_infinite_horizon_over_arrays_that_vary_is_refused():
+    problem = varying_problem(jnp.float32)
+    with pytest.raises(TypeError, match="constant in time to plan for ever"):
+        LQR(4, infinite=True).init(problem, jnp.ones(STATE), key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"parallel": True, "batched": True}, "one of `parallel` and `batched`"),
+        ({"batched": True}, "with 3 axes, or one more"),
+    ],
+)
+def test_settings_that_contradict_are_refused(settings, words):
+    zeros = jnp.zeros(3)
+    with pytest.raises(ValueError, match=words):
+        lqr(jnp.zeros((2, 3)), zeros[:2], jnp.eye(3), zeros, horizon=2, **settings)

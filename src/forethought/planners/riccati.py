@@ -127,11 +127,12 @@ def lqr(
             "lqr needs one of `parallel` and `batched`, got both; jax.vmap solves a "
             "batch in parallel."
         )
-    state, extra = F.shape[-2 - batched], int(batched)
-    if W is None:
-        W = jnp.zeros((state, state, *F.shape[F.ndim - extra :]), C.dtype)
-    F, f, C, c, W = _in_time([(F, 2), (f, 1), (C, 2), (c, 1), (W, 2)], horizon, extra)
-    batch = F.shape[3:]
+    noise = [] if W is None else [(W, 2)]
+    F, f, C, c, *noise = _in_time(
+        [(F, 2), (f, 1), (C, 2), (c, 1), *noise], horizon, int(batched)
+    )
+    (length, state), batch = F.shape[:2], F.shape[3:]
+    W = noise[0] if noise else jnp.zeros((length, state, state, *batch), C.dtype)
     V = jnp.zeros((state, state, *batch), C.dtype) if V is None else V
     v = jnp.zeros((state, *batch), C.dtype) if v is None else v
     w = jnp.zeros(batch, C.dtype)
