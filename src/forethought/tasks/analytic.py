@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -22,7 +21,8 @@ from forethought.models.linear import Linear
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Avoid, Parking, PendulumReward, Regulate
 from forethought.problem import Problem
-from forethought.tasks.base import Task, whole
+from forethought.tasks.base import Task, whole, whole_episode
+from forethought.tasks.optima import best_return
 
 
 def double_integrator() -> Task:
@@ -55,7 +55,7 @@ def double_integrator() -> Task:
             "ilqr": {"horizon": 20},
             "lqr": {"horizon": 20},
         },
-        optimum=-8.917465661094475,
+        optimum=best_return("double-integrator"),
     )
 
 
@@ -86,10 +86,10 @@ def pendulum() -> Task:
 def acrobot() -> Task:
     """Swing an acrobot up in fifty Euler steps: the test problem of trajax.
 
-    The optimum is the one that iLQR finds from actions of zero, whose own cost is
-    4959.476212: a local optimum, found by trajax and by an independent iLQR in float64
-    to all digits given. The full second derivatives of the dynamics (DDP) lead
-    elsewhere from the same start, to 49.2887.
+    From actions of zero, whose own cost is 4959.476212, trajax and every iLQR go to a
+    local optimum of 44.5132851412; the full second derivatives of the dynamics (DDP)
+    lead elsewhere, to 49.2887. The optimum given is the lowest that is known, 40.42401:
+    one random start in fifty leads there.
 
     References:
         google/trajax, `tests/optimizers_test.py`, the acrobot.
@@ -103,9 +103,9 @@ def acrobot() -> Task:
         problem=Problem(Known(system), objective, system.action),
         steps=50,
         restore=whole,
-        settings=_whole_episode(50, initial_std=3.0, noise_beta=0.5, hold=5),
+        settings=whole_episode(50, 3.0, hold=5, scale=40.0),
         replan_every=50,
-        optimum=-44.5132851412,
+        optimum=best_return("acrobot"),
     )
 
 
@@ -130,9 +130,9 @@ def cartpole() -> Task:
         problem=Problem(Known(system), objective, system.action),
         steps=100,
         restore=whole,
-        settings=_whole_episode(100, initial_std=3.0, noise_beta=0.5, hold=10),
+        settings=whole_episode(100, 3.0, hold=10, scale=1.4),
         replan_every=100,
-        optimum=-1.4114933481430447,
+        optimum=best_return("cartpole"),
     )
 
 
@@ -151,16 +151,16 @@ def car_parking() -> Task:
         problem=Problem(Known(system), Parking(), system.action),
         steps=500,
         restore=whole,
-        settings=_whole_episode(500, initial_std=0.3, noise_beta=2.0, hold=50),
+        settings=whole_episode(500, 0.3, hold=50, noise_beta=2.0, scale=1.4),
         replan_every=500,
+        optimum=best_return("car-parking"),
     )
 
 
 def quadrotor() -> Task:
     """Fly a planar quadrotor to the origin and hover there.
 
-    The optimum is the best known, not proven: iLQR in float64 over all hundred steps
-    at once, from thrusts in the middle of their limits.
+    The optimum is the best known of all hundred steps planned at once, not proven.
     """
     system = Quadrotor()
     hover = float(system.hover)
@@ -188,7 +188,7 @@ def quadrotor() -> Task:
             },
             "ilqr": {"horizon": 30},
         },
-        optimum=-35.43419149597155,
+        optimum=best_return("quadrotor"),
     )
 
 
@@ -215,26 +215,8 @@ def point_mass() -> Task:
             "cem": {"horizon": 30, "noise_beta": 1.0, "iterations": 6},
             "ilqr": {"horizon": 40},
         },
+        optimum=best_return("point-mass"),
     )
-
-
-def _whole_episode(
-    steps: int, initial_std: float, noise_beta: float, hold: int
-) -> dict[str, dict[str, Any]]:
-    """Settings of a problem of finite horizon, planned once from start to end."""
-    return {
-        "random-shooting": {"horizon": steps, "hold": hold, "population": 4096},
-        "cem": {
-            "horizon": steps,
-            "initial_std": initial_std,
-            "population": 512,
-            "elites": 25,
-            "iterations": 100,
-            "population_decay": 1.0,
-            "noise_beta": noise_beta,
-        },
-        "ilqr": {"horizon": steps, "iterations": 500, "tolerance": 1e-10},
-    }
 
 
 TASKS: Mapping[str, Callable[[], Task]] = {

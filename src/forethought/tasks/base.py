@@ -57,3 +57,41 @@ class Task:
 def whole(obs: Array) -> Array:
     """The state, where it is observed as it is."""
     return obs
+
+
+def whole_episode(
+    steps: int, std: float, hold: int = 1, *, noise_beta: float = 0.5, scale: float
+) -> dict[str, dict[str, Any]]:
+    """Settings for a problem of finite horizon, planned once from start to end.
+
+    Args:
+        steps: The horizon.
+        std: Of the first draws, in half widths of the action box (in units of the
+            action where it is free).
+        hold: For how many steps random shooting holds what it draws.
+        noise_beta: Colour of the noise of CEM and MPPI.
+        scale: About the optimal cost; MPPI's temperature is a thousandth of it.
+    """
+    return {
+        "random-shooting": {"horizon": steps, "hold": hold, "population": 4096},
+        "cem": {
+            "horizon": steps,
+            "initial_std": std,
+            "population": 512,
+            "elites": 25,
+            "iterations": 100,
+            "population_decay": 1.0,
+            "noise_beta": noise_beta,
+        },
+        "mppi": {
+            "horizon": steps,
+            "std": std / 2,
+            "population": 512,
+            "iterations": 100,
+            "temperature": 1e-3 * scale,
+            "noise_beta": noise_beta,
+        },
+        "gradient": {"horizon": steps, "iterations": 1000},
+        "ilqr": {"horizon": steps, "iterations": 500, "tolerance": 1e-10},
+        "lqr": {"horizon": steps},
+    }

@@ -15,6 +15,7 @@ from forethought.environments.analytic.acrobot import Acrobot
 from forethought.environments.analytic.car import Car
 from forethought.environments.analytic.cartpole import CartPole
 from forethought.environments.analytic.double_integrator import DoubleIntegrator
+from forethought.environments.analytic.linear import LinearSystem
 from forethought.environments.analytic.pendulum import Pendulum
 from forethought.environments.analytic.point_mass import PointMass
 from forethought.environments.analytic.quadrotor import Quadrotor
@@ -24,6 +25,7 @@ __all__ = [
     "Car",
     "CartPole",
     "DoubleIntegrator",
+    "LinearSystem",
     "Pendulum",
     "PointMass",
     "Quadrotor",

@@ -48,6 +48,7 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
         length: $l$, in m.
         max_speed: $\dot\theta_\text{max}$, in rad/s.
         dt: $h$, seconds from one step to the next.
+        initial: Start state; by default any angle, and up to 1 rad/s either way.
         action: Limits of the torque, in N·m.
 
     References:
@@ -61,6 +62,7 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
     length: float | Scalar = 1.0
     max_speed: float | Scalar = 8.0
     dt: float = 0.05
+    initial: tuple[float, float] | None = None
     action: Box = eqx.field(
         default_factory=lambda: Box(np.array([-2.0]), np.array([2.0]))
     )
@@ -76,7 +78,9 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
         return ("torque (N·m)",)
 
     def start(self, *, key: PRNGKeyArray) -> Float[Array, "2"]:
-        """Uniform: any angle, and up to 1 rad/s either way."""
+        """As given, or uniform: any angle, and up to 1 rad/s either way."""
+        if self.initial is not None:
+            return jnp.asarray(self.initial, float)
         high = jnp.asarray((jnp.pi, 1.0), float)
         return jax.random.uniform(key, (2,), high.dtype, -high, high)
 
