@@ -1,6 +1,5 @@
 import dataclasses
 import html.parser
-import json
 import re
 
 import numpy as np
@@ -8,18 +7,17 @@ import pytest
 from matplotlib.figure import Figure
 
 from forethought.runs import plots, search_plots
+from forethought.runs.compare import Score
+from forethought.runs.comparison import rows_of, write_comparison
 from forethought.runs.control import control, make_planner
 from forethought.runs.folder import RunFolder
 from forethought.runs.record import record
 from forethought.runs.report import (
     SECTIONS,
     finish,
-    gap,
-    number,
-    write_comparison,
     write_report,
 )
-from forethought.runs.style import choose
+from forethought.runs.style import choose, gap, number
 from forethought.tasks.analytic import double_integrator, pendulum
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -169,24 +167,38 @@ def test_coordinates_that_repeat_or_stand_still_are_not_chosen():
 
 def test_planners_are_set_side_by_side_and_again_from_the_disk(tmp_path):
     folder = RunFolder.create(tmp_path, {"task": "pendulum"})
-    rows = [
-        {
-            "planner": planner,
-            "seed": seed,
-            "return": value - seed,
-            "plan_seconds": seconds,
-            "results": "9 successful",
-        }
+    scores = [
+        Score(
+            task,
+            planner,
+            optimum,
+            execution="open loop",
+            returns=np.array([value, value - 1]),
+            plan_seconds=np.array([seconds, seconds]),
+            iterations=np.array([3, 3]),
+            results={"successful": 2},
+            progress=(np.array([value - 9, value - 5, value]),) * 2,
+            evaluations=1200,
+            linearisations=40,
+        )
+        for task, optimum in (("pendulum", -10.0), ("car", None))
         for planner, value, seconds in ((NASTY, -30.0, 0.002), ("ilqr", -20.0, 0.01))
-        for seed in (0, 1)
     ]
-    report = write_comparison(folder, rows, optimum=-10.0)
+    scores.append(Score("car", "lqr", None, refusal="LQR needs a Linear model."))
+    rows = [row for score in scores for row in rows_of(score, (0, 1))]
+    report = write_comparison(folder, rows)
     page = Page(report.read_text())
     assert all(each.startswith("data:") for each in page.references)
     assert "script" not in page.tags
     assert page.text.index("ilqr") < page.text.index(NASTY)  # the best comes first
     assert "−20.5" in page.text and "105.00%" in page.text
-    assert json.loads((tmp_path / "comparison.json").read_text())["optimum"] == -10.0
+    assert "1,200 + 40 ∂" in page.text and "refuses: LQR needs" in page.text
+    lines = (tmp_path / "comparison.csv").read_text().splitlines()
+    assert len(lines) == 10 and lines[0].startswith("task,planner,seed,return,optimum")
+    assert lines[3] == (
+        "pendulum,ilqr,0,-20.0,-10.0,10.0,1.0,3,0.01,1200,40,open loop,2 successful,"
+    )
+    assert (tmp_path / "plots" / "comparison.png").stat().st_size > 10_000
     report.unlink()
     assert Page(write_report(tmp_path).read_text()).text == page.text
     with pytest.raises(ValueError, match="at least one episode"):
@@ -202,5 +214,7 @@ def test_numbers_read_well():
         "nan",
     ]
     assert gap(-11.0, -10.0) == "10.00%"
+    assert gap(-10.0, -10.0) == gap(-10.0 - 1e-12, -10.0) == "0.00%"
+    assert gap(-10.00002, -10.0) == "0.0002%"
     assert gap(-316.0, -1.4) == "314.6"
     assert gap(float("nan"), -1.4) == "–"

@@ -60,37 +60,64 @@ def plan_command(arguments: list[str]) -> int:
 
 
 def compare_command(arguments: list[str]) -> int:
-    """Several planners on one task."""
-    name, rest = subject("compare", "TASK", CompareOptions, arguments)
-    options: CompareOptions = parse(CompareOptions, "compare TASK", rest)
+    """Several planners on one task or several."""
+    names, rest = _subjects(arguments)
+    options: CompareOptions = parse(CompareOptions, "compare TASK ...", rest)
     set_up(options.precision)
-    task = load(name, options.objective)
     from forethought.runs import session
     from forethought.runs.control import check
     from forethought.runs.folder import RunFolder
     from forethought.runs.planning import make_planner
+    from forethought.tasks import gallery
 
     with bad_input():
         if options.seeds < 1:
             raise ValueError(f"compare needs seeds >= 1, got {options.seeds}.")
         if not options.planners:
             raise ValueError("compare needs the name of at least one planner.")
-        planners = {each: make_planner(task, each) for each in options.planners}
-        for planner in planners.values():
-            check(task, planner, options.steps)
-        path = options.out or session.free_folder(f"compare-{task.name}")
+        if options.gallery and options.objective is not None:
+            raise ValueError("--objective goes with an MJCF file, not with --gallery.")
+        if not names and not options.gallery:
+            raise ValueError("compare needs TASK first: forethought compare TASK ...")
+    if options.gallery:
+        with bad_input():
+            tasks = [gallery.load(each).task for each in names or gallery.GALLERY]
+    else:
+        tasks = [load(each, options.objective) for each in names]
+    with bad_input():
+        contests = []
+        refusals: list[TypeError] = []
+        for task in tasks:
+            planners = {each: make_planner(task, each) for each in options.planners}
+            contests.append((task, planners))
+            for planner in planners.values():
+                try:
+                    check(task, planner, options.steps)
+                except TypeError as refusal:
+                    refusals.append(refusal)
+        if len(refusals) == len(tasks) * len(options.planners):
+            raise refusals[0]
+        shown = "gallery" if options.gallery else names[0]
+        path = options.out or session.free_folder(f"compare-{shown}")
         config = {
-            "task": task.name,
-            "planner": ", ".join(planners),
-            "settings": planners,
+            "task": ", ".join(task.name for task in tasks),
+            "planner": ", ".join(options.planners),
+            "settings": {task.name: planners for task, planners in contests},
             "options": options,
             "command": ["forethought", "compare", *arguments],
         }
         folder = RunFolder.create(path, config)
     seeds = range(options.seed, options.seed + options.seeds)
-    return session.compare_session(
-        task, planners, folder, seeds=seeds, steps=options.steps
-    )
+    return session.compare_session(contests, folder, seeds=seeds, steps=options.steps)
+
+
+def _subjects(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The positional arguments that come first or follow --gallery, and the flags."""
+    switch = [word for word in arguments if word == "--gallery"]
+    words = [word for word in arguments if word != "--gallery"]
+    flags = (i for i, word in enumerate(words) if word.startswith("-"))
+    first = next(flags, len(words))
+    return list(dict.fromkeys(words[:first])), switch + words[first:]
 
 
 def report_command(arguments: list[str]) -> int:

@@ -54,7 +54,11 @@ class PlannerFields(Generic[P]):
 
 @dataclasses.dataclass(frozen=True)
 class CompareOptions:
-    """Run several planners on one task: one table, one plot, one report."""
+    """Run several planners on tasks: how good, how fast, as table, CSV, plot and page.
+
+    forethought compare TASK ...        tasks as they are controlled
+    forethought compare --gallery       problems planned once, with known optimum
+    """
 
     planners: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = (
         "random-shooting",
@@ -62,6 +66,8 @@ class CompareOptions:
         "ilqr",
     )
     """Which planners; see `forethought planners`."""
+    gallery: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Problems of the gallery, each planned once as a whole; all if none is named."""
     seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 3
     """How many seeds, counted from `seed`."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
@@ -73,7 +79,7 @@ class CompareOptions:
     out: Annotated[
         pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
     ] = None
-    """Folder for table, plot and report; runs/compare-TASK if not given."""
+    """Folder for tables, plot and report; runs/compare-TASK if not given."""
     objective: Annotated[
         str | None, tyro.conf.arg(metavar="MODULE:NAME", help_behavior_hint="")
     ] = None

@@ -34,7 +34,7 @@ import numpy as np
 
 MADE = (
     *("metrics.jsonl", "episode.npz", "policy.npz", "bounds.json", "comparison.json"),
-    *("video.mp4", "report.html"),
+    *("comparison.csv", "video.mp4", "report.html"),
 )
 """Files that a new run in an old folder replaces."""
 

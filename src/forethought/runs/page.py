@@ -2,6 +2,7 @@
 
 import base64
 import html
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -142,3 +143,42 @@ def table(rows: Iterable[Iterable[Any]], head: Iterable[str]) -> str:
         f'<div class="scroll"><table><thead><tr>{names}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def how(config: Mapping[str, Any]) -> list[str]:
+    """Every setting of a run, and the command that made it."""
+    command = config.get("command", "")
+    if not isinstance(command, str):
+        command = shlex.join(str(part) for part in command)
+    shown = {name: value for name, value in config.items() if name != "command"}
+    body = []
+    if command:
+        body.append(
+            section(
+                "Run it again",
+                "The same seed gives the same run.",
+                f"<pre>{escape(command)}</pre>",
+                kind="wide",
+            )
+        )
+    body.append(
+        section("Settings", "", pairs(leaves(shown)), kind="wide"),
+    )
+    body.append(
+        "<footer>Every number is in the files beside this one, figures in plots/. "
+        "Made by forethought.</footer>"
+    )
+    return body
+
+
+def leaves(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as rows of dotted names and values."""
+    if isinstance(tree, Mapping):
+        return [
+            row
+            for name, value in tree.items()
+            for row in leaves(value, f"{prefix}.{name}" if prefix else str(name))
+        ]
+    if isinstance(tree, list):
+        return [(prefix, ", ".join(str(each) for each in tree))]
+    return [(prefix, "–" if tree is None else str(tree))]

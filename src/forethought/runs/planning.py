@@ -17,9 +17,10 @@ from forethought.tasks.base import Task
 
 
 @eqx.filter_jit
-def _plan(
+def plan_from(
     planner: AbstractPlanner, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
 ) -> Plan:
+    """The first plan from a belief, compiled."""
     init_key, plan_key = jax.random.split(key)
     state = planner.init(problem, belief, key=init_key)
     return planner.plan(problem, belief, state, key=plan_key)[0]
@@ -103,4 +104,4 @@ def plan(
     planner = planner or make_planner(task, "cem")
     start_key, key = jax.random.split(jax.random.key(seed))
     belief = start_state(task, start, key=start_key)
-    return _plan(planner, task.problem, belief, key=key)
+    return plan_from(planner, task.problem, belief, key=key)

@@ -1,7 +1,4 @@
-"""Figures of an episode: states, actions, returns, timing; and planners compared."""
-
-from collections.abc import Mapping, Sequence
-from typing import Any
+"""Figures of an episode: states, actions, returns, timing."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,7 +9,6 @@ from forethought.core.results import NAMES
 from forethought.runs.record import Record, realised_returns
 from forethought.runs.style import (
     BLUE,
-    CYCLE,
     GREEN,
     GRID,
     INK,
@@ -246,36 +242,4 @@ def timing(record: Record) -> Figure:
     bottom.set_ylim(-0.8, max(len(present), 1) - 0.2)
     bottom.grid(False, axis="y")
     label(bottom, "time [s]", "", "How the plan in force had ended")
-    return figure
-
-
-def by_planner(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Episodes of each planner, in the order in which they come."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["planner"], []).append(row)
-    return found
-
-
-def comparison(
-    rows: Sequence[Mapping[str, Any]], optimum: float | None = None
-) -> Figure:
-    """Return against planning time: one colour a planner, one small dot an episode."""
-    figure, axes = panels(1, height=3.2)
-    axis = axes[0, 0]
-    for i, (planner, own) in enumerate(by_planner(rows).items()):
-        colour, marker = CYCLE[i % len(CYCLE)], "osD^vP"[i % 6]
-        x = 1e3 * np.array([row["plan_seconds"] for row in own], float)
-        y = np.array([row["return"] for row in own], float)
-        if len(own) > 1:
-            axis.plot(x, y, marker, color=colour, ms=5, alpha=0.5, mew=0)
-        axis.plot(
-            np.median(x), y.mean(), marker, color=colour, ms=10, mec="w", label=planner
-        )
-    if optimum is not None:
-        axis.axhline(optimum, color=INK, linewidth=1.2, linestyle="--", label="optimum")
-    axis.margins(0.12)
-    logarithmic(axis, "x")
-    label(axis, "time for one plan [ms]", "return")
-    above(figure, *axis.get_legend_handles_labels())
     return figure

@@ -1,29 +1,25 @@
 """The report of a run: one file that opens anywhere, made from the folder alone.
 
 `finish` writes all that a run leaves behind; `write_report` makes plots and page again
-from what is on the disk. `write_comparison` sets planners side by side.
+from what is on the disk.
 """
 
 import math
 import os
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
 from forethought.environments.base import AbstractSystem
-from forethought.runs import learning_page, page, plots, search_plots
+from forethought.runs import comparison, learning_page, page, plots, search_plots
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
-from forethought.runs.style import number, png
+from forethought.runs.style import gap, number, png
 from forethought.runs.video import film, frames
-
-COMPARISON = "comparison.json"
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
     "states": (
@@ -111,9 +107,9 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     if not isinstance(folder, RunFolder):
         folder = RunFolder.open(folder)
     config = folder.config()
-    if (folder.path / COMPARISON).exists():
-        compared = folder.read_json(COMPARISON)
-        return write_comparison(folder, compared["rows"], optimum=compared["optimum"])
+    if (folder.path / comparison.FILE).exists():
+        rows = folder.read_json(comparison.FILE)["rows"]
+        return comparison.write_comparison(folder, rows)
     if (folder.path / FILE).exists():
         seen = Record.load(folder)
         if not (folder.path / "video.mp4").exists():
@@ -123,7 +119,7 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
         title, body = learning_page.body(folder, config)
     else:
         title, body = _unfinished(folder, config)
-    body = [*body, *_how(config)]
+    body = [*body, *page.how(config)]
     path = folder.path / "report.html"
     write_atomically(path, page.document(title, body).encode())
     return path
@@ -187,121 +183,6 @@ def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list
     return title, body
 
 
-def _how(config: Mapping[str, Any]) -> list[str]:
-    """Every setting, and the command."""
-    command = config.get("command", "")
-    if not isinstance(command, str):
-        command = shlex.join(str(part) for part in command)
-    shown = {name: value for name, value in config.items() if name != "command"}
-    body = []
-    if command:
-        body.append(
-            page.section(
-                "Run it again",
-                "The same seed gives the same run.",
-                f"<pre>{page.escape(command)}</pre>",
-                kind="wide",
-            )
-        )
-    body.append(
-        page.section("Settings", "", page.pairs(leaves(shown)), kind="wide"),
-    )
-    body.append(
-        "<footer>Every number is in the files beside this one, figures in plots/. "
-        "Made by forethought.</footer>"
-    )
-    return body
-
-
-def leaves(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as rows of dotted names and values."""
-    if isinstance(tree, Mapping):
-        return [
-            row
-            for name, value in tree.items()
-            for row in leaves(value, f"{prefix}.{name}" if prefix else str(name))
-        ]
-    if isinstance(tree, list):
-        return [(prefix, ", ".join(str(each) for each in tree))]
-    return [(prefix, "–" if tree is None else str(tree))]
-
-
-def gap(value: float, optimum: float) -> str:
-    """How far a return lies below the optimum, in words that fit a table."""
-    if not math.isfinite(value):
-        return "–"
-    below = optimum - value
-    if abs(below) >= 10 * abs(optimum):  # a share of next to nothing says nothing
-        return number(below)
-    return f"{below / abs(optimum):.2%}".replace("-", "−")
-
-
 def capital(text: str) -> str:
     """A sentence's first letter."""
     return text[:1].upper() + text[1:].rstrip(".")
-
-
-def write_comparison(
-    folder: RunFolder | str | os.PathLike,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    optimum: float | None = None,
-) -> Path:
-    """Planners side by side: a table, and a plot of return against planning time.
-
-    Args:
-        folder: A run folder, from `RunFolder.create`.
-        rows: One for each episode, with `planner`, `seed`, `return`, `plan_seconds`
-            (of one plan) and `results` (text).
-        optimum: The best return, where it is known.
-
-    Returns:
-        The path of `report.html`; the plot lies beside it in `plots/`, the numbers in
-        `comparison.json`.
-
-    Raises:
-        ValueError: There are no rows.
-    """
-    if not isinstance(folder, RunFolder):
-        folder = RunFolder.open(folder)
-    if not rows:
-        raise ValueError("A comparison needs at least one episode, got none.")
-    folder.write_json(COMPARISON, {"optimum": optimum, "rows": rows})
-    config = folder.config()
-    content = png(plots.comparison(rows, optimum))
-    (folder.path / "plots").mkdir(exist_ok=True)
-    write_atomically(folder.path / "plots" / "comparison.png", content)
-    head = ["planner", "mean return", "worst", "best", "ms a plan", "results"]
-    if optimum is not None:
-        head.insert(2, "below the optimum")
-    lines = []
-    for planner, own in plots.by_planner(rows).items():
-        returns = np.array([row["return"] for row in own], float)
-        milliseconds = 1e3 * float(np.median([row["plan_seconds"] for row in own]))
-        cells = [
-            planner,
-            number(float(returns.mean())),
-            number(float(returns.min())),
-            number(float(returns.max())),
-            number(float(f"{milliseconds:.3g}")),
-            "; ".join(dict.fromkeys(str(row["results"]) for row in own)),
-        ]
-        if optimum is not None:
-            cells.insert(2, gap(float(returns.mean()), optimum))
-        lines.append((-float(returns.mean()), cells))
-    title = f"{config.get('task', 'A task')} · planners compared"
-    seeds = len({row["seed"] for row in rows})
-    note = "Higher is better, further left is faster."
-    if seeds > 1:
-        note += f" Large marks are means over {seeds} seeds."
-    picture = page.picture(content, "Return against planning time")
-    ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
-    body = [
-        f"<header><h1>{page.escape(title)}</h1></header>",
-        page.section("Return against planning time", note, picture, kind="wide centre"),
-        page.section("Planners", "Best first.", page.table(ranked, head), kind="wide"),
-        *_how(config),
-    ]
-    path = folder.path / "report.html"
-    write_atomically(path, page.document(title, body).encode())
-    return path

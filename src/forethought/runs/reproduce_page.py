@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from forethought.runs import page
 from forethought.runs.cost import duration
 from forethought.runs.folder import RunFolder, write_atomically
-from forethought.runs.report import leaves, png
+from forethought.runs.page import leaves
 from forethought.runs.style import (
     BLUE,
     GREEN,
@@ -27,6 +27,7 @@ from forethought.runs.style import (
     label,
     number,
     panels,
+    png,
 )
 
 FIGURE = "reproduction.png"

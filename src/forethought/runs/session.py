@@ -16,10 +16,17 @@ from forethought.core.results import names
 from forethought.planners import PLANNERS, AbstractPlanner
 from forethought.planners.mpc import Episode
 from forethought.runs.compare import Score, compare
+from forethought.runs.comparison import (
+    COLUMNS,
+    HEAD,
+    ranked,
+    rows_of,
+    write_comparison,
+)
 from forethought.runs.control import Prepared, Run, execute
 from forethought.runs.folder import RunFolder
 from forethought.runs.record import execution
-from forethought.runs.report import finish, gap, write_comparison
+from forethought.runs.report import finish
 from forethought.tasks.base import Task
 
 CHUNK = 5
@@ -144,55 +151,44 @@ def plan_session(prepared: Prepared, folder: RunFolder) -> int:
 
 
 def compare_session(
-    task: Task,
-    planners: Mapping[str, AbstractPlanner],
+    contests: Sequence[tuple[Task, Mapping[str, AbstractPlanner]]],
     folder: RunFolder,
     *,
     seeds: Sequence[int],
     steps: int | None,
 ) -> int:
-    """Compare planners, showing each as it is done, and return the exit code."""
+    """Compare planners on each task, showing as they are done; return the exit code."""
     console = Console()
-    optimum = task.optimum if steps in (None, task.steps) else None
-    table = Table(box=None, pad_edge=False)
-    headings = ["planner", "return", "± std", "ms a plan", "executed", "results"]
-    if optimum is not None:
-        headings.insert(3, "gap")
-    for i, heading in enumerate(headings):
-        table.add_column(
-            heading, justify="right" if 0 < i < len(headings) - 2 else "left"
-        )
     rows: list[dict[str, Any]] = []
+    pairs = sum(len(planners) for _, planners in contests)
+    done = 0
 
     with console.status("") as status:
 
         def on_score(score: Score) -> None:
-            results = ", ".join(f"{n} {code}" for code, n in score.results.items())
-            mean = float(np.mean(score.returns))
-            cells = [
-                score.planner,
-                f"{mean:.6g}",
-                f"{float(np.std(score.returns)):.2g}",
-                f"{1e3 * float(np.median(score.plan_seconds)):.3g}",
-                score.execution,
-                results,
-            ]
-            if optimum is not None:
-                cells.insert(3, gap(mean, optimum))
-            table.add_row(*cells)
-            for i, seed in enumerate(seeds):
-                row = {
-                    "planner": score.planner,
-                    "seed": seed,
-                    "return": score.returns[i],
-                    "plan_seconds": score.plan_seconds[i],
-                    "results": results,
-                }
+            nonlocal done
+            done += 1
+            for row in rows_of(score, seeds):
                 rows.append(row)
-                folder.append(row)
-            status.update(f"{len(rows)} of {len(planners) * len(seeds)} episodes")
+                folder.append({key: row[key] for key in COLUMNS})
+            status.update(f"{done} of {pairs}: {score.planner} on {score.task}")
 
-        compare(task, planners, seeds=seeds, steps=steps, on_score=on_score)
-    console.print(table)
-    console.print(f"report  {write_comparison(folder, rows, optimum=optimum)}")
+        for task, planners in contests:
+            compare(task, planners, seeds=seeds, steps=steps, on_score=on_score)
+            table = Table(box=None, pad_edge=False)
+            for i, heading in enumerate(HEAD):
+                table.add_column(
+                    heading if i or len(contests) == 1 else task.name,
+                    justify="right" if 0 < i < len(HEAD) - 1 else "left",
+                    no_wrap=i == 0,
+                )
+            own = [row for row in rows if row["task"] == task.name]
+            for line in ranked([row for row in own if not row["refusal"]]):
+                table.add_row(*line)
+            console.print(table)
+            for row in own:
+                if row["refusal"]:
+                    console.print(f"{row['planner']} refuses: {row['refusal']}")
+            console.print()
+    console.print(f"report  {write_comparison(folder, rows)}")
     return 0

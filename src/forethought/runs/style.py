@@ -142,3 +142,16 @@ def number(value: float) -> str:
     else:
         text = f"{value:,.5g}" if size >= 1e-3 or not size else f"{value:.4g}"
     return text.replace("-", "−")
+
+
+def gap(value: float, optimum: float) -> str:
+    """How far a return lies below the optimum, in words that fit a table."""
+    if not math.isfinite(value):
+        return "–"
+    below = optimum - value
+    if abs(below) >= 10 * abs(optimum):  # a share of next to nothing says nothing
+        return number(below)
+    share = below / abs(optimum)
+    if 1e-6 < abs(share) < 1e-4:
+        return f"{100 * share:.1g}%".replace("-", "−")
+    return f"{share + 0.0:.2%}".replace("-0.00%", "0.00%").replace("-", "−")
