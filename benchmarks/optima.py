@@ -3,9 +3,9 @@
 Where the problem is linear-quadratic: our LQR, and SciPy on the quadratic programme in
 all actions at once, its matrices built from the free response and unit actions.
 Elsewhere: our iLQR from many random actions, of which the best is kept; and SciPy's
-L-BFGS-B from that plan, disturbed, finished by Newton steps on the dense Hessian, each a
-bounded least-squares problem for SciPy. The lowest of many local optima is not proven to be the
-lowest of all, and is stored as not proven.
+L-BFGS-B from that plan, disturbed, finished by Newton steps on the dense Hessian, each
+a bounded least-squares problem for SciPy. The lowest of many local optima is not proven
+to be the lowest of all, and is stored as not proven.
 
     python benchmarks/optima.py [NAME ...] [--write]
 

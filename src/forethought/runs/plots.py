@@ -16,6 +16,7 @@ from forethought.runs.style import (
     ORANGE,
     PURPLE,
     QUIET,
+    SKY,
     YELLOW,
     above,
     choose,
@@ -27,7 +28,7 @@ from forethought.runs.style import (
 )
 
 RESULT_COLOURS: dict[str, str] = dict(
-    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT), strict=True)
+    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT, SKY), strict=True)
 )
 """A colour for each way in which planning may end."""
 
