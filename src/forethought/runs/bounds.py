@@ -83,11 +83,12 @@ def write_bounds(
     seed: int,
     *,
     episodes: int = EXACT,
+    seconds: float = SECONDS,
 ) -> dict[str, Any]:
     """Measure both bounds of a run and keep them, unless they are there already.
 
     They cost 20 random episodes, and a few planned ones: fewer than asked for where
-    these would take longer than half a minute, none where one alone would.
+    these would take too long, none where one alone would.
 
     Args:
         folder: Where `bounds.json` lies.
@@ -97,6 +98,7 @@ def write_bounds(
         agent: Who was trained.
         seed: Of the run; bounds draw from a stream of their own.
         episodes: How many planned ones, at most.
+        seconds: Wall time that these may take.
 
     Returns:
         For `random` and `exact` their `returns`, `mean`, `std` (over episodes) and
@@ -124,7 +126,12 @@ def write_bounds(
     match agent:
         case ModelBased(planner=planner) if task is not None:
             found |= exact_bound(
-                task, planner, agent.replan_every, episodes=episodes, key=exact_key
+                task,
+                planner,
+                agent.replan_every,
+                episodes=episodes,
+                seconds=seconds,
+                key=exact_key,
             )
         case _:
             found["note"] = f"Nobody has written down the dynamics of {name}."

@@ -30,8 +30,8 @@ from forethought.runs.training import Learning, Row, learn
 
 RESULT = "reproduction.json"
 OUTCOME = "outcome.json"
-EPISODES = 20
-"""At most, of the bound; fewer where they would take more than half a minute."""
+EPISODES, SECONDS = 20, 200.0
+"""At most, of the bound; fewer episodes where they would take longer than this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +174,15 @@ def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
     """What the same planner earns with the exact model, and random actions earn."""
     run = plan.run(plan.seeds[0])
     agent = make_agent(run.task, run.settings)
-    found = write_bounds(folder, run.name, run.task, agent, run.seed, episodes=EPISODES)
+    found = write_bounds(
+        folder,
+        run.name,
+        run.task,
+        agent,
+        run.seed,
+        episodes=EPISODES,
+        seconds=SECONDS,
+    )
     kept = {
         "bound": found.get("exact"),
         "floor": found["random"],

@@ -171,7 +171,13 @@ def _levels(axis: Axes, levels: list[tuple[float, int, str, str]]) -> None:
             va="center",
             fontsize=8.5,
             color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 1.6, "shrinkA": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 1.6,
+                "shrinkA": 1,
+                "relpos": (0, 0.5),
+            },
             **place,
         )
     if levels:
