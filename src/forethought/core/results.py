@@ -30,6 +30,11 @@ class Result(eqx.Enumeration):
         "unstable mode that no action reaches or a lasting one that costs nothing, or "
         "discount."
     )
+    infeasible = (
+        "The constraints are not met; the plan breaks them by the `violation` in its "
+        "statistics. Check that they can be met at all, start from another plan, or "
+        "raise `rounds`."
+    )
 
 
 NAMES = (
@@ -39,6 +44,7 @@ NAMES = (
     "non_finite",
     "indefinite",
     "no_stationary",
+    "infeasible",
 )
 
 

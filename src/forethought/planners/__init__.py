@@ -3,8 +3,10 @@
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.categorical import CategoricalCEM
 from forethought.planners.cem import CEM
+from forethought.planners.constrained import AugmentedLagrangian
 from forethought.planners.gradient import GradientAscent
 from forethought.planners.ilqr import ILQR
+from forethought.planners.implicit import Implicit
 from forethought.planners.lqr import LQR
 from forethought.planners.mpc import MPC
 from forethought.planners.mppi import MPPI
@@ -30,8 +32,10 @@ __all__ = [
     "MPPI",
     "PLANNERS",
     "AbstractPlanner",
+    "AugmentedLagrangian",
     "CategoricalCEM",
     "GradientAscent",
+    "Implicit",
     "Polished",
     "RandomShooting",
 ]
