@@ -65,8 +65,8 @@ class Optimiser(eqx.Module):
     """
 
     name: Rule = eqx.field(static=True, default="adam")
-    learning_rate: float | Scalar = 0.2
-    decay: float | Scalar = 1.0
+    learning_rate: float = 0.2
+    decay: float = 1.0
 
     def __check_init__(self):
         require_one_of("Optimiser", "name", self.name, *get_args(Rule))
