@@ -14,7 +14,8 @@ from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
-from forethought.planners import CEM, ILQR, PLANNERS, Polished
+from forethought.objectives.constrained import Constrained
+from forethought.planners import CEM, ILQR, PLANNERS, AugmentedLagrangian, Polished
 from forethought.problem import Problem, rollout
 
 SMALL = {
@@ -26,7 +27,11 @@ SMALL = {
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 3},
 }
-COMPOSED = {"polished": Polished(CEM(6, population=16, elites=4), ILQR(6, 3))}
+COMPOSED = {
+    "polished": Polished(CEM(6, population=16, elites=4), ILQR(6, 3)),
+    "ddp": ILQR(6, 3, second_order=True),
+    "augmented-lagrangian": AugmentedLagrangian(ILQR(6, 3), rounds=2),
+}
 DISCRETE = ("random-shooting", "categorical-cem")
 PROBLEMS = ("double-integrator", "pendulum", "mujoco-cartpole")
 ROWS = [
@@ -37,7 +42,8 @@ ROWS = [
     and (planner != "lqr" or task == "double-integrator")
 ]
 ROWS += [(planner, "thrusters") for planner in DISCRETE]
-ROWS += [(planner, "pendulum") for planner in COMPOSED]
+ROWS += [("polished", "pendulum"), ("ddp", "pendulum")]
+ROWS += [("augmented-lagrangian", "slow-pendulum")]
 
 
 class Thrusters(AbstractModel):
@@ -78,9 +84,15 @@ class Point:
 
 
 def load(name):
-    """A task by name, or the one with discrete actions."""
+    """A task by name, the one with discrete actions, or the one with a constraint."""
     if name in tasks.TASKS:
         return tasks.load(name)
+    if name == "slow-pendulum":
+        task = tasks.load("pendulum")
+        slow = Constrained(task.problem.objective, lambda x, u: x[1:] ** 2 - 4.0)
+        return dataclasses.replace(
+            task, problem=Problem(task.problem.model, slow, task.problem.action)
+        )
     problem = Problem(Thrusters(), ToTheOrigin(), Discrete(3))
     return types.SimpleNamespace(problem=problem, system=Point())
 
