@@ -115,10 +115,16 @@ def score(
     y: Float[Array, "row output"],
     count: Int[Array, ""],
 ) -> Scalar:
-    """Nats per dimension on the first `count` rows, without constants; less is better.
+    r"""Nats per dimension on the first `count` rows, without constants; less is better.
 
-    A deterministic network is scored as a Gaussian with the variance of its errors,
-    so that one threshold serves both.
+    $$\tfrac12 \log \overline{(\mu - y)^2 / \sigma^2}
+      + \tfrac12 \overline{\log \sigma^2}$$
+
+    averaged over dimensions: the negative log-likelihood, had the variance of each
+    dimension been scaled to fit. By the plain one a single surprising row costs a
+    member the more, the better it knows all other rows, and would stop its fit in the
+    first epochs; here it costs the logarithm of that. A deterministic network's is the
+    logarithm of its errors, so that one threshold serves both.
     """
     block = min(JUDGED, x.shape[0])
 
@@ -126,17 +132,15 @@ def score(
         rows = i * block + jnp.arange(block)
         seen, wanted = (jnp.take(part, rows, axis=0, mode="clip") for part in (x, y))
         mean, variance = jax.vmap(network)(seen)
-        terms = (mean - wanted) ** 2
-        if network.probabilistic:
-            terms = 0.5 * (terms / variance + jnp.log(variance))
-        return total + jnp.sum(jnp.where((rows < count)[:, None], terms, 0), axis=0)
+        if not network.probabilistic:
+            variance = jnp.ones_like(mean)
+        terms = jnp.stack([(mean - wanted) ** 2 / variance, jnp.log(variance)])
+        return total + jnp.sum(jnp.where((rows < count)[None, :, None], terms, 0), 1)
 
     blocks = (count + block - 1) // block
-    total = jax.lax.fori_loop(0, blocks, add, jnp.zeros_like(y[0]))
-    average = total / jnp.maximum(count, 1).astype(y.dtype)
-    if network.probabilistic:
-        return jnp.mean(average)
-    return jnp.mean(0.5 * jnp.log(jnp.maximum(average, 1e-12)))
+    total = jax.lax.fori_loop(0, blocks, add, jnp.zeros((2, y.shape[1]), y.dtype))
+    errors, logs = total / jnp.maximum(count, 1).astype(y.dtype)
+    return 0.5 * jnp.mean(jnp.log(jnp.maximum(errors, 1e-12)) + logs)
 
 
 def fit(
@@ -160,8 +164,8 @@ def fit(
         settings: How to fit.
 
     Returns:
-        The fitted model, and as metrics per member: `holdout`, the best score in nats
-        per dimension; `epochs`, how many it took; `curve`, the score by epoch, NaN
+        The fitted model, and as metrics per member: `holdout`, the best `score`, in
+        nats per dimension; `epochs`, how many it took; `curve`, the score by epoch, NaN
         where the fit had stopped, shape `[epochs, member]`. Where ends are learned,
         `end_nats` is what they cost per hold-out row; it is no part of `holdout`, so
         that learning them changes neither what members predict nor how long they fit.
