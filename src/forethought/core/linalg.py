@@ -117,6 +117,12 @@ def matmul(
     if max(*A.shape[:2], *B.shape[:2]) > 2 * SMALL:
         highest = jax.lax.Precision.HIGHEST
         return jnp.einsum("ik...,kj...->ij...", A, B, precision=highest)
+    if A.ndim > 2:
+        # Sums written out run along the batch, where a reduction would not.
+        total = A[:, 0, None] * B[None, 0]
+        for k in range(1, A.shape[1]):
+            total = total + A[:, k, None] * B[None, k]
+        return total
     return jnp.sum(A[:, :, None] * B[None, :, :], axis=1)
 
 
