@@ -37,6 +37,14 @@ class Residuals(eqx.Module):
         above = jnp.maximum(self.inequality, jnp.zeros_like(self.inequality))
         return jnp.concatenate([above, jnp.abs(self.equality)], axis=-1)
 
+    def miss(self, multipliers: "Residuals") -> Float[Array, "... constraint"]:
+        r"""How far from an optimum: broken, or pushed against with room to spare.
+
+        $$|\min(\lambda, -g)| \quad \text{and} \quad |h|$$
+        """
+        slack = jnp.minimum(multipliers.inequality, -self.inequality)
+        return jnp.abs(jnp.concatenate([slack, self.equality], axis=-1))
+
 
 class Constrained(AbstractObjective):
     r"""An objective with constraints on states and actions.

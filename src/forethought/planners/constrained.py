@@ -223,14 +223,8 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         start = Stamped(belief, jnp.asarray(0))
         plan, inner = self.inner.plan(priced, start, state.inner, key=key)
         imagined = rollout(problem, belief, plan.actions, key=key)
-        plan = Plan(
-            plan.actions,
-            imagined.beliefs,
-            imagined.value,
-            plan.feedback,
-            plan.result,
-            plan.stats,
-        )
+        judged = imagined.beliefs, imagined.value
+        plan = eqx.tree_at(lambda plan: (plan.beliefs, plan.value), plan, judged)
         return plan, inner
 
     def _round(
@@ -246,19 +240,9 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
                 (state.running, state.final), residuals, strict=True
             )
         ]
-        violation = jnp.max(
-            jnp.concatenate([each.broken.reshape(-1) for each in residuals])
-        )
-        gaps = [
-            jnp.concatenate(
-                [
-                    jnp.minimum(after.inequality, -here.inequality).reshape(-1),
-                    here.equality.reshape(-1),
-                ]
-            )
-            for after, here in zip(multipliers, residuals, strict=True)
-        ]
-        miss = jnp.max(jnp.abs(jnp.concatenate(gaps)))
+        violation = _largest([here.broken for here in residuals])
+        pairs = zip(residuals, multipliers, strict=True)
+        miss = _largest([here.miss(after) for here, after in pairs])
         lost = ~(jnp.isfinite(miss) & jnp.isfinite(plan.value))
         solved = plan.result == Result.successful
         converged = (miss <= self.tolerance) & solved & ~lost
@@ -309,13 +293,9 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
                 ),
             ),
         )
-        return Plan(
-            plan.actions,
-            plan.beliefs,
-            plan.value,
-            plan.feedback,
-            result,
-            plan.stats | found,
+        stats = plan.stats | found
+        return eqx.tree_at(
+            lambda plan: (plan.result, plan.stats), plan, (result, stats)
         )
 
 
@@ -341,6 +321,10 @@ def _priced(
     objective = Priced(_require_constrained(problem), running, final, penalty)
     model, cloud = Clocked(problem.model), ClockedCloud(problem.cloud)
     return Problem(model, objective, problem.action, cloud)
+
+
+def _largest(arrays: list[Array]) -> Scalar:
+    return jnp.max(jnp.concatenate([array.reshape(-1) for array in arrays]))
 
 
 def _along(problem: Problem, plan: Plan) -> tuple[Residuals, Residuals]:
