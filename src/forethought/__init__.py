@@ -1,7 +1,15 @@
 """Acting by thinking ahead: planning and model-based reinforcement learning."""
 
 from forethought import tasks
-from forethought.planners import CEM, ILQR, LQR, MPC, RandomShooting
+from forethought.planners import (
+    CEM,
+    ILQR,
+    LQR,
+    MPC,
+    GradientAscent,
+    Implicit,
+    RandomShooting,
+)
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.runs.agents import PETS, ModelBasedV2
 from forethought.runs.compare import Score, compare
@@ -17,6 +25,8 @@ __all__ = [
     "MPC",
     "PETS",
     "Feedback",
+    "GradientAscent",
+    "Implicit",
     "ModelBasedV2",
     "Plan",
     "Problem",

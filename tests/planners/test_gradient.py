@@ -99,10 +99,9 @@ class Near(AbstractObjective):
         return constant(x, 0)
 
 
-@pytest.mark.parametrize("rule", ["TS1", "MM"])
-def test_it_climbs_the_risk_of_an_ensemble_along_the_true_gradient(x64, rule):
+def test_it_climbs_the_risk_of_an_ensemble_along_the_true_gradient(x64):
     model = Ensemble(
-        Transform(2, 1), size=2, width=6, depth=1, propagation=rule, key=KEY
+        Transform(2, 1), size=2, width=6, depth=1, propagation="TS1", key=KEY
     )
     problem = Problem(model, Near(), Box([-1.0], [1.0]), Propagation())
     belief = model.observe(model.init(key=KEY), jnp.array([0.5, -0.3]), key=KEY)

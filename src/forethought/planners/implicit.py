@@ -91,8 +91,10 @@ class Implicit(AbstractPlanner[PyTree]):
         action as if it were free.
 
         *Where there is no derivative it is NaN, never zero*: where the plan has not
-        converged, or where the return is not strictly concave around it (a saddle, or
-        actions that do not matter, such as those after an episode's end).
+        converged to the optimum of the return (as iLQR has not where discounts depend
+        on the state, which it holds still), or where the return is not strictly concave
+        around it (a saddle, or actions that do not matter, such as those after an
+        episode's end).
 
         *What has no derivative is not in the plan*: feedback, and statistics other
         than whole numbers. What is carried to the next plan counts as constant, because
@@ -136,7 +138,12 @@ class Implicit(AbstractPlanner[PyTree]):
         """The planner's plan, as a differentiable function of problem and belief.
 
         Its value is the return of its actions under `key`.
+
+        Raises:
+            TypeError: As `init`.
         """
+        require_box(problem.action, "Implicit")
+        _require_twice_differentiable(problem, belief)
         actions, beliefs, value, (result, stats, state) = _solve(
             problem,
             belief,
