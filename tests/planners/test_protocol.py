@@ -15,7 +15,14 @@ from forethought.core.types import ravel
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.constrained import Constrained
-from forethought.planners import CEM, ILQR, PLANNERS, AugmentedLagrangian, Polished
+from forethought.planners import (
+    CEM,
+    ILQR,
+    PLANNERS,
+    AugmentedLagrangian,
+    Implicit,
+    Polished,
+)
 from forethought.problem import Problem, rollout
 
 SMALL = {
@@ -31,6 +38,7 @@ COMPOSED = {
     "polished": Polished(CEM(6, population=16, elites=4), ILQR(6, 3)),
     "ddp": ILQR(6, 3, second_order=True),
     "augmented-lagrangian": AugmentedLagrangian(ILQR(6, 3), rounds=2),
+    "implicit": Implicit(ILQR(6, 3)),
 }
 DISCRETE = ("random-shooting", "categorical-cem")
 PROBLEMS = ("double-integrator", "pendulum", "mujoco-cartpole")
@@ -43,7 +51,7 @@ ROWS = [
 ]
 ROWS += [(planner, "thrusters") for planner in DISCRETE]
 ROWS += [("polished", "pendulum"), ("ddp", "pendulum")]
-ROWS += [("augmented-lagrangian", "slow-pendulum")]
+ROWS += [("augmented-lagrangian", "slow-pendulum"), ("implicit", "pendulum")]
 
 
 class Thrusters(AbstractModel):
