@@ -36,6 +36,8 @@ from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
 from forethought.training.host import act, fresh_carries
 
+FILE = "cost.json"
+"""Where a run folder keeps it."""
 MOVES = frozenset(
     """
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from forethought.runs import bounds, learning, page, policy
+from forethought.runs import bounds, cost, learning, page, policy
 from forethought.runs.cards import read_cards
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.learning import Cards, Rows, as_number
@@ -43,7 +43,7 @@ HALVES: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
     ),
     "fit": (
         "Score of the fitted model",
-        "On rows that no member learned from, after each fit; less is better.",
+        "After each fit, on rows held out, or on all where none are; less is better.",
         lambda rows, cards: learning.fit(rows),
     ),
 }
@@ -76,11 +76,12 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     task, agent = config.get("task", "A run"), config.get("planner", "")
     rows, cards = folder.metrics(), read_cards(folder)
     limits = folder.read_json(bounds.FILE) if _has(folder, bounds.FILE) else {}
+    price = folder.read_json(cost.FILE) if _has(folder, cost.FILE) else {}
     (folder.path / "plots").mkdir(exist_ok=True)
     parts = [
         f"<header><h1>{page.escape(task)} <span>learned by {page.escape(agent)}</span>"
         f"</h1><p>{page.escape(_story(rows, config, limits))}</p></header>",
-        page.tiles(_facts(rows, limits)),
+        page.tiles(_facts(rows, limits, price)),
         _card(
             folder,
             "learning",
@@ -139,7 +140,9 @@ def _story(rows: Rows, config: Mapping[str, Any], limits: Mapping[str, Any]) -> 
     return f"{said}."
 
 
-def _facts(rows: Rows, limits: Mapping[str, Any]) -> dict[str, str]:
+def _facts(
+    rows: Rows, limits: Mapping[str, Any], price: Mapping[str, Any]
+) -> dict[str, str]:
     """The tiles."""
     _, returns, planned = learning.episodes(rows)
     facts = {}
@@ -163,6 +166,9 @@ def _facts(rows: Rows, limits: Mapping[str, Any]) -> dict[str, str]:
     failed = [row["plan_failed"] for row in rows if "plan_failed" in row]
     if failed:
         facts["plans that failed"] = f"{sum(failed):,}"
+    if price:
+        words = f"a plan, of {price['flops']:.1e} operations"
+        facts[words] = cost.duration(price["seconds"])
     facts["seconds"] = f"{sum(as_number(row['seconds']) for row in rows):,.0f}"
     return facts
 

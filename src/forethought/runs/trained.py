@@ -22,13 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from forethought.runs.agents import AGENTS, settings_for
-from forethought.runs.cost import Cost, foresee, measured
+from forethought.runs.cost import FILE, Cost, foresee, measured
 from forethought.runs.folder import RunFolder, plain
 from forethought.runs.training import Learning, check, learn, score
 from forethought.tasks import TASKS
 from forethought.training.schedule import Schedule
-
-COST = "cost.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +227,7 @@ def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -
     cost = measured(cost, agent, spec, count=learning.count)
     tell(console, cost)
     if not done:
-        folder.write_json(COST, dataclasses.asdict(cost) | {"floor": cost.floor})
+        folder.write_json(FILE, dataclasses.asdict(cost) | {"floor": cost.floor})
 
 
 def tell(console: Any, cost: Cost) -> None:
