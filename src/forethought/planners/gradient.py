@@ -54,9 +54,9 @@ class Optimiser(eqx.Module):
 
     Args:
         name: The rule: "adam", "rmsprop", "momentum" (Nesterov's, 0.9) or "sgd".
-        learning_rate: $\eta$. For "adam" and "rmsprop" about how far an action moves
-            in an iteration, in half widths of the action box; for the others in half
-            widths squared per unit of return.
+        learning_rate: Size of a step. For "adam" and "rmsprop" about how far an action
+            moves in an iteration, in half widths of the action box; for the others in
+            half widths squared per unit of return.
         decay: Factor on the learning rate after each iteration, in (0, 1].
 
     Raises:
@@ -147,7 +147,8 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
             must minimise (its learning rate turns the sign). One that searches along a
             line, such as `optax.lbfgs()`, is given what it needs for that.
         restarts: How many random starts are tried beside the last plan.
-        tolerance: $\epsilon$, at which a start has converged.
+        tolerance: $\epsilon$, share of the return plus one at which a vanishing
+            gradient means convergence.
         particles: Futures drawn for each sequence, where the model is stochastic; the
             same for every iterate of a plan.
         risk: How the returns of the particles become one score.
