@@ -204,6 +204,7 @@ class LQR(AbstractPlanner[None]):
 
     def _parts(self, problem: Problem) -> tuple[Linear, Quadratic]:
         """The dynamics and the objective, if LQR can work on them together."""
+        box = require_box(problem.action, "LQR")
         model, objective = problem.model, problem.objective
         linear = model.dynamics if isinstance(model, LinearGaussian) else model
         if not isinstance(linear, Linear) or not isinstance(objective, Quadratic):
@@ -212,7 +213,6 @@ class LQR(AbstractPlanner[None]):
                 f"got {type(model).__name__} and {type(objective).__name__}; use ILQR, "
                 "which expands any smooth problem to that form."
             )
-        box = require_box(problem.action, "LQR")
         if box.bounded:
             raise TypeError(
                 "LQR needs free actions, because its closed form knows no limits, got "

@@ -1,0 +1,211 @@
+"""Every planner on every kind of belief: it plans, or refuses for a correct reason."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from forethought import tasks
+from forethought.core.gaussian import Gaussian
+from forethought.core.spaces import Box, Discrete, free_box
+from forethought.core.types import Opaque, Stamped
+from forethought.models.base import AbstractModel
+from forethought.models.ensemble import Ensemble, Particle
+from forethought.models.linear import Linear
+from forethought.models.linear_gaussian import LinearGaussian
+from forethought.models.transforms import Transform
+from forethought.objectives.base import AbstractObjective, constant
+from forethought.objectives.quadratic import Quadratic
+from forethought.planners import CEM, ILQR, PLANNERS, Polished
+from forethought.problem import Problem
+
+SETTINGS = {
+    "random-shooting": {"population": 4},
+    "cem": {"population": 4, "elites": 2, "iterations": 1},
+    "categorical-cem": {"population": 4, "elites": 2, "iterations": 1},
+    "mppi": {"population": 4},
+    "gradient": {"iterations": 1},
+    "lqr": {},
+    "ilqr": {"iterations": 1, "step_sizes": 2},
+}
+HORIZON = 2
+F = jnp.array([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
+
+
+class Nested(AbstractModel):
+    """A mass whose belief is a tree: parts by name, a counter, memory."""
+
+    def init(self, *, key):
+        return {
+            "body": (jnp.ones(1), jnp.zeros(1)),
+            "count": jnp.asarray(0),
+            "memory": Opaque(jnp.zeros(3)),
+        }
+
+    def predict(self, belief, action, *, key):
+        (place, speed), memory = belief["body"], belief["memory"].arrays
+        return {
+            "body": (place + 0.1 * speed, speed + 0.1 * action),
+            "count": belief["count"] + 1,
+            "memory": Opaque(memory + 1),
+        }
+
+    def observe(self, belief, obs, *, key):
+        return obs
+
+    def readout(self, belief):
+        return belief["body"]
+
+
+class Jumps(AbstractModel):
+    """A number that goes down, stays, or goes up."""
+
+    def init(self, *, key):
+        return jnp.ones(1)
+
+    def predict(self, belief, action, *, key):
+        return belief + jnp.array([-0.5, 0.0, 0.5], belief.dtype)[action]
+
+    def observe(self, belief, obs, *, key):
+        return obs
+
+    def readout(self, belief):
+        return belief
+
+
+class Near(AbstractObjective):
+    """Squares of all that is read out, and of continuous actions."""
+
+    def reward(self, x, action, next_x):
+        price = sum(jnp.sum(leaf**2) for leaf in _numbers(next_x))
+        return -price - 0.1 * jnp.sum(action.astype(price.dtype) ** 2)
+
+    def discount(self, x, action, next_x):
+        return constant(x, 1)
+
+    def value(self, x):
+        return constant(x, 0)
+
+
+def _numbers(x):
+    return jax.tree.leaves(x.obs if hasattr(x, "obs") else x)
+
+
+def of_task(name):
+    """A task's problem from its start."""
+    task = tasks.load(name)
+    return task.problem, task.system.start(key=jax.random.key(1))
+
+
+def stamped():
+    """Linear dynamics that vary in time: the belief carries the time."""
+    model = Linear(jnp.stack([F, F, 1.1 * F]))
+    problem = Problem(model, Quadratic(jnp.eye(3)), free_box(1))
+    return problem, Stamped(jnp.ones(2), jnp.asarray(0))
+
+
+def gaussian():
+    """A Kalman filter's mean and covariance."""
+    model = LinearGaussian(Linear(F), 0.01 * jnp.eye(2), jnp.eye(2), jnp.eye(2))
+    problem = Problem(model, Quadratic(jnp.eye(3)), free_box(1))
+    return problem, Gaussian(jnp.ones(2), jnp.eye(2))
+
+
+def nested():
+    """A tree with parts that are no coordinates."""
+    box = Box([-1.0], [1.0])
+    return Problem(Nested(), Near(), box), Nested().init(key=jax.random.key(0))
+
+
+def particle():
+    """One particle of an ensemble, with its member."""
+    model = Ensemble(Transform(2, 1), size=2, width=4, depth=1, key=jax.random.key(0))
+    one = jnp.ones(())
+    belief = Particle(jnp.ones(2), 0 * one, one, jnp.asarray(0))
+    return Problem(model, Near(), Box([-1.0], [1.0])), belief
+
+
+def discrete():
+    """A choice of three."""
+    return Problem(Jumps(), Near(), Discrete(3)), jnp.ones(1)
+
+
+KINDS = {
+    "vector": lambda: of_task("pendulum"),
+    "linear": lambda: of_task("double-integrator"),
+    "stamped": stamped,
+    "mujoco": lambda: of_task("mujoco-cartpole"),
+    "gaussian": gaussian,
+    "nested": nested,
+    "particle": particle,
+    "discrete": discrete,
+}
+ELSEWHERE = ("vector", "linear", "mujoco")
+"""Kinds that `test_protocol.py` plans on; here it is enough that all types fit."""
+CONTINUOUS = [kind for kind in KINDS if kind != "discrete"]
+QUADRATIC = ("linear", "stamped", "gaussian")
+REFUSALS = (
+    {("categorical-cem", kind): r"discrete actions" for kind in CONTINUOUS}
+    | {
+        (planner, "discrete"): r"continuous actions \(a Box\)"
+        for planner in (*PLANNERS, "polished", "ddp")
+        if planner not in ("random-shooting", "categorical-cem")
+    }
+    | {("ddp", "mujoco"): r"differentiated twice, but Known calls a simulator"}
+    | {
+        ("lqr", kind): r"LQR needs a Linear .*ILQR"
+        for kind in CONTINUOUS
+        if kind not in QUADRATIC
+    }
+)
+"""Who refuses what, and the words that say why; everything else must plan."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly_compiled():
+    """Compiling well would take longer than two steps of planning do."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def make(name):
+    """A planner with as little to do as it can."""
+    if name == "polished":
+        return Polished(make("cem"), make("ilqr"))
+    if name == "ddp":
+        return ILQR(HORIZON, 1, step_sizes=2, second_order=True)
+    return PLANNERS[name](horizon=HORIZON, **SETTINGS[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [*PLANNERS, "polished", "ddp"])
+def test_a_planner_plans_on_a_belief_or_says_what_is_missing(name, kind):
+    planner, (problem, belief) = make(name), KINDS[kind]()
+
+    @jax.jit
+    def plan(belief, key):
+        state = planner.init(problem, belief, key=key)
+        plan, state = planner.plan(problem, belief, state, key=key)
+        return plan, planner.shift(problem, state)
+
+    if (name, kind) in REFUSALS:
+        with pytest.raises(TypeError, match=REFUSALS[name, kind]):
+            plan(belief, jax.random.key(0))
+        return
+    if kind in ELSEWHERE:
+        found, _ = jax.eval_shape(plan, belief, jax.random.key(0))
+    else:
+        found, _ = plan(belief, jax.random.key(0))
+        assert np.isfinite(found.value) and np.isfinite(found.actions).all()
+    assert found.actions.shape == (HORIZON, *problem.action.shape)
+    expected = jax.tree.map(lambda leaf: (HORIZON + 1, *leaf.shape), belief)
+    assert jax.tree.map(lambda leaf: leaf.shape, found.beliefs) == expected
+
+
+def test_the_table_names_every_planner():
+    assert set(SETTINGS) == set(PLANNERS)
+    assert CEM is PLANNERS["cem"]
+    assert all(eqx.is_array(leaf) for leaf in jax.tree.leaves(nested()[1]))
