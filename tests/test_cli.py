@@ -83,6 +83,9 @@ def metrics(folder):
         (["plan", "fine.xml", "--objective", "nothing"], "MODULE:NAME"),
         (["compare", "pendulum", "--seeds", "0"], "seeds >= 1"),
         (["compare", "pendulum", "--planners"], "at least one planner"),
+        (["compare", "pendulum", "--planners", "lqr"], "LQR needs a Linear"),
+        (["compare", "--planners", "lqr"], "needs TASK first"),
+        (["compare", "--gallery", "acrobat"], "did you mean 'acrobot'"),
         (["compare", "pendulum", "--planners", "cem", "ilqt"], "did you mean 'ilqr'"),
         (["planners", "mpi"], "planner"),
         (["train", "Pendulm-v1"], "did you mean 'Pendulum-v1'"),
@@ -168,6 +171,21 @@ def test_compare_shows_the_gap_to_the_known_optimum(tmp_path, capsys):
     assert "gap" in out and "0.00%" in out
     assert (tmp_path / "c" / "report.html").exists()
     assert (tmp_path / "c" / "plots" / "comparison.png").exists()
+
+
+def test_compare_runs_planners_over_problems_of_the_gallery(tmp_path, capsys):
+    words = "compare --gallery lq-2-1 pendulum-swing-up --planners lqr ilqr --seeds 1"
+    assert run(*words.split(), "--out", "c") == 0
+    out = capsys.readouterr().out
+    assert "lq-2-1" in out and "lqr refuses: LQR needs" in " ".join(out.split())
+    lines = (tmp_path / "c" / "comparison.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        ["lq-2-1", "lqr"],
+        ["lq-2-1", "ilqr"],
+        ["pendulum-swing-up", "lqr"],
+        ["pendulum-swing-up", "ilqr"],
+    ]
+    assert run("report", "c") == 0
 
 
 @pytest.mark.parametrize(

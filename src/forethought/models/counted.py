@@ -40,7 +40,8 @@ class Tally:
 class Counted(AbstractModel[Belief], Generic[Belief]):
     """Another model, whose predictions are counted while they are computed.
 
-    Each prediction calls the host, so this is for counting and not for timing.
+    Each prediction calls the host, so this is for counting and not for timing, and
+    second derivatives by way of reverse ones are refused.
 
     ```python
     >>> import jax, jax.numpy as jnp

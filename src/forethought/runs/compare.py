@@ -248,8 +248,9 @@ def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | N
         seed: Of the start state and of the planner's draws.
 
     Returns:
-        The tally, or None for a planner that reads the model's matrices instead of
-        asking it, and so does not work with a model that counts.
+        The tally, or None for a planner that does not work with a model that counts:
+        it reads the model's matrices instead of asking it, or takes derivatives of
+        second order, which a model that calls the host does not have.
     """
     tally = Tally()
     model = Counted(task.problem.model, tally)
@@ -258,7 +259,7 @@ def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | N
     start = start_state(task, None, key=start_key)
     try:
         jax.block_until_ready(plan_from(planner, problem, start, key=plan_key))
-    except TypeError:
+    except (TypeError, ValueError):
         return None
     jax.effects_barrier()
     return tally

@@ -162,8 +162,9 @@ def write_comparison(
     body.append(
         "<p class=quiet>Gap: how far the mean return lies below the optimum. Best "
         "seed: the smallest gap of one. Model calls: predictions in the first plan, "
-        "and (∂) those of which derivatives were taken; a dash where the planner reads "
-        "the model's matrices instead.</p>"
+        "and (∂) those of which derivatives were taken; a dash where they cannot be "
+        "counted, because the planner reads the model's matrices or takes second "
+        "derivatives of it.</p>"
     )
     path = folder.path / "report.html"
     write_atomically(
