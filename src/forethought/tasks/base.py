@@ -68,8 +68,7 @@ def whole_episode(
         steps: The horizon.
         std: Of the first draws, in half widths of the action box (in units of the
             action where it is free).
-        hold: Steps between what is drawn: random shooting holds it so long, CEM and
-            MPPI lay a cubic spline through it.
+        hold: For how many steps random shooting holds what it draws.
         noise_beta: Colour of the noise of CEM and MPPI.
         scale: About the optimal cost; MPPI's temperature is a thousandth of it.
     """
@@ -83,8 +82,6 @@ def whole_episode(
             "iterations": 100,
             "population_decay": 1.0,
             "noise_beta": noise_beta,
-            "hold": hold,
-            "degree": 3 if hold > 1 else 0,
         },
         "mppi": {
             "horizon": steps,
@@ -93,8 +90,6 @@ def whole_episode(
             "iterations": 100,
             "temperature": 1e-3 * scale,
             "noise_beta": noise_beta,
-            "hold": hold,
-            "degree": 3 if hold > 1 else 0,
         },
         "gradient": {"horizon": steps, "iterations": 1000},
         "ilqr": {"horizon": steps, "iterations": 500, "tolerance": 1e-10},
