@@ -25,7 +25,8 @@ OVERVIEW = """forethought: acting by thinking ahead
   forethought plan TASK             act on a task by planning, and write a report
   forethought plan ROBOT.xml --objective MODULE:NAME
                                     the same for a MuJoCo model of yours
-  forethought compare TASK          several planners on one task
+  forethought compare TASK ...      several planners on tasks: how good, how fast
+  forethought compare --gallery     the same on problems with known optimum
   forethought report DIR            write the report of a run folder again
 
   forethought agents [NAME]         who can learn, and what can be set
