@@ -86,10 +86,9 @@ def pendulum() -> Task:
 def acrobot() -> Task:
     """Swing an acrobot up in fifty Euler steps: the test problem of trajax.
 
-    From actions of zero, whose own cost is 4959.476212, trajax and every iLQR go to a
-    local optimum of 44.5132851412; the full second derivatives of the dynamics (DDP)
-    lead elsewhere, to 49.2887. The optimum given is the lowest that is known, 40.42401:
-    one random start in fifty leads there.
+    From actions of zero, whose own cost is 4959.476212, trajax, iLQR and DDP go to a
+    local optimum of 44.5132851412. The optimum given is the lowest that is known,
+    40.42401: one random start in twenty leads there.
 
     References:
         google/trajax, `tests/optimizers_test.py`, the acrobot.
