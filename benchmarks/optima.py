@@ -114,19 +114,22 @@ def scipys(task: Task, near: np.ndarray) -> tuple[float, np.ndarray]:
     shift = 0.0
     for _ in range(100):
         best, gradient = both(found)
+        held = (found <= low) & (gradient > 0) | (found >= high) & (gradient < 0)
+        free = np.flatnonzero(~held)
+        hessian = np.asarray(curvature(found))[np.ix_(free, free)]
         try:
-            root = np.linalg.cholesky(
-                np.asarray(curvature(found)) + shift * np.eye(len(found))
-            )
+            root = np.linalg.cholesky(hessian + shift * np.eye(len(free)))
         except np.linalg.LinAlgError:
             shift = max(10 * shift, 1e-6)
             continue
         # The quadratic model is |L' d + L^-1 g|^2 / 2, to be least within the limits.
-        step = scipy.optimize.lsq_linear(
+        step = np.zeros_like(found)
+        step[free] = scipy.optimize.lsq_linear(
             root.T,
-            -scipy.linalg.solve_triangular(root, gradient, lower=True),
-            (low - found - 1e-300, high - found + 1e-300),
+            -scipy.linalg.solve_triangular(root, gradient[free], lower=True),
+            ((low - found)[free] - 1e-300, (high - found)[free] + 1e-300),
             method="bvls",
+            tol=1e-15,
         ).x
         trials = [np.clip(found + 0.3**i * step, low, high) for i in range(8)]
         costs = [float(value(trial)) for trial in trials]
