@@ -41,7 +41,7 @@ def test_two_solvers_found_each_optimum(name):
     optimum = gallery.load(name).optimum
     first, second = optimum.solvers.values()
     assert optimum.cost == min(first, second)
-    assert optimum.digits >= 7
+    assert optimum.digits >= 8
     assert abs(first - second) <= 10.0**-optimum.digits * optimum.cost
     assert optimum.proven == (name.startswith("lq-") or name == "double-integrator")
 

@@ -146,9 +146,10 @@ def write_comparison(
     if len({row["seed"] for row in rows if not row["refusal"]}) > 1:
         note += "Large marks are means over seeds, small ones single seeds."
     picture = page.picture(content, "How good against how fast")
+    kind = "wide centre" if len(tasks) == 1 else "wide"
     body = [
         f"<header><h1>{page.escape(title)}</h1></header>",
-        page.section("How good, how fast", note, picture, kind="wide centre"),
+        page.section("How good, how fast", note, picture, kind=kind),
     ]
     for task, own in tasks.items():
         body.append(
