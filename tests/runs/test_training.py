@@ -242,13 +242,9 @@ RUNS = {
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, whole, tmp_path):
+def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, tmp_path):
     """Also in the middle of an episode, where intervals in Gymnasium end here."""
-    if kind == "gymnasium":
-        whole = RunFolder.create(tmp_path / "whole", {})
-        every = Schedule(20, "steps")
-        learn(Learning(RUNS[kind][0], TINY, 120, 1, every, random_steps=40), whole)
-    expected, path = told(whole), tmp_path / "run"
+    whole, path = tmp_path / "whole", tmp_path / "run"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
@@ -257,6 +253,8 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, whole, tmp
             [*PROGRAM, *words], env=environment, stdout=subprocess.DEVNULL
         )
 
+    assert start("train", *RUNS[kind], *WORDS, "--out", str(whole)).wait() == 0
+    expected = told(RunFolder(whole))
     # Not seeded: which moment it is must not matter.
     moment = np.random.default_rng().uniform(0, len(expected) - 1)
     process = start("train", *RUNS[kind], *WORDS, "--out", str(path))
