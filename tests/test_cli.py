@@ -217,7 +217,11 @@ def test_every_task_is_listed(capsys):
 
 
 def test_an_interrupted_run_is_saved_and_exits_130(tmp_path):
-    program = "from forethought.cli import main; main()"
+    # Tests that run in the background may have been told to ignore this signal.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from forethought.cli import main; main()"
+    )
     words = ["plan", "pendulum", "--out", "long", "--steps", "50000"]
     file = tmp_path / "long" / "metrics.jsonl"
     process = subprocess.Popen(
