@@ -196,7 +196,7 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
     except (FloatingPointError, OSError) as error:
         raise Failed(f"{error} What was done is in {folder.path}.") from error
     for notice in run.notices:
-        console.print(notice)
+        console.print(notice, markup=False)
     console.print("returns  " + ", ".join(f"{value:.4g}" for value in run.returns))
     console.print(f"report   {run.report()}")
     return 0

@@ -145,7 +145,7 @@ def plan_session(prepared: Prepared, folder: RunFolder) -> int:
     console = Console()
     run = run_live(prepared, folder, console)
     for notice in finish(run, folder, name_of_planner(run.planner)):
-        console.print(notice)
+        console.print(notice, markup=False)
     console.print(summary(run, folder.path))
     return 130 if run.interrupted else 0
 
