@@ -14,7 +14,7 @@ from forethought.core.returns import Risk
 from forethought.core.spaces import Discrete, Space
 from forethought.core.types import ravel
 from forethought.planners.base import AbstractPlanner, require_positive, require_shape
-from forethought.planners.elites import Family, Search, cross_entropy
+from forethought.planners.elites import Family, Search, cross_entropy, require_elites
 from forethought.planners.sampling import report, scorer
 from forethought.planners.spline import Spline
 from forethought.problem import Plan, Problem
@@ -90,16 +90,12 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
             hold=self.hold,
             particles=self.particles,
         )
-        if self.elites > self.population:
-            raise ValueError(
-                f"CategoricalCEM needs elites <= population, got {self.elites} elites "
-                f"of {self.population}."
-            )
-        if not 0 <= self.keep_fraction <= 1:
-            raise ValueError(
-                "CategoricalCEM needs keep_fraction in [0, 1], got "
-                f"{self.keep_fraction}."
-            )
+        require_elites(
+            "CategoricalCEM",
+            population=self.population,
+            elites=self.elites,
+            keep_fraction=self.keep_fraction,
+        )
 
     def init(
         self,

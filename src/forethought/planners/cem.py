@@ -35,7 +35,7 @@ from forethought.planners.base import (
     require_one_of,
     require_positive,
 )
-from forethought.planners.elites import Family, Search, cross_entropy
+from forethought.planners.elites import Family, Search, cross_entropy, require_elites
 from forethought.planners.noise import coloured_noise
 from forethought.planners.sampling import report, scorer
 from forethought.planners.spline import Spline
@@ -153,15 +153,12 @@ class CEM(AbstractPlanner[CEMState]):
             particles=self.particles,
         )
         Spline(self.horizon, self.hold, self.degree)
-        if self.elites > self.population:
-            raise ValueError(
-                f"CEM needs elites <= population, got {self.elites} elites of "
-                f"{self.population}."
-            )
-        if not 0 <= self.keep_fraction <= 1:
-            raise ValueError(
-                f"CEM needs keep_fraction in [0, 1], got {self.keep_fraction}."
-            )
+        require_elites(
+            "CEM",
+            population=self.population,
+            elites=self.elites,
+            keep_fraction=self.keep_fraction,
+        )
         if not self.population_decay >= 1:
             raise ValueError(
                 f"CEM needs population_decay >= 1, got {self.population_decay}."

@@ -42,6 +42,26 @@ class Family(eqx.Module, Generic[Distribution]):
     """A number to be looked at: how wide it is."""
 
 
+def require_elites(
+    planner: str, *, population: int, elites: int, keep_fraction: float
+) -> None:
+    """Refuse elites that no population holds, and a share of them that is none.
+
+    Raises:
+        ValueError: The elites outnumber the population, or the share that is kept
+            lies outside [0, 1].
+    """
+    if elites > population:
+        raise ValueError(
+            f"{planner} needs elites <= population, got {elites} elites of "
+            f"{population}."
+        )
+    if not 0 <= keep_fraction <= 1:
+        raise ValueError(
+            f"{planner} needs keep_fraction in [0, 1], got {keep_fraction}."
+        )
+
+
 def cross_entropy(
     family: Family[Distribution],
     score: Callable[[Array], Array],
