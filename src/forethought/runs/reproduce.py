@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from forethought.runs.agents import make_agent
 from forethought.runs.bounds import write_bounds
 from forethought.runs.folder import RunFolder, plain
 from forethought.runs.provenance import commit, machine
@@ -173,12 +172,11 @@ def _train(
 def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
     """What the same planner earns with the exact model, and random actions earn."""
     run = plan.run(plan.seeds[0])
-    agent = make_agent(run.task, run.settings)
     found = write_bounds(
         folder,
         run.name,
         run.task,
-        agent,
+        run.training.agent,
         run.seed,
         episodes=EPISODES,
         seconds=SECONDS,

@@ -143,7 +143,7 @@ class Learning:
     def reseeded(self, seed: int) -> "Learning":
         """The same from another seed, with the same environments and compiled code."""
         other = dataclasses.replace(self, seed=seed)
-        vars(other).update(task=self.task, training=self.training, apart=self.apart)
+        vars(other).update(task=self.task, training=self.training)
         return other
 
 
