@@ -1,5 +1,9 @@
 """What every test runs under: strict dtypes, strict ranks, both precisions."""
 
+import contextlib
+import os
+import signal
+
 import hypothesis
 import jax
 import pytest
@@ -26,6 +30,41 @@ def x64():
     """Run the test in float64."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """Compile without optimising, for programs that run shorter than that takes."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session")
+def stay_at():
+    """A folder to work in, with a cache of its own; JAX's settings come back after."""
+
+    @contextlib.contextmanager
+    def stay(home):
+        names = (
+            "jax_enable_x64",
+            "jax_compilation_cache_dir",
+            "jax_persistent_cache_min_compile_time_secs",
+            "jax_persistent_cache_min_entry_size_bytes",
+        )
+        before = {name: getattr(jax.config, name) for name in names}
+        handler = signal.getsignal(signal.SIGTERM)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(home)
+            patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+            patch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+            yield patch
+        signal.signal(signal.SIGTERM, handler)
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+    return stay
 
 
 class Compilations:

@@ -1,13 +1,11 @@
 """The command line: what it writes, what it says, and how it exits."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 
-import jax
 import pytest
 
 from forethought.cli import main
@@ -16,23 +14,10 @@ SMALL = ["--planner.population", "16", "--planner.horizon", "8", "--steps", "10"
 
 
 @pytest.fixture(autouse=True)
-def at_home(tmp_path, monkeypatch):
+def at_home(tmp_path, stay_at):
     """An empty working folder and cache, and JAX's settings as they were."""
-    names = (
-        "jax_enable_x64",
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-        "jax_persistent_cache_min_entry_size_bytes",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    for name, value in before.items():
-        jax.config.update(name, value)
+    with stay_at(tmp_path):
+        yield
 
 
 def run(*arguments):

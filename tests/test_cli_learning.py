@@ -5,12 +5,10 @@ import io
 import json
 import os
 import pathlib
-import signal
 import struct
 import sys
 
 import gymnasium
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -61,32 +59,18 @@ class Broken(gymnasium.Env):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def at_home(tmp_path_factory):
+def at_home(tmp_path_factory, stay_at):
     """An empty working folder and cache, and JAX's settings as they were."""
-    names = (
-        "jax_enable_x64",
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-        "jax_persistent_cache_min_entry_size_bytes",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    handler = signal.getsignal(signal.SIGTERM)
     home = tmp_path_factory.mktemp("home")
     gymnasium.register("Broken-v0", Broken, max_episode_steps=10)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
+    with stay_at(home) as patch:
         # What a report shows is held to its promises in tests/runs.
         patch.setattr(
             "forethought.runs.report.write_report",
             lambda folder: folder.path / "report.html",
         )
-        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        patch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
         yield home
     del gymnasium.registry["Broken-v0"]
-    signal.signal(signal.SIGTERM, handler)
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 def run(*arguments):

@@ -59,13 +59,8 @@ class Row:
         return state, trace, metrics
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """These programs run for microseconds: compiling them well is not worth it."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+# These programs run for microseconds: compiling them well is not worth it.
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 @pytest.fixture(scope="module", params=ROWS)

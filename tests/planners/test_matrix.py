@@ -162,13 +162,8 @@ REFUSALS = (
 """Who refuses what, and the words that say why; everything else must plan."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """Compiling well would take longer than two steps of planning do."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+# Compiling well would take longer than two steps of planning do.
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 def make(name):

@@ -33,13 +33,8 @@ TINY = PETS(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """Tiny networks, few steps: compiling them well would take longer than running."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+# Tiny networks, few steps: compiling them well would take longer than running.
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 @pytest.fixture(scope="module")
