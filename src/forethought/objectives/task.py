@@ -16,7 +16,9 @@ from forethought.objectives.base import AbstractObjective, constant
 
 def wrap(angle: Scalar) -> Scalar:
     r"""The same angle in $[-\pi, \pi)$."""
-    return (angle + jnp.pi) % (2 * jnp.pi) - jnp.pi
+    ahead, turn = angle + jnp.pi, 2 * jnp.pi
+    # A remainder is a library call for every single number, half of a roll-out's time.
+    return ahead - turn * jnp.floor(ahead / turn) - jnp.pi
 
 
 class PendulumReward(AbstractObjective):
