@@ -38,6 +38,9 @@ class Leaning(AbstractAgent):
         errs = carry % 3 >= (1 if mode == "explore" else 2)
         return (leans ^ errs).astype(jnp.result_type(int)), carry + 1
 
+    def recall(self, memory, new):
+        return Replay(memory.capacity).ordered(memory)
+
     def update(self, learner, batch, *, key):
         return learner + 1, {"rows": jnp.sum(batch[1])}
 

@@ -27,6 +27,9 @@ class Idle(AbstractAgent):
     def act(self, learner, carry, obs, *, key, mode="explore"):
         raise AssertionError("Random steps ask no agent.")
 
+    def recall(self, memory, new):
+        return None
+
     def update(self, learner, batch, *, key):
         return learner, {}
 

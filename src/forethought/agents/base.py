@@ -4,6 +4,9 @@ An agent keeps what it learns apart from what it carries through an episode. The
 *learner* (parameters, optimisers, data statistics) is large and shared by all
 environments that are acted in; the *carry* (belief, plan state) is small, and each
 episode has its own, so that `act` can be vmapped over environments.
+
+When it learns is decided outside: between two stretches of acting, or step by step
+within one compiled loop. Of what was seen it takes what it wants (`recall`).
 """
 
 import abc
@@ -13,6 +16,7 @@ import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.core.types import Action
+from forethought.data.replay import ReplayState
 from forethought.environments.base import EnvironmentSpec
 
 Learner = TypeVar("Learner")
@@ -46,10 +50,23 @@ class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
         """The action to take once `obs` was seen."""
 
     @abc.abstractmethod
+    def recall(self, memory: ReplayState, new: int) -> PyTree:
+        """What `update` learns from: everything, or the newest rows.
+
+        Args:
+            memory: What was seen, as far as there is room for it.
+            new: How many transitions came since the last update; where updates are far
+                apart, at least so many.
+        """
+
+    @abc.abstractmethod
     def update(
         self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
     ) -> tuple[Learner, Metrics]:
-        """Learn from data; what `batch` is, the agent says."""
+        """Learn from what `recall` gave.
+
+        Metrics of agents that learn at every few steps are real numbers.
+        """
 
     @abc.abstractmethod
     def watch(self, carry: Carry) -> Metrics:

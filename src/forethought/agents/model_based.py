@@ -23,6 +23,7 @@ from forethought.agents.base import AbstractAgent, Metrics, Mode
 from forethought.core.results import Result
 from forethought.core.spaces import Box
 from forethought.core.types import Action
+from forethought.data.replay import Replay, ReplayState
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractCloud, AbstractModel, Independent
 from forethought.models.ensemble import Ensemble, Rule
@@ -239,10 +240,14 @@ class ModelBased(AbstractAgent[Problem, MPCCarry]):
         belief = learner.model.predict(belief, action, key=predict_key)
         return action, MPCCarry(belief, memory, _told(plan, memory.age))
 
+    def recall(self, memory: ReplayState, new: int) -> PyTree:
+        """Everything: transitions, and which rows are valid."""
+        return Replay(memory.capacity).ordered(memory)
+
     def update(
         self, learner: Problem, batch: PyTree, *, key: PRNGKeyArray
     ) -> tuple[Problem, Metrics]:
-        """Refit the model to all data: transitions, and which rows are valid."""
+        """Refit the model to all data."""
         model, metrics = self.recipe.fit(learner.model, batch, key=key)
         return eqx.tree_at(lambda learner: learner.model, learner, model), metrics
 

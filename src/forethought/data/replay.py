@@ -160,6 +160,19 @@ class Replay(eqx.Module):
         rows = jax.tree.map(lambda leaf: leaf[index], state.rows)
         return rows, steps < state.size
 
+    def newest(self, state: ReplayState, count: int) -> Transition:
+        """The rows added last, the oldest of them first.
+
+        It is the caller's duty that so many are there.
+
+        Args:
+            state: The memory.
+            count: How many, at most the capacity.
+        """
+        steps = jnp.arange(count, dtype=jnp.int32)
+        index = (state.position - count + steps) % self.capacity
+        return jax.tree.map(lambda leaf: leaf[index], state.rows)
+
     def _check(self, state: ReplayState) -> None:
         if state.capacity != self.capacity:
             raise ValueError(

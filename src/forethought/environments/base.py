@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.spaces import Box, Space
+from forethought.core.spaces import Space
 from forethought.core.types import Action
 
 State = TypeVar("State")
@@ -35,7 +35,7 @@ class Capsules(eqx.Module):
 class AbstractSystem(eqx.Module, Generic[State]):
     """Equations of motion in discrete time, of one example."""
 
-    action: eqx.AbstractVar[Box]
+    action: eqx.AbstractVar[Space]
     """What may be applied."""
     dt: eqx.AbstractVar[float]
     """Seconds from one step to the next."""
@@ -101,6 +101,13 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
     @abc.abstractmethod
     def reset(self, *, key: PRNGKeyArray) -> tuple[State, TimeStep]:
         """Begin an episode; the reward of this time step is zero."""
+
+    @abc.abstractmethod
+    def restart(self, state: State, *, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        """Begin the episode after another one; what outlasts episodes goes on.
+
+        Where nothing does, it is the same as `reset`.
+        """
 
     @abc.abstractmethod
     def step(

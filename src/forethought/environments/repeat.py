@@ -67,6 +67,10 @@ class Repeat(AbstractEnvironment[State], Generic[State]):
         """Begin an episode."""
         return self.environment.reset(key=key)
 
+    def restart(self, state: State, *, key: PRNGKeyArray) -> tuple[State, TimeStep]:
+        """Begin the episode after another one."""
+        return self.environment.restart(state, key=key)
+
     def step(
         self, state: State, action: Action, *, key: PRNGKeyArray
     ) -> tuple[State, TimeStep]:

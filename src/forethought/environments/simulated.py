@@ -69,6 +69,12 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
         no = jnp.asarray(False)
         return Timed(state, jnp.asarray(0)), TimeStep(obs, zero, no, no)
 
+    def restart(
+        self, state: Timed[State], *, key: PRNGKeyArray
+    ) -> tuple[Timed[State], TimeStep]:
+        """A start state again."""
+        return self.reset(key=key)
+
     def step(
         self, state: Timed[State], action: Action, *, key: PRNGKeyArray
     ) -> tuple[Timed[State], TimeStep]:

@@ -22,6 +22,7 @@ from forethought.agents.base import AbstractAgent, Metrics, Mode
 from forethought.agents.model_based import Given, ModelBased
 from forethought.core.spaces import Space
 from forethought.core.types import Action
+from forethought.data.replay import ReplayState
 from forethought.environments.base import AbstractEnvironment, EnvironmentSpec
 from forethought.environments.gymnasium import GymnasiumEnvironment
 from forethought.planners.base import AbstractPlanner
@@ -67,6 +68,9 @@ class Random(AbstractAgent[None, None]):
     def watch(self, carry: None) -> Metrics:
         """Nothing is thought."""
         return {}
+
+    def recall(self, memory: ReplayState, new: int) -> None:
+        """Nothing is remembered."""
 
     def update(
         self, learner: None, batch: PyTree, *, key: PRNGKeyArray

@@ -2,7 +2,8 @@
 
 All copies are stepped together. In each step the observations go to one compiled
 function, the actions come back from it, and nothing else crosses the border: what
-happened is gathered on the host and remembered at once when collecting ends.
+happened is gathered on the host and remembered at once when collecting ends. An agent
+that learns online is handed each step as it happens, by a second compiled function.
 
 The environments themselves cannot be saved, so that a `TrainState` holds where they
 stand but not what they are: what they were seeded with, and in its replay everything
@@ -22,7 +23,15 @@ from forethought.data.replay import Replay, ReplayState, newest
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium import GymnasiumEnvironment
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
-from forethought.training.loop import Flow, Trace, TrainState, learn, require_steps
+from forethought.training.host_online import Online
+from forethought.training.loop import (
+    Flow,
+    Trace,
+    TrainState,
+    learn,
+    require_room,
+    require_steps,
+)
 
 
 class Place(eqx.Module):
@@ -56,13 +65,23 @@ class HostTraining:
         environment: On the host, in as many copies as are acted in side by side.
             Nothing else may step or reset it.
         replay: Where transitions go.
+        learn_every: As for `Training`.
+
+    Raises:
+        ValueError: There is no step between updates, or no room for what comes between
+            them.
     """
 
     def __init__(
-        self, agent: AbstractAgent, environment: GymnasiumEnvironment, replay: Replay
+        self,
+        agent: AbstractAgent,
+        environment: GymnasiumEnvironment,
+        replay: Replay,
+        learn_every: int | None = None,
     ):
         self.agent, self.environment, self.replay = agent, environment, replay
-        self.count = environment.count
+        self.count, self.learn_every = environment.count, learn_every
+        require_room(replay, self.count, learn_every)
         self._stands: PyTree = None
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
@@ -165,6 +184,11 @@ class HostTraining:
         obs, carries, key = flow.obs, flow.carries, flow.key
         returns, begun = np.asarray(flow.returns), np.asarray(flow.environments.begun)
         rows, happened, watched, over = [], [], {}, 0
+        online = (
+            None
+            if self.learn_every is None
+            else Online(self.agent, self.replay, state, self._new)
+        )
         while len(rows) < most and (episodes is None or over < int(episodes)):
             if random:
                 actions, key = sample(self.environment.spec.action, self.count, key)
@@ -179,6 +203,8 @@ class HostTraining:
             successor = read(self.environment.spec, after.obs)
             ends = (after.terminated, after.truncated)
             rows.append((obs, actions, reward, successor, *ends))
+            if online is not None:
+                learner, key = online.learn(rows[-1], key)
             returns = returns + reward
             totals = np.where(ended, returns, np.full_like(returns, np.nan))
             # What is not finite has already raised.
@@ -192,7 +218,7 @@ class HostTraining:
         seeded, taken = flow.environments, len(rows)
         place = Place(seeded.seed, seeded.steps + taken, jnp.asarray(begun))
         flow = Flow(
-            self._remember(flow.replay, rows),
+            self._remember(flow.replay, rows) if online is None else online.memory,
             place,
             jax.tree.map(jnp.asarray, obs),
             carries,
@@ -202,12 +228,18 @@ class HostTraining:
         )
         self._stands = (place, flow.obs)
         told = jax.tree.map(jnp.asarray, stacked(happened))
-        trace = Trace(*told, steps=jnp.asarray(taken, jnp.int32))
+        learned = {} if online is None else online.told()
+        trace = Trace(*told, learned=learned, steps=jnp.asarray(taken, jnp.int32))
         return TrainState(learner, flow), trace
 
     def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Let the agent learn from everything that is kept."""
-        return learn(self.agent, self.replay, state)
+        """Let the agent learn from what it wants of its memory."""
+        return learn(self.agent, state, self._new)
+
+    @property
+    def _new(self) -> int:
+        """Transitions from one update to the next."""
+        return self.count * (self.learn_every or 1)
 
     def _reset(self, key: PRNGKeyArray) -> tuple[Place, PyTree, PRNGKeyArray]:
         """Seed and reset the environments; where they stand, what is seen, a key."""

@@ -1,10 +1,13 @@
 """Training in pure environments: collect, learn, and again.
 
-The loop knows no algorithm: it lets an agent act, keeps what was seen, and hands it
-back for learning. Everything between two looks from outside is one compiled loop over
-environments that reset themselves, and everything it carries is one pytree, so that a
-run can stop anywhere and go on from there.
+The loop knows no algorithm: it lets an agent act, keeps what was seen, and lets it
+learn, from outside or, where it learns online, after every few steps. Everything
+between two looks from outside is one compiled loop over environments that reset
+themselves, and everything it carries is one pytree, so that a run can stop anywhere
+and go on from there.
 """
+
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -52,24 +55,33 @@ class Trace(eqx.Module):
     watched: Metrics
     """What the agent told of each action, leaves `[time, env, ...]`; empty where
     actions were random."""
+    learned: Metrics
+    """What it told of each update on the way, leaves `[time, ...]`: NaN and 0 where
+    there was none, empty where it does not learn on the way."""
     steps: Int[Array, ""]
     """How many steps were taken; rows beyond them hold nothing."""
 
     def taken(self) -> "Trace":
         """Only the rows of steps that were taken; not for use in compiled code."""
         rows = (self.rewards, self.ended, self.episode_returns, self.finite)
-        steps = int(self.steps)
-        cut = jax.tree.map(lambda leaf: leaf[:steps], (*rows, self.watched))
+        told, steps = (self.watched, self.learned), int(self.steps)
+        cut = jax.tree.map(lambda leaf: leaf[:steps], (*rows, *told))
         return Trace(*cut, steps=self.steps)
 
 
 def learn(
-    agent: AbstractAgent, replay: Replay, state: TrainState
+    agent: AbstractAgent, state: TrainState, new: int
 ) -> tuple[TrainState, Metrics]:
-    """Let an agent learn from everything that is kept."""
+    """Let an agent learn from what it wants of its memory.
+
+    Args:
+        agent: Who learns.
+        state: Where training stands.
+        new: Transitions since it learned last, at least.
+    """
     key, update_key = jax.random.split(state.flow.key)
-    data = replay.ordered(state.flow.replay)
-    learner, metrics = agent.update(state.learner, data, key=update_key)
+    batch = agent.recall(state.flow.replay, new)
+    learner, metrics = agent.update(state.learner, batch, key=update_key)
     flow = eqx.tree_at(lambda flow: flow.key, state.flow, key)
     return TrainState(learner, flow), metrics
 
@@ -84,6 +96,23 @@ def require_steps(name: str, steps: int) -> None:
         raise ValueError(f"{name}.collect needs steps >= 1, got {steps}.")
 
 
+def require_room(replay: Replay, count: int, learn_every: int | None) -> None:
+    """Refuse updates at no distance, or at one that the memory forgets.
+
+    Raises:
+        ValueError: Saying which.
+    """
+    if learn_every is None:
+        return
+    if learn_every < 1:
+        raise ValueError(f"Training needs learn_every >= 1, got {learn_every}.")
+    if replay.capacity < learn_every * count:
+        raise ValueError(
+            f"Training needs a replay of at least {learn_every * count} transitions, "
+            f"those between two updates, got a capacity of {replay.capacity}."
+        )
+
+
 class Training(eqx.Module):
     """An agent, what it acts in, and what it remembers.
 
@@ -92,22 +121,30 @@ class Training(eqx.Module):
         environment: In pure JAX.
         replay: Where transitions go.
         count: Environments that are acted in side by side.
+        learn_every: Steps of each environment from one update to the next, for an agent
+            that learns online; None for one that learns when `learn` is called.
+
+    Raises:
+        ValueError: There is no environment, no step between updates, or no room for
+            what comes between them.
     """
 
     agent: AbstractAgent
     environment: AbstractEnvironment
     replay: Replay
     count: int = eqx.field(static=True, default=1)
+    learn_every: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         if self.count < 1:
             raise ValueError(f"Training needs count >= 1, got {self.count}.")
+        require_room(self.replay, self.count, self.learn_every)
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
         """Before the first step: environments reset, nothing learned, nothing kept."""
         agent_key, reset_key, key = jax.random.split(key, 3)
         learner = self.agent.init(self.environment.spec, key=agent_key)
-        states, obs, carries = self._fresh(learner, reset_key)
+        states, obs, carries = self._fresh(learner, None, reset_key)
         example = self._example(jax.tree.map(lambda leaf: leaf[0], (states, obs)))
         flow = Flow(
             self.replay.init(example),
@@ -147,6 +184,11 @@ class Training(eqx.Module):
         require_steps("Training", steps)
         most = steps if limit is None else jnp.asarray(limit, jnp.int32)
 
+        # An agent that does not learn on the way is no part of what the loop carries.
+        online, fixed = eqx.partition(
+            state.learner, eqx.is_array if self.learn_every else lambda leaf: False
+        )
+
         def go_on(loop):
             _, _, taken, ended = loop
             more = (taken < steps) & (taken < most)
@@ -154,28 +196,37 @@ class Training(eqx.Module):
                 return more
             return more & (ended < jnp.asarray(episodes, jnp.int32))
 
+        def advance(moving: tuple[PyTree, Flow]) -> tuple[tuple[PyTree, Flow], Any]:
+            online, flow = moving
+            learner = eqx.combine(online, fixed)
+            flow, row = self._step(learner, flow, random)
+            if self.learn_every is None:
+                return (online, flow), (*row, {})
+            after, learned = self._learn(TrainState(learner, flow))
+            online, _ = eqx.partition(after.learner, eqx.is_array)
+            return (online, after.flow), (*row, learned)
+
         def step(loop):
-            flow, told, taken, ended = loop
-            flow, row = self._step(state.learner, flow, random)
+            moving, told, taken, ended = loop
+            moving, row = advance(moving)
             told = jax.tree.map(lambda rows, row: rows.at[taken].set(row), told, row)
-            return flow, told, taken + 1, ended + jnp.sum(row[1], dtype=ended.dtype)
+            return moving, told, taken + 1, ended + jnp.sum(row[1], dtype=ended.dtype)
 
         def empty(leaf):
-            real = jnp.issubdtype(leaf.dtype, jnp.floating)
-            return jnp.full((steps, *leaf.shape), jnp.nan if real else 0, leaf.dtype)
+            return jnp.broadcast_to(_nothing(leaf), (steps, *leaf.shape))
 
-        _, row = jax.eval_shape(
-            lambda flow: self._step(state.learner, flow, random), state.flow
-        )
+        start = (online, state.flow)
+        _, row = jax.eval_shape(advance, start)
         none = jnp.zeros((), jnp.int32)
-        flow, told, taken, _ = jax.lax.while_loop(
-            go_on, step, (state.flow, jax.tree.map(empty, row), none, none)
+        (online, flow), told, taken, _ = jax.lax.while_loop(
+            go_on, step, (start, jax.tree.map(empty, row), none, none)
         )
-        return TrainState(state.learner, flow), Trace(*told, steps=taken)
+        learner = eqx.combine(online, fixed)
+        return TrainState(learner, flow), Trace(*told, steps=taken)
 
     def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Let the agent learn from everything that is kept."""
-        return learn(self.agent, self.replay, state)
+        """Let the agent learn from what it wants of its memory."""
+        return learn(self.agent, state, self._new)
 
     def resume(self, state: TrainState) -> tuple[TrainState, tuple[str, ...]]:
         """Go on in another process: a state is all that there is to know.
@@ -184,6 +235,28 @@ class Training(eqx.Module):
             The state, and no sentences about what could not be brought back.
         """
         return state, ()
+
+    @property
+    def _new(self) -> int:
+        """Transitions from one update to the next."""
+        return self.count * (self.learn_every or 1)
+
+    def _learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """Learn if it is time to."""
+        if self.learn_every == 1:
+            return self.learn(state)
+        moving, fixed = eqx.partition(state, eqx.is_array)
+
+        def update(moving):
+            after, metrics = self.learn(eqx.combine(moving, fixed))
+            return eqx.partition(after, eqx.is_array)[0], metrics
+
+        _, told = jax.eval_shape(update, moving)
+        due = state.flow.step % self._new == 0
+        moving, metrics = jax.lax.cond(
+            due, update, lambda moving: (moving, jax.tree.map(_nothing, told)), moving
+        )
+        return eqx.combine(moving, fixed), metrics
 
     def _step(self, learner: PyTree, flow: Flow, random: bool) -> tuple[Flow, tuple]:
         """One step in each environment, and a row of the trace."""
@@ -206,7 +279,7 @@ class Training(eqx.Module):
         ended = after.terminated | after.truncated
         environments, obs, carries = jax.tree.map(
             lambda new, old: jnp.where(_like(ended, new), new, old),
-            self._fresh(learner, reset_key),
+            self._fresh(learner, environments, reset_key),
             (environments, after.obs, carries),
         )
         nothing = jnp.full_like(returns, jnp.nan)
@@ -236,12 +309,24 @@ class Training(eqx.Module):
         keys = jax.random.split(key, self.count)
         return jax.vmap(act)(flow.carries, flow.obs, keys)
 
-    def _fresh(self, learner: PyTree, key: PRNGKeyArray) -> tuple[PyTree, ...]:
-        """What each environment would begin its next episode with."""
+    def _fresh(
+        self, learner: PyTree, before: PyTree | None, key: PRNGKeyArray
+    ) -> tuple[PyTree, ...]:
+        """What each environment would begin its next episode with.
+
+        Args:
+            learner: What was learned so far.
+            before: Where the environments stand; None before the first episode.
+            key: Consumed.
+        """
         reset_key, carry_key = jax.random.split(key)
-        states, steps = jax.vmap(lambda key: self.environment.reset(key=key))(
-            jax.random.split(reset_key, self.count)
-        )
+        keys = jax.random.split(reset_key, self.count)
+        if before is None:
+            states, steps = jax.vmap(lambda key: self.environment.reset(key=key))(keys)
+        else:
+            states, steps = jax.vmap(
+                lambda state, key: self.environment.restart(state, key=key)
+            )(before, keys)
         carries = jax.vmap(lambda key: self.agent.reset(learner, key=key))(
             jax.random.split(carry_key, self.count)
         )
@@ -260,6 +345,12 @@ class Training(eqx.Module):
             terminated=after.terminated,
             truncated=after.truncated,
         )
+
+
+def _nothing(leaf: jax.ShapeDtypeStruct) -> Array:
+    """NaN, or 0 for whole numbers: what is told where nothing happened."""
+    real = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return jnp.full(leaf.shape, jnp.nan if real else 0, leaf.dtype)
 
 
 def _like(mask: Bool[Array, " env"], leaf: Array) -> Array:
