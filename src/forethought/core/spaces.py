@@ -149,6 +149,7 @@ def require_box(space: Space, planner: str) -> Box:
     if not isinstance(space, Box):
         raise TypeError(
             f"{planner} plans over continuous actions (a Box), but the problem's "
-            f"action space is {space}."
+            f"action space is {space}: take a planner for discrete actions, such as "
+            "categorical-cem."
         )
     return space

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from forethought.core.linalg import Values, matvec
 from forethought.core.names import unknown
-from forethought.core.spaces import Box
+from forethought.core.spaces import Box, Space
 from forethought.core.types import Opaque
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.mujoco_engine import Engine
@@ -141,7 +141,7 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         2012, doi:10.1109/IROS.2012.6386109.
     """
 
-    action: Box
+    action: Space
     dt: float = eqx.field(static=True)
     start_noise: float
     start_velocity_noise: float

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from forethought.core.spaces import Box
+from forethought.core.spaces import Box, Space
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, draw
 from forethought.environments.base import AbstractSystem, Capsules
 
@@ -50,7 +50,7 @@ class Car(AbstractSystem[Float[Array, "4"]]):
     wheelbase: float | Scalar = 2.0
     dt: float = 0.03
     initial: tuple[float, float, float, float] = (1.0, 1.0, 1.5 * np.pi, 0.0)
-    action: Box = eqx.field(
+    action: Space = eqx.field(
         default_factory=lambda: Box(np.array([-0.5, -2.0]), np.array([0.5, 2.0]))
     )
 

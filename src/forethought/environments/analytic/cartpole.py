@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from forethought.core.spaces import Box, free_box
+from forethought.core.spaces import Space, free_box
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.integrate import Integrator, rk4
@@ -52,7 +52,7 @@ class CartPole(AbstractSystem[Float[Array, "4"]]):
     gravity: float | Scalar = 9.81
     dt: float = 0.05
     initial: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    action: Box = eqx.field(default_factory=lambda: free_box(1))
+    action: Space = eqx.field(default_factory=lambda: free_box(1))
     integrate: Integrator = eqx.field(static=True, default=rk4)
 
     @property

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from forethought.core.spaces import Box, free_box
+from forethought.core.spaces import Space, free_box
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 
@@ -37,7 +37,7 @@ class DoubleIntegrator(AbstractSystem[Float[Array, "2"]]):
 
     dt: float = 0.1
     initial: tuple[float, float] = (1.0, 0.0)
-    action: Box = eqx.field(default_factory=lambda: free_box(1))
+    action: Space = eqx.field(default_factory=lambda: free_box(1))
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from forethought.core.linalg import Values, as_float, matvec
-from forethought.core.spaces import Box, free_box
+from forethought.core.spaces import Box, Space, free_box
 from forethought.environments.analytic.drawing import STILL, Stroke, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 
@@ -36,7 +36,7 @@ class LinearSystem(AbstractSystem[Float[Array, " state"]]):
 
     F: Float[Array, "state both"]
     initial: Float[Array, " state"]
-    action: Box
+    action: Space
     dt: float
 
     def __init__(

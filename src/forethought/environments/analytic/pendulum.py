@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from forethought.core.spaces import Box
+from forethought.core.spaces import Box, Space, require_box
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 
@@ -63,7 +63,7 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
     max_speed: float | Scalar = 8.0
     dt: float = 0.05
     initial: tuple[float, float] | None = None
-    action: Box = eqx.field(
+    action: Space = eqx.field(
         default_factory=lambda: Box(np.array([-2.0]), np.array([2.0]))
     )
 
@@ -90,7 +90,7 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
         """The state `dt` seconds later."""
         g, m, l, h = self.gravity, self.mass, self.length, self.dt
         angle, speed = state
-        box, kind = self.action, action.dtype
+        box, kind = require_box(self.action, "Pendulum"), action.dtype
         torque = limit(action[0], box.low.astype(kind)[0], box.high.astype(kind)[0])
         acceleration = 3 * g / (2 * l) * jnp.sin(angle) + 3 / (m * l**2) * torque
         speed = limit(speed + acceleration * h, -self.max_speed, self.max_speed)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from forethought.core.spaces import Box
+from forethought.core.spaces import Box, Space
 from forethought.environments.analytic.drawing import GOAL, STILL, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.integrate import Integrator, semi_implicit_euler
@@ -45,7 +45,7 @@ class PointMass(AbstractSystem[Float[Array, "4"]]):
     goal: tuple[float, float] = (0.0, 0.0)
     dt: float = 0.05
     initial: tuple[float, float, float, float] = (-2.0, -2.0, 0.0, 0.0)
-    action: Box = eqx.field(
+    action: Space = eqx.field(
         default_factory=lambda: Box(np.array([-4.0, -4.0]), np.array([4.0, 4.0]))
     )
     integrate: Integrator = eqx.field(static=True, default=semi_implicit_euler)

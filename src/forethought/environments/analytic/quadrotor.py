@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
-from forethought.core.spaces import Box
+from forethought.core.spaces import Box, Space
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.integrate import Integrator, rk4
@@ -54,7 +54,7 @@ class Quadrotor(AbstractSystem[Float[Array, "6"]]):
     goal: tuple[float, float] = (0.0, 0.0)
     dt: float = 0.05
     initial: tuple[float, ...] = (-2.0, -1.0, 0.0, 0.0, 0.0, 0.0)
-    action: Box = eqx.field(
+    action: Space = eqx.field(
         default_factory=lambda: Box(np.array([0.0, 0.0]), np.array([10.0, 10.0]))
     )
     integrate: Integrator = eqx.field(static=True, default=rk4)
