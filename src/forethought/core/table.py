@@ -28,6 +28,11 @@ class Outcome(eqx.Module):
     reward: Scalar
     terminated: Bool[Array, ""]
 
+    @property
+    def goes_on(self) -> Scalar:
+        """One where the episode goes on, else zero."""
+        return (~self.terminated).astype(self.reward.dtype)
+
 
 class Dense(eqx.Module):
     r"""A table as matrices over pairs of states.

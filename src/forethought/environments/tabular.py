@@ -1,6 +1,9 @@
 """Worlds of finitely many states: a table as a system and as an environment.
 
-A table may change while it is acted in, as the blocking and the shortcut maze do: the
+A `TabularSystem` is what planners that know the world act in; its state tells also how
+it was come by, because the reward of a table belongs to an outcome. A
+`TabularEnvironment` is what agents learn in, and shows them the state's number alone.
+Its table may change while it is acted in, as in the blocking and the shortcut maze: the
 steps are counted by a clock that goes on when an episode ends.
 """
 
@@ -9,16 +12,167 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from forethought.core.spaces import Discrete
+from forethought.core.spaces import Discrete, Space
 from forethought.core.table import Table, pick
 from forethought.core.types import Action
 from forethought.environments.base import (
     AbstractEnvironment,
+    AbstractSystem,
+    Capsules,
     EnvironmentSpec,
     TimeStep,
 )
+from forethought.models.base import Predicted
+
+WALL, GOAL, PIT = "#", "G", "H"
+"""Letters on a map: what nobody enters, where to go, and where not to fall."""
+MOVES = ("up", "right", "down", "left")
+
+
+class Map(eqx.Module):
+    """Where the states of a table lie, for drawings.
+
+    Args:
+        rows: The map as text, top row first; `#` is a wall, `G` a goal, `H` a hole.
+        place: Row and column of each state, shape `[state, 2]`.
+        arrows: For each action the step in row and column that it aims at, which is
+            zero where it is no move; shape `[action, 2]`.
+    """
+
+    rows: tuple[str, ...] = eqx.field(static=True)
+    place: Float[np.ndarray, "state 2"]
+    arrows: Float[np.ndarray, "action 2"]
+
+    @property
+    def letters(self) -> np.ndarray:
+        """The map as an array of letters, shape `[row, column]`."""
+        return np.array([list(row) for row in self.rows])
+
+
+def line(table: Table) -> Map:
+    """A map of states side by side, in lines of about equal length."""
+    wide = int(np.ceil(np.sqrt(table.states)))
+    s = np.arange(table.states)
+    place = np.stack([s // wide, s % wide], 1).astype(float)
+    rows = ("." * wide,) * int(place[:, 0].max() + 1)
+    return Map(rows, place, np.zeros((table.actions, 2)))
+
+
+class TabularSystem(AbstractSystem[Predicted]):
+    """A table that one acts in, knowing it.
+
+    ```python
+    >>> import jax
+    >>> from forethought.environments.grids import dyna_maze
+    >>> maze, key = dyna_maze(), jax.random.key(0)
+    >>> state = maze.start(key=key)
+    >>> int(state.obs), int(maze.step(state, jax.numpy.asarray(0), key=key).obs)
+    (18, 9)
+
+    ```
+
+    Args:
+        table: What follows from each state and action.
+        map: Where states lie in drawings; side by side by default.
+        action_names: One for each action; by default those of a grid's four moves, or
+            numbers.
+        dt: Seconds that a step takes in a video.
+
+    Raises:
+        ValueError: Map or names do not belong to the table.
+    """
+
+    table: Table
+    map: Map
+    action: Space
+    names: tuple[str, ...] = eqx.field(static=True)
+    dt: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        table: Table,
+        map: Map | None = None,
+        action_names: Sequence[str] | None = None,
+        dt: float = 0.2,
+    ):
+        self.table, self.dt = table, dt
+        self.map = line(table) if map is None else map
+        if action_names is None:
+            numbers = tuple(str(a) for a in range(table.actions))
+            action_names = MOVES if self.map.arrows.any() else numbers
+        self.names = tuple(action_names)
+        self.action = Discrete(table.actions)
+        found = (len(self.map.place), len(self.map.arrows), len(self.names))
+        if found != (table.states, table.actions, table.actions):
+            raise ValueError(
+                f"TabularSystem needs {table.states} places, {table.actions} arrows "
+                f"and {table.actions} action_names, got {found[0]}, {found[1]} and "
+                f"{found[2]}."
+            )
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The state's number."""
+        return ("state",)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """One choice."""
+        return ("action",)
+
+    def start(self, *, key: PRNGKeyArray) -> Predicted:
+        """A state in which episodes begin."""
+        return self.at(self.table.begin(key=key))
+
+    def at(self, state: Int[Array, ""] | int) -> Predicted:
+        """Standing in a state, where nothing led here."""
+        zero = jnp.zeros((), self.table.reward.dtype)
+        return Predicted(jnp.asarray(state, jnp.int32), zero, zero + 1)
+
+    def step(self, state: Predicted, action: Action, *, key: PRNGKeyArray) -> Predicted:
+        """What follows, drawn by its probability."""
+        after = self.table.draw(state.obs, action, key=key)
+        return Predicted(after.state, after.reward, after.goes_on)
+
+    def observe(self, state: Predicted) -> Int[Array, ""]:
+        """The state's number."""
+        return state.obs
+
+    def sketch(self, state: Predicted) -> Capsules:
+        """The map from above, a unit for each cell, and a disc where one stands."""
+        strokes = _strokes(self.map.letters)
+        place = jnp.asarray(self.map.place)[state.obs]
+        here = jnp.stack([place[1], -place[0]])[None]
+        fixed = jnp.asarray(strokes, here.dtype)
+        kinds = fixed[:, 5].astype(jnp.int32)
+        return Capsules(
+            jnp.concatenate([fixed[:, :2], here]),
+            jnp.concatenate([fixed[:, 2:4], here]),
+            jnp.append(fixed[:, 4], jnp.asarray(0.28, here.dtype)),
+            jnp.append(kinds, jnp.zeros((), jnp.int32)),
+        )
+
+
+def _strokes(letters: np.ndarray) -> np.ndarray:
+    """Fixed capsules of a map, rows of (start, end, radius, kind): frame and cells."""
+    tall, wide = letters.shape
+    left, right, top, bottom = -0.5, wide - 0.5, 0.5, 0.5 - tall
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    strokes = [(*corners[i - 1], *corners[i], 0.04, 1) for i in range(len(corners))]
+    strokes += [(x, -y, x, -y, 0.4, 2) for y, x in np.argwhere(letters == GOAL)]
+    strokes += [(x, -y, x, -y, 0.15, 1) for y, x in np.argwhere(letters == PIT)]
+    for y, x in np.argwhere(letters == WALL):
+        # Walls that touch are drawn as one.
+        ends = [(x, y)] + [
+            end
+            for end in ((x + 1, y), (x, y + 1))
+            if end[0] < wide and end[1] < tall and letters[end[1], end[0]] == WALL
+        ]
+        strokes += [(x, -y, end[0], -end[1], 0.45, 1) for end in ends]
+    return np.array(strokes, float)
 
 
 class Walk(eqx.Module):
@@ -41,7 +195,8 @@ class TabularEnvironment(AbstractEnvironment[Walk]):
     >>> bandit = Table([[[0], [0]]], [[[1], [1]]], [[[0], [1]]], [[[True], [True]]])
     >>> environment = TabularEnvironment(bandit, episode_length=1)
     >>> state, _ = environment.reset(key=jax.random.key(0))
-    >>> float(environment.step(state, jnp.asarray(1), key=state.key)
+    >>> _, told = environment.step(state, jnp.asarray(1), key=jax.random.key(1))
+    >>> float(told.reward), bool(told.terminated)
     (1.0, True)
 
     ```

@@ -264,5 +264,4 @@ def standing(state: Int[Array, ""], dtype: DTypeLike) -> Predicted:
 
 def arriving(outcome: Outcome) -> Predicted:
     """The belief that one came to a state by an outcome."""
-    goes_on = (~outcome.terminated).astype(outcome.reward.dtype)
-    return Predicted(outcome.state, outcome.reward, goes_on)
+    return Predicted(outcome.state, outcome.reward, outcome.goes_on)
