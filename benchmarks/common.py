@@ -30,10 +30,10 @@ def pin() -> None:
     compile_loops_whole()
 
 
-def medians(
+def timings(
     calls: Mapping[str, Callable[[], Any]], *, repeats: int, warm: int = 3
-) -> dict[str, float]:
-    """Median seconds of each call, taken in turns so that noise hits all alike.
+) -> dict[str, list[float]]:
+    """Seconds of each call, ascending, taken in turns so that noise hits all alike.
 
     A call must block until its work is done.
     """
@@ -46,7 +46,22 @@ def medians(
             began = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - began)
-    return {name: sorted(each)[len(each) // 2] for name, each in times.items()}
+    return {name: sorted(each) for name, each in times.items()}
+
+
+def medians(
+    calls: Mapping[str, Callable[[], Any]], *, repeats: int, warm: int = 3
+) -> dict[str, float]:
+    """Median seconds of each call, taken in turns."""
+    times = timings(calls, repeats=repeats, warm=warm)
+    return {name: each[len(each) // 2] for name, each in times.items()}
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median and quartiles of ascending seconds, in microseconds."""
+    places = {"microseconds": 0.5, "lower_quartile": 0.25, "upper_quartile": 0.75}
+    last = len(times) - 1
+    return {name: round(times[round(q * last)] * 1e6, 2) for name, q in places.items()}
 
 
 def versions(*packages: str) -> dict[str, str]:
