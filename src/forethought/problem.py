@@ -5,12 +5,13 @@ action space (what may be chosen). `rollout` imagines one sequence of actions, a
 `evaluate` gives it a score, over many particles where the future is uncertain.
 """
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.results import Result
 from forethought.core.returns import Risk
@@ -30,12 +31,15 @@ class Problem(eqx.Module, Generic[Belief]):
         objective: How good it would be.
         action: What may be chosen at each step.
         cloud: How particles are drawn and carried, where there are several.
+        legal: Which discrete actions a belief allows, shape `[choice]`; all by default.
+            A sequence with one that is not allowed scores minus infinity.
     """
 
     model: AbstractModel[Belief]
     objective: AbstractObjective
     action: Space
     cloud: AbstractCloud = Independent()
+    legal: Callable[[Belief], Bool[Array, " choice"]] | None = None
 
     def step(
         self, belief: Belief, action: Action, *, key: PRNGKeyArray
@@ -188,6 +192,9 @@ def evaluate(
     def step(carry, inputs):
         cloud, returns, discounts = carry
         action, keys = inputs
+        if problem.legal is not None:
+            legal = jax.vmap(problem.legal)(cloud)[:, action]
+            returns = jnp.where(legal | (discounts == 0), returns, -jnp.inf)
         after = problem.cloud.predict(problem.model, cloud, action, keys=keys)
         rewards, factors = jax.vmap(
             lambda belief, next_belief: problem.judge(belief, action, next_belief)

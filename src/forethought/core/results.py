@@ -35,6 +35,10 @@ class Result(eqx.Enumeration):
         "statistics. Check that they can be met at all, start from another plan, or "
         "raise `rounds`."
     )
+    no_action = (
+        "No action is legal in the belief that was planned from. Check the problem's "
+        "`legal`, or end the episode before."
+    )
 
 
 NAMES = (
@@ -45,6 +49,7 @@ NAMES = (
     "indefinite",
     "no_stationary",
     "infeasible",
+    "no_action",
 )
 
 
