@@ -1,0 +1,310 @@
+r"""Dyna: model-free learning from what happened, and from what a model says might.
+
+One table of values serves acting, learning and planning. After every step
+
+    direct   Q(S, A) moves towards what was earned and what now seems possible
+    model    the outcome is counted
+    plan     n times: a pair that was visited before, an outcome as the model has it,
+             and the same update again
+
+so that a reward that was met once spreads without being met again. Dyna-Q is n updates
+at pairs drawn uniformly; Dyna-Q+ adds a bonus to what was not tried for long, which
+finds out that a world has changed; `Sweeping` updates first what has most to learn.
+
+Notation: $Q$ values, $\alpha$ step size, $\gamma$ discount, $\kappa$ bonus, $\tau(s,a)$
+steps since a pair was last tried, $n$ planning steps.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
+
+from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.core.spaces import Discrete
+from forethought.core.types import Action
+from forethought.data.replay import Replay, ReplayState
+from forethought.data.transitions import Transition
+from forethought.environments.base import EnvironmentSpec
+from forethought.models.tabular import TabularCounts
+
+Values = Float[Array, "state action"]
+
+
+class Explored(eqx.Module):
+    """Whether the last action was drawn at random, to explore."""
+
+    explored: Bool[Array, ""]
+
+
+class Knowledge(eqx.Module):
+    """What Dyna has learned."""
+
+    values: Values
+    model: TabularCounts
+    pairs: Int[Array, " slot"]
+    """Pairs that planning may draw, as `state * actions + action`, the newest last."""
+    known: Int[Array, ""]
+    """How many of them there are."""
+    clock: Int[Array, ""]
+    """Steps so far."""
+    tried: Int[Array, "state action"]
+    """The clock when each pair was last tried."""
+
+
+class Dyna(AbstractAgent[Knowledge, Explored]):
+    r"""Q-learning from experience and from a counted model: Dyna-Q and Dyna-Q+.
+
+    $$Q(s, a) \mathrel{+}= \alpha \Bigl[r + \kappa \sqrt{\tau(s, a)}
+      + \gamma \max_{a'} Q(s', a') - Q(s, a)\Bigr]$$
+
+    The bonus counts while planning only. The future counts unless $s'$ ended the
+    episode for good; where an episode was merely cut off, it does.
+
+    ```python
+    >>> from forethought.agents.dyna import Dyna
+    >>> Dyna(planning_steps=50).planning_steps
+    50
+
+    ```
+
+    Args:
+        planning_steps: $n$, updates from the model after each step; 0 is Q-learning.
+        step_size: $\alpha$.
+        gamma: $\gamma$, what a reward one step later is worth.
+        epsilon: How often an action is drawn at random.
+        bonus: $\kappa$; above 0 it is Dyna-Q+, which also considers actions that were
+            never tried, as staying where one is.
+        memory: Share of a pair's counts that is kept at its next visit: 1 draws each
+            outcome as often as it was met, 0 repeats the last one.
+        outcomes: How many different outcomes of a pair are remembered.
+        initial_value: $Q$ before anything was seen.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    References:
+        Sutton and Barto, Reinforcement learning: an introduction, 2nd edition, 2018,
+        section 8.2 (Tabular Dyna-Q) and section 8.3 (Dyna-Q+).
+
+    Note:
+        The book draws a state, then one of its actions that were tried; here pairs are
+        drawn uniformly, so that no pair waits longer for having many siblings. The
+        book's model remembers the last outcome, which is `memory=0`: right where
+        nothing is left to chance, and quick to see that a wall has moved. An average
+        over all visits (`memory=1`) is right where chance rules and nothing changes.
+    """
+
+    planning_steps: int = eqx.field(static=True, default=10)
+    step_size: float = 0.1
+    gamma: float = 0.95
+    epsilon: float = 0.1
+    bonus: float = 0.0
+    memory: float = 1.0
+    outcomes: int = eqx.field(static=True, default=8)
+    initial_value: float = 0.0
+
+    def __check_init__(self):
+        """Check every number that is known."""
+        require_numbers("Dyna", self.step_size, self.gamma, self.epsilon)
+        if self.planning_steps < 0:
+            raise ValueError(
+                f"Dyna needs planning_steps >= 0, got {self.planning_steps}."
+            )
+        if not 0 <= self.bonus < float("inf"):
+            raise ValueError(f"Dyna needs a finite bonus >= 0, got {self.bonus}.")
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Knowledge:
+        """Equal values everywhere, and nothing counted.
+
+        Raises:
+            TypeError: States or actions cannot be counted.
+        """
+        states, actions = finite("Dyna", spec)
+        model = TabularCounts(states, actions, self.outcomes, memory=self.memory)
+        none = jnp.zeros((), jnp.int32)
+        return Knowledge(
+            values=jnp.full((states, actions), self.initial_value, float),
+            model=model,
+            # A state's pairs may be written together, the last of them beyond the end.
+            pairs=jnp.zeros((states + 1) * actions, jnp.int32),
+            known=none,
+            clock=none,
+            tried=jnp.zeros((states, actions), jnp.int32),
+        )
+
+    def reset(self, learner: Knowledge, *, key: PRNGKeyArray) -> Explored:
+        """Nothing is carried from step to step."""
+        return Explored(jnp.asarray(False))
+
+    def act(
+        self,
+        learner: Knowledge,
+        carry: Explored,
+        obs: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, Explored]:
+        """The best action, or now and then any; equals are chosen among by lot."""
+        epsilon = self.epsilon if mode == "explore" else 0.0
+        return epsilon_greedy(learner.values[obs], epsilon, key=key)
+
+    def watch(self, carry: Explored) -> Metrics:
+        """How often it explored."""
+        return {"explored": carry.explored}
+
+    def recall(self, memory: ReplayState, new: int) -> Transition:
+        """The newest transitions."""
+        return newest(memory, new)
+
+    def update(
+        self, learner: Knowledge, batch: Transition, *, key: PRNGKeyArray
+    ) -> tuple[Knowledge, Metrics]:
+        """Learn from each transition and plan after it, in their order.
+
+        `td_error` is how far values were off at what happened, `tried` the share of
+        all pairs that were tried.
+        """
+
+        def once(learner, inputs):
+            seen, key = inputs
+            error, values = self._move(
+                learner.values,
+                (seen.obs, seen.action),
+                seen.reward,
+                seen.next_obs,
+                seen.terminated,
+            )
+            learner = eqx.tree_at(lambda learner: learner.values, learner, values)
+            learner = self._plan(self._remember(learner, seen), key)
+            return learner, jnp.abs(error)
+
+        keys = jax.random.split(key, batch.reward.shape[0])
+        learner, errors = jax.lax.scan(once, learner, (batch, keys))
+        tried = jnp.mean((learner.model.visits > 0).astype(errors.dtype))
+        return learner, {"td_error": jnp.mean(errors), "tried": tried}
+
+    def _move(
+        self,
+        values: Values,
+        pair: tuple[Int[Array, ""], Int[Array, ""]],
+        reward: Scalar,
+        after: Int[Array, ""],
+        terminated: Bool[Array, ""],
+    ) -> tuple[Scalar, Values]:
+        """One update: the error that there was, and the values without some of it."""
+        reward = reward.astype(values.dtype)
+        future = jnp.where(terminated, jnp.zeros_like(reward), jnp.max(values[after]))
+        error = reward + self.gamma * future - values[pair]
+        return error, values.at[pair].add(self.step_size * error)
+
+    def _remember(self, learner: Knowledge, seen: Transition) -> Knowledge:
+        """Count an outcome, and note the pair if it is new to planning."""
+        state, action = seen.obs, seen.action
+        visits = jnp.sum(learner.model.count[state], -1) > 0
+        actions = visits.shape[0]
+        first = state * actions
+        if self.bonus > 0:
+            new, count = ~jnp.any(visits), actions
+            entry = first + jnp.arange(actions, dtype=jnp.int32)
+        else:
+            new, count = ~visits[action], 1
+            entry = (first + action)[None]
+        clock = learner.clock + 1
+        return Knowledge(
+            values=learner.values,
+            model=learner.model.learn(
+                state, action, seen.reward, seen.next_obs, seen.terminated
+            ),
+            # What is not new is written over by what will be.
+            pairs=jax.lax.dynamic_update_slice(learner.pairs, entry, (learner.known,)),
+            known=learner.known + jnp.where(new, count, 0),
+            clock=clock,
+            tried=learner.tried.at[state, action].set(clock),
+        )
+
+    def _plan(self, learner: Knowledge, key: PRNGKeyArray) -> Knowledge:
+        """Update at pairs that are known, from what the model says of them."""
+        if self.planning_steps == 0:
+            return learner
+        pair_key, key = jax.random.split(key)
+        slots = jax.random.randint(
+            pair_key, (self.planning_steps,), 0, learner.known, jnp.int32
+        )
+        pairs = learner.pairs[slots]
+        actions = learner.values.shape[1]
+        state, action = pairs // actions, pairs % actions
+        drawn = jax.vmap(
+            lambda state, action, key: learner.model.draw(state, action, key=key)
+        )(state, action, jax.random.split(key, self.planning_steps))
+        reward = drawn.reward
+        if self.bonus > 0:
+            waited = learner.clock - learner.tried[state, action]
+            reward = reward + self.bonus * jnp.sqrt(waited.astype(reward.dtype))
+
+        def move(values, imagined):
+            *pair, reward, after, terminated = imagined
+            return self._move(values, tuple(pair), reward, after, terminated)[1], None
+
+        imagined = (state, action, reward, drawn.state, drawn.terminated)
+        values, _ = jax.lax.scan(move, learner.values, imagined)
+        return eqx.tree_at(lambda learner: learner.values, learner, values)
+
+
+def newest(memory: ReplayState, count: int) -> Transition:
+    """The newest transitions, with states and actions as 32-bit numbers."""
+    rows = Replay(memory.capacity).newest(memory, count)
+
+    def narrow(leaf: Array) -> Array:
+        whole = jnp.issubdtype(leaf.dtype, jnp.integer)
+        return leaf.astype(jnp.int32) if whole else leaf
+
+    return jax.tree.map(narrow, rows)
+
+
+def require_numbers(who: str, step_size: float, gamma: float, epsilon: float) -> None:
+    """Refuse settings that no agent with a table of values can work with.
+
+    Raises:
+        ValueError: Naming the first of them.
+    """
+    if not 0 < step_size <= 1:
+        raise ValueError(f"{who} needs step_size in (0, 1], got {step_size}.")
+    for name, value in {"gamma": gamma, "epsilon": epsilon}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{who} needs {name} in [0, 1], got {value}.")
+
+
+def finite(who: str, spec: EnvironmentSpec) -> tuple[int, int]:
+    """Numbers of states and actions.
+
+    Raises:
+        TypeError: Observations or actions are no single number out of finitely many.
+    """
+    seen, done = spec.observation, spec.action
+    if not (isinstance(seen, Discrete) and isinstance(done, Discrete)):
+        raise TypeError(
+            f"{who} keeps a table, for which observations and actions need to be "
+            f"Discrete, but observations are {type(seen).__name__} and actions "
+            f"{type(done).__name__} here."
+        )
+    return seen.n, done.n
+
+
+def epsilon_greedy(
+    values: Float[Array, " action"], epsilon: float, *, key: PRNGKeyArray
+) -> tuple[Int[Array, ""], Explored]:
+    """The best of some values, or with some probability any.
+
+    Args:
+        values: Of each action; where several are the best, one is drawn.
+        epsilon: How often any action is drawn.
+        key: Consumed.
+    """
+    lots_key, any_key, which_key = jax.random.split(key, 3)
+    lots = jax.random.uniform(lots_key, values.shape)
+    best = jnp.argmax(jnp.where(values == jnp.max(values), lots, -1))
+    explored = jax.random.uniform(any_key) < epsilon
+    other = jax.random.randint(which_key, (), 0, values.shape[0])
+    return jnp.where(explored, other, best.astype(other.dtype)), Explored(explored)

@@ -1,0 +1,199 @@
+r"""Prioritised sweeping: think first about what has most to learn.
+
+After each step the pair that was met enters a queue, by how far its value is off. The
+first in the queue is updated; then all pairs that may lead to its state are looked at
+anew, and enter the queue if they are now off by more than a threshold. So news travels
+backwards from where it was met, and nothing is updated that would not change.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.dyna import (
+    Explored,
+    Values,
+    epsilon_greedy,
+    finite,
+    newest,
+    require_numbers,
+)
+from forethought.core.types import Action
+from forethought.data.replay import ReplayState
+from forethought.data.transitions import Transition
+from forethought.environments.base import EnvironmentSpec
+from forethought.models.tabular import TabularCounts
+
+
+class Swept(eqx.Module):
+    """What prioritised sweeping has learned."""
+
+    values: Values
+    model: TabularCounts
+    urgent: Values
+    """The queue: how far off a pair's value was found to be; 0 for one not in it."""
+
+
+class Sweeping(AbstractAgent[Swept, Explored]):
+    r"""Expected updates in the order of how much they change.
+
+    $$Q(s, a) \mathrel{+}= \alpha \Bigl[\sum_k \frac{n_k}{n} \bigl(r_k
+      + \gamma \max_{a'} Q(s'_k, a')\bigr) - Q(s, a)\Bigr]$$
+
+    with $n_k$ counts of the outcomes of $(s, a)$; the term of an outcome that ended the
+    episode is its reward alone.
+
+    Args:
+        planning_steps: Updates after each step, at most.
+        step_size: $\alpha$; 1 replaces the value, as nothing in the sum is drawn.
+        gamma: $\gamma$, what a reward one step later is worth.
+        epsilon: How often an action is drawn at random.
+        threshold: $\theta$, how far off a value must be to enter the queue.
+        memory: As for `Dyna`.
+        outcomes: How many different outcomes of a pair are remembered.
+        initial_value: $Q$ before anything was seen.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    References:
+        Sutton and Barto, Reinforcement learning: an introduction, 2nd edition, 2018,
+        section 8.4 (prioritized sweeping) and section 8.5 (expected updates).
+        Moore and Atkeson, Prioritized sweeping, 1993.
+
+    Note:
+        The book's algorithm is for worlds without chance, where an expected update is
+        an update; for others it names counts and expected updates, as here. The queue
+        is a table beside the values: its largest entry is the first, and what enters
+        twice keeps the larger priority.
+    """
+
+    planning_steps: int = eqx.field(static=True, default=10)
+    step_size: float = 1.0
+    gamma: float = 0.95
+    epsilon: float = 0.1
+    threshold: float = 1e-4
+    memory: float = 1.0
+    outcomes: int = eqx.field(static=True, default=8)
+    initial_value: float = 0.0
+
+    def __check_init__(self):
+        """Check every number that is known."""
+        require_numbers("Sweeping", self.step_size, self.gamma, self.epsilon)
+        if self.planning_steps < 1:
+            raise ValueError(
+                f"Sweeping needs planning_steps >= 1, got {self.planning_steps}: all "
+                "of its learning is planning."
+            )
+        if not 0 <= self.threshold < float("inf"):
+            raise ValueError(
+                f"Sweeping needs a finite threshold >= 0, got {self.threshold}."
+            )
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Swept:
+        """Equal values everywhere, nothing counted, nothing urgent.
+
+        Raises:
+            TypeError: States or actions cannot be counted.
+        """
+        states, actions = finite("Sweeping", spec)
+        values = jnp.full((states, actions), self.initial_value, float)
+        model = TabularCounts(states, actions, self.outcomes, memory=self.memory)
+        return Swept(values, model, jnp.zeros_like(values))
+
+    def reset(self, learner: Swept, *, key: PRNGKeyArray) -> Explored:
+        """Nothing is carried from step to step."""
+        return Explored(jnp.asarray(False))
+
+    def act(
+        self,
+        learner: Swept,
+        carry: Explored,
+        obs: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, Explored]:
+        """The best action, or now and then any; equals are chosen among by lot."""
+        epsilon = self.epsilon if mode == "explore" else 0.0
+        return epsilon_greedy(learner.values[obs], epsilon, key=key)
+
+    def watch(self, carry: Explored) -> Metrics:
+        """How often it explored."""
+        return {"explored": carry.explored}
+
+    def recall(self, memory: ReplayState, new: int) -> Transition:
+        """The newest transitions."""
+        return newest(memory, new)
+
+    def update(
+        self, learner: Swept, batch: Transition, *, key: PRNGKeyArray
+    ) -> tuple[Swept, Metrics]:
+        """Count each transition and sweep after it, in their order.
+
+        `backups` is how many updates a step took, `queue` how many pairs were left
+        waiting, `tried` the share of all pairs that were tried.
+        """
+
+        def once(learner, seen):
+            model = learner.model.learn(
+                seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated
+            )
+            met = jnp.zeros(learner.values.shape, bool)
+            met = met.at[seen.obs, seen.action].set(True)
+            errors = self._errors(learner.values, model)
+            urgent = self._queued(learner.urgent, errors, met)
+            return self._sweep(Swept(learner.values, model, urgent), errors)
+
+        learner, backups = jax.lax.scan(once, learner, batch)
+        real = learner.values.dtype
+        return learner, {
+            "backups": jnp.mean(backups.astype(real)),
+            "queue": jnp.sum((learner.urgent > 0).astype(real)),
+            "tried": jnp.mean((learner.model.visits > 0).astype(real)),
+        }
+
+    def _errors(self, values: Values, model: TabularCounts) -> Values:
+        """What an update with step size one would add to each value."""
+        goes_on = (~model.terminated).astype(values.dtype)
+        best = jnp.max(values, axis=1)[model.next_state]
+        earned = model.reward.astype(values.dtype) + self.gamma * goes_on * best
+        visits = model.visits.astype(values.dtype)
+        total = jnp.sum(model.count.astype(values.dtype) * earned, axis=-1)
+        known = visits > 0
+        expected = total / jnp.where(known, visits, jnp.ones_like(visits))
+        return jnp.where(known, expected - values, jnp.zeros_like(values))
+
+    def _queued(
+        self, urgent: Values, errors: Values, looked_at: Bool[Array, "state action"]
+    ) -> Values:
+        """The queue once some pairs were looked at."""
+        size = jnp.abs(errors)
+        enters = looked_at & (size > self.threshold)
+        return jnp.where(enters, jnp.maximum(urgent, size), urgent)
+
+    def _sweep(self, learner: Swept, errors: Values) -> tuple[Swept, Int[Array, ""]]:
+        """Update until nothing is urgent or it was often enough; say how often."""
+        model, shape = learner.model, learner.values.shape
+
+        def go_on(loop):
+            _, urgent, _, count = loop
+            return (count < self.planning_steps) & jnp.any(urgent > 0)
+
+        def step(loop):
+            values, urgent, errors, count = loop
+            pair = jnp.unravel_index(jnp.argmax(urgent), shape)
+            values = values.at[pair].add(self.step_size * errors[pair])
+            errors = self._errors(values, model)
+            leads = (model.next_state == pair[0]) & ~model.terminated
+            before = jnp.any(leads & (model.count > 0), axis=-1)
+            urgent = self._queued(urgent.at[pair].set(0), errors, before)
+            return values, urgent, errors, count + 1
+
+        none = jnp.zeros((), jnp.int32)
+        values, urgent, _, count = jax.lax.while_loop(
+            go_on, step, (learner.values, learner.urgent, errors, none)
+        )
+        return Swept(values, model, urgent), count
