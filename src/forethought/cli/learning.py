@@ -79,7 +79,7 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
     from forethought.planners import PLANNERS
-    from forethought.runs.agents import settings_for
+    from forethought.runs.agents import rhythm, settings_for
     from forethought.runs.log import summary_writer
     from forethought.runs.training import Learning, check
     from forethought.tasks import TASKS
@@ -89,9 +89,16 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
         if options.planner is not None:
             if options.planner not in PLANNERS:
                 raise unknown("planner", options.planner, PLANNERS)
+            if not hasattr(settings, "planner"):
+                raise ValueError(
+                    f"{options.agent} plans without any planner, got --planner "
+                    f"{options.planner}."
+                )
             settings = _planning(settings, PLANNERS[options.planner])
     agent: Any = type(settings)
-    form: Any = AgentFields[agent[type(settings.planner)]]
+    if (planner := getattr(settings, "planner", None)) is not None:
+        agent = agent[type(planner)]
+    form: Any = AgentFields[agent]
     settings = parse(
         form, f"train {TARGET}", fields, default=AgentFields(settings)
     ).agent
@@ -101,7 +108,8 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
             settings,
             steps=options.steps,
             seed=options.seed,
-            learn=options.learn.schedule,
+            learn=options.learn.schedule(rhythm(settings).unit),
+            interval=options.interval.schedule,
             random_steps=options.random_steps,
             evaluate=options.evaluate.schedule,
             evaluate_episodes=options.evaluate_episodes,

@@ -107,17 +107,34 @@ class Evaluating:
 
 @dataclasses.dataclass(frozen=True)
 class LearningEvery:
-    """When the agent learns from all that it has seen."""
+    """When the agent learns."""
 
     every: Annotated[float, tyro.conf.arg(metavar="N")] = 1.0
     """How often."""
+    unit: Annotated[Unit | None, tyro.conf.arg(help_behavior_hint="")] = None
+    """What that counts; by ratio, N updates for each environment step. Episodes if not
+    given, or steps for an agent that learns online."""
+
+    def schedule(self, usual: Unit) -> Schedule:
+        """The same as a schedule, in the usual unit unless another one is given."""
+        return Schedule(self.every, self.unit or usual)
+
+
+@dataclasses.dataclass(frozen=True)
+class IntervalEvery:
+    """When there are metrics and a checkpoint, for an agent that learns online."""
+
+    every: Annotated[
+        float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
+    """How often; after each episode if not given."""
     unit: Unit = "episodes"
-    """What that counts; by ratio, N updates for each environment step."""
+    """What that counts."""
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Schedule | None:
         """The same as a schedule."""
-        return Schedule(self.every, self.unit)
+        return None if self.every is None else Schedule(self.every, self.unit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,12 +157,14 @@ class TrainOptions:
     random_steps: Annotated[
         int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
-    """How many of them are random, at first; one episode if not given."""
+    """How many of them are random, at first; one episode if not given, or none for an
+    agent that learns online."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Of everything random."""
     count: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Environments that are acted in side by side."""
     learn: LearningEvery = LearningEvery()
+    interval: IntervalEvery = IntervalEvery()
     evaluate: Evaluating = Evaluating()
     evaluate_episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """How many episodes each evaluation plays."""

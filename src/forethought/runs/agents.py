@@ -4,11 +4,14 @@ import dataclasses
 from typing import Any, Generic, TypeVar
 
 from forethought.agents.base import AbstractAgent
+from forethought.agents.dyna import Dyna
 from forethought.agents.model_based import Bootstrap, ModelBased
+from forethought.agents.sweeping import Sweeping
 from forethought.core.names import unknown
 from forethought.objectives.learned import Learned, Observed
 from forethought.planners import CEM, AbstractPlanner, RandomShooting
 from forethought.tasks import Task
+from forethought.training.schedule import Schedule
 
 P = TypeVar("P", bound=AbstractPlanner)
 
@@ -53,8 +56,20 @@ class ModelBasedV2(Generic[P]):
     known_reward: bool = True
 
 
-AGENTS: dict[str, type] = {"pets": PETS, "mbrl-v2": ModelBasedV2}
+AGENTS: dict[str, type] = {
+    "pets": PETS,
+    "mbrl-v2": ModelBasedV2,
+    "dyna": Dyna,
+    "sweeping": Sweeping,
+}
 """Every agent that learns, under its name on the command line."""
+ONLINE = (Dyna, Sweeping)
+"""Settings of agents that learn while they act, from each step."""
+
+
+def rhythm(settings: Any) -> Schedule:
+    """When an agent learns unless told otherwise: after a step, or after an episode."""
+    return Schedule(1, "steps" if isinstance(settings, ONLINE) else "episodes")
 
 
 def settings_for(task: Task | None, agent_name: str) -> Any:
@@ -76,6 +91,8 @@ def settings_for(task: Task | None, agent_name: str) -> Any:
 
 def make_agent(task: Task | None, settings: Any) -> AbstractAgent:
     """An agent from its settings, for a task or for a Gymnasium environment (None)."""
+    if isinstance(settings, AbstractAgent):
+        return settings
     restore = None if task is None else task.restore
     known = settings.known_reward and restore is not None
     circles, angles = ((), ()) if task is None else (task.circles, task.angles)

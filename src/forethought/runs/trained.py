@@ -76,7 +76,8 @@ def train(
     steps: int | None = None,
     random_steps: int | None = None,
     seed: int = 0,
-    learn: Schedule = Schedule(),  # noqa: B008  (a frozen setting)
+    learn: Schedule | None = None,
+    interval: Schedule | None = None,
     evaluate: Schedule | None = None,
     evaluate_episodes: int = 5,
     count: int = 1,
@@ -93,9 +94,13 @@ def train(
         agent: Its name, then with the settings that suit the task; or its settings,
             such as `forethought.PETS(planner=forethought.CEM(20))`.
         steps: Environment steps; by default six episodes.
-        random_steps: How many of them are random, at first; by default one episode.
+        random_steps: How many of them are random, at first; by default one episode, or
+            none for an agent that learns online.
         seed: Of everything random.
-        learn: When the model is refitted.
+        learn: When the agent learns; as suits it by default, which is after every
+            episode, or after every step for one that learns online.
+        interval: How often one that learns online writes a line of metrics and a
+            checkpoint; after each episode by default.
         evaluate: When the agent is evaluated in episodes of their own; None for never.
         evaluate_episodes: How many episodes each evaluation plays.
         count: Environments that are acted in side by side.
@@ -130,6 +135,7 @@ def train(
         random_steps=random_steps,
         seed=seed,
         learn=learn,
+        interval=interval,
         evaluate=evaluate,
         evaluate_episodes=evaluate_episodes,
         count=count,
@@ -265,10 +271,13 @@ def config_of(
         for field in dataclasses.fields(learning)
         if field.name not in ("name", "settings")
     }
+    if (planner := getattr(learning.settings, "planner", None)) is not None:
+        options["planner"] = name_of_planner(planner)
     options |= {
+        "learn": learning.updates,
+        "interval": learning.period if learning.online else None,
         "steps": learning.total_steps,
         "random_steps": learning.first_steps,
-        "planner": name_of_planner(learning.settings.planner),
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
     config = {
@@ -325,8 +334,8 @@ def command_of(learning: Learning, agent: str) -> list[str]:
         "random-steps": learning.first_steps,
         "seed": learning.seed,
         "count": learning.count,
-        "learn.every": learning.learn.every,
-        "learn.unit": learning.learn.unit,
+        "learn.every": learning.updates.every,
+        "learn.unit": learning.updates.unit,
         "evaluate-episodes": learning.evaluate_episodes,
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
@@ -334,6 +343,11 @@ def command_of(learning: Learning, agent: str) -> list[str]:
         flags |= {
             "evaluate.every": learning.evaluate.every,
             "evaluate.unit": learning.evaluate.unit,
+        }
+    if learning.interval is not None:
+        flags |= {
+            "interval.every": learning.interval.every,
+            "interval.unit": learning.interval.unit,
         }
     words = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
     return ["forethought", "train", learning.name, *map(str, words)]

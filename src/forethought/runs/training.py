@@ -1,9 +1,10 @@
 """A training run that cannot be lost: interval by interval, each one on the disk.
 
 An interval is what lies between two times that the agent learns, an episode unless
-told otherwise. After each one the metrics grow by a line and everything that the run
-carries is saved, so that a run that was killed goes on from its last interval and ends
-with the same lines as one that never was.
+told otherwise; one that learns at every step does so within. After each interval the
+metrics grow by a line and everything that the run carries is saved, so that a run that
+was killed goes on from its last interval and ends with the same lines as one that never
+was.
 """
 
 import time
@@ -60,6 +61,7 @@ def learn(
     | `kind` | of the actions: random or planned |
     | `return` | the mean over episodes that ended here; null where none did |
     | `episodes`, `returns`, `ends` | how many ended, what each earned, at which step |
+    | `lengths` | how many steps each of them had |
     | `evaluation`, `evaluation_std` | mean and spread over episodes apart |
     | `seconds` | wall time of all of it |
 
@@ -86,10 +88,11 @@ def learn(
     """
     training = run.training
     state = training.begin(key=jax.random.key(run.seed))
-    interval, episodes, notices = 0, 0, ()
+    interval, episodes, notices, begun = 0, 0, (), [0] * run.count
     if resume and checkpoint.any_finished(folder.path):
         found = checkpoint.load(folder.path, state)
         interval, episodes = found.step, found.host["episodes"]
+        begun = found.host.get("begun", begun)
         state, lost = training.resume(found.tree)
         notices = (*found.notices, *lost)
     if resume:
@@ -103,7 +106,7 @@ def learn(
         trace = trace.taken()
         _require_finite(run.name, trace, step // run.count)
         before, now = episodes, int(state.flow.step)
-        ends = _ends(trace, step, run.count)
+        ends, lengths, begun = _ends(trace, step, run.count, begun)
         episodes += len(ends)
         card = write_card(
             folder,
@@ -129,6 +132,7 @@ def learn(
             "episodes": len(ends),
             "returns": returns,
             "ends": [end for end, _ in ends],
+            "lengths": lengths,
         }
         if run.evaluate is not None and run.evaluate.due(
             steps=now, episodes=episodes
@@ -138,10 +142,12 @@ def learn(
             found = _evaluated(run, state.learner, run.evaluate_episodes, key)
             row["evaluation"] = _number(np.mean(found))
             row["evaluation_std"] = _number(np.std(found))
-        row |= _acting(trace.watched) | _learning(told) | card
+        row |= _acting(trace.watched) | _acting(trace.learned)
+        row |= _learning(told) | card
         row["seconds"] = time.perf_counter() - began
         folder.append(row)
-        checkpoint.save(folder.path, interval, state, {"episodes": episodes})
+        host = {"episodes": episodes, "begun": begun}
+        checkpoint.save(folder.path, interval, state, host)
         on_row(row)
     return state, notices
 
@@ -196,27 +202,47 @@ def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
         size = rounds(run.first_steps)
         return {"steps": size, "random": True, "limit": data(size)}
     left = rounds(run.total_steps - step)
-    wait = run.learn.wait(steps=step, episodes=episodes)
+    wait = run.period.wait(steps=step, episodes=episodes)
     size = {"steps": run.interval_steps}
-    if run.learn.unit == "episodes":
+    if run.period.unit == "episodes":
         return size | {"limit": data(left), "episodes": data(wait)}
     return size | {"limit": data(min(left, rounds(wait)))}
 
 
 def _updates(run: Learning, before: int, now: int) -> int:
-    """How often to learn from the interval between two steps."""
-    if run.learn.unit != "ratio" or before < run.first_steps:
+    """How often to learn from the interval between two steps, once it is over."""
+    if run.online:
+        return 0
+    if run.updates.unit != "ratio" or before < run.first_steps:
         return 1
-    due = [run.learn.due(steps=step, episodes=0) for step in (before, now)]
+    due = [run.updates.due(steps=step, episodes=0) for step in (before, now)]
     return max(1, due[1] - due[0])
 
 
-def _ends(trace: Trace, step: int, count: int) -> list[tuple[int, float]]:
-    """The step at which each episode ended, and what it had earned."""
+def _ends(
+    trace: Trace, step: int, count: int, begun: list[int]
+) -> tuple[list[tuple[int, float]], list[int], list[int]]:
+    """Episodes that ended.
+
+    Args:
+        trace: What happened.
+        step: Environment steps before it.
+        count: Environments that were acted in side by side.
+        begun: Steps that each had done when its episode began.
+
+    Returns:
+        The step at which each episode ended and what it had earned; how many steps it
+        had; and where the episodes that are under way now began.
+    """
     rows, copies = np.nonzero(np.asarray(trace.ended))
     earned = np.asarray(trace.episode_returns)[rows, copies]
     steps = step + (rows + 1) * count
-    return [(int(end), float(value)) for end, value in zip(steps, earned, strict=True)]
+    begun, lengths = list(begun), []
+    for end, copy in zip((steps // count).tolist(), copies, strict=True):
+        lengths.append(end - begun[copy])
+        begun[copy] = end
+    ends = [(int(end), float(value)) for end, value in zip(steps, earned, strict=True)]
+    return ends, lengths, begun
 
 
 def _evaluated(
@@ -233,7 +259,7 @@ def _evaluated(
 
 
 def _acting(watched: Metrics) -> Row:
-    """What the agent told while acting: counts add up, real numbers are averaged."""
+    """What the agent told step by step: counts add up, real numbers are averaged."""
     row: Row = {}
     for name, leaf in watched.items():
         values = np.asarray(leaf)
@@ -247,6 +273,8 @@ def _acting(watched: Metrics) -> Row:
 
 def _learning(told: list[Metrics]) -> Row:
     """What the agent told while learning: means, over members and updates too."""
+    if not told:
+        return {}
     return {
         name: _number(np.mean([np.mean(np.asarray(each[name])) for each in told]))
         for name, value in told[-1].items()

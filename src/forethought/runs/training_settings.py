@@ -15,7 +15,7 @@ from forethought.core.spaces import Box, Discrete
 from forethought.data.replay import Replay, power_of_two
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium import GymnasiumEnvironment
-from forethought.runs.agents import make_agent
+from forethought.runs.agents import ONLINE, make_agent, rhythm
 from forethought.tasks import TASKS, Task
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Training
@@ -32,25 +32,30 @@ class Learning:
         steps: Environment steps, over all environments; six episodes in each of them
             if not given.
         seed: Of everything random.
-        learn: When the agent learns. From one such time to the next is an interval of
-            the run: one line of metrics, one checkpoint.
+        learn: When the agent learns; after each episode if not given, or after each
+            step if it learns online.
+        interval: How often there is a line of metrics and a checkpoint, for an agent
+            that learns online: after each episode if not given, or where these have no
+            length after 1,000 steps. For others an interval ends when they learn.
         random_steps: Environment steps that begin the run with random actions, an
-            interval of their own; one episode in each environment if not given.
+            interval of their own; one episode in each environment if not given, or
+            none for an agent that learns online.
         evaluate: When the agent is evaluated, in episodes apart; never if None.
         evaluate_episodes: How many episodes these are.
         count: Environments that are acted in side by side.
 
     Raises:
         ValueError: There is nothing of that name; a number is below one; the steps are
-            no more than the random ones; or something is wanted by episodes where
-            these have no length.
+            no more than the random ones; something is wanted by episodes where these
+            have no length; or agent, `learn` and `interval` do not fit together.
     """
 
     name: str
     settings: Any
     steps: int | None = None
     seed: int = 0
-    learn: Schedule = Schedule()  # noqa: RUF009  (frozen)
+    learn: Schedule | None = None
+    interval: Schedule | None = None
     random_steps: int | None = None
     evaluate: Schedule | None = None
     evaluate_episodes: int = 5
@@ -69,10 +74,22 @@ class Learning:
                 raise ValueError(
                     f"Training needs {field} >= 1, got {getattr(self, field)}."
                 )
-        if self.length is None and self.learn.unit == "episodes":
+        if self.online and self.updates.unit != "steps":
+            raise ValueError(
+                "An agent that learns online needs to learn every so many steps, got "
+                f"learning by {self.updates.unit}."
+            )
+        if not self.online and self.interval is not None:
+            raise ValueError(
+                "An interval ends when this agent learns, so that training needs no "
+                f"interval besides, got one of {self.interval.every:g} "
+                f"{self.interval.unit}."
+            )
+        if self.length is None and self.period.unit == "episodes":
+            what = "have intervals" if self.online else "learn"
             raise ValueError(
                 f"Episodes of {self.name} have no length, so that training needs to "
-                "learn by steps or by a ratio to them, got learning by episodes."
+                f"{what} by steps or by a ratio to them, got by episodes."
             )
         if self.length is None and self.evaluate is not None:
             raise ValueError(
@@ -102,6 +119,30 @@ class Learning:
         return gymnasium.spec(self.name).max_episode_steps
 
     @property
+    def online(self) -> bool:
+        """Whether the agent learns while it acts."""
+        return isinstance(self.settings, ONLINE)
+
+    @property
+    def learn_every(self) -> int | None:
+        """Steps of each environment between updates of an agent that learns online."""
+        return math.ceil(self.updates.every / self.count) if self.online else None
+
+    @property
+    def updates(self) -> Schedule:
+        """When the agent learns."""
+        return rhythm(self.settings) if self.learn is None else self.learn
+
+    @property
+    def period(self) -> Schedule:
+        """When an interval ends."""
+        if not self.online:
+            return self.updates
+        if self.interval is not None:
+            return self.interval
+        return Schedule() if self.length else Schedule(1000, "steps")
+
+    @property
     def total_steps(self) -> int:
         """Environment steps of the whole run, unless copies have to round them up."""
         return 6 * self._period if self.steps is None else self.steps
@@ -109,13 +150,15 @@ class Learning:
     @property
     def first_steps(self) -> int:
         """Environment steps with random actions."""
-        return self._period if self.random_steps is None else self.random_steps
+        if self.random_steps is not None:
+            return self.random_steps
+        return 0 if self.online else self._period
 
     @property
     def interval_steps(self) -> int:
         """The most steps of each environment that one interval can have."""
-        wait = self.learn.wait(steps=0, episodes=0)
-        if self.learn.unit == "episodes" and self.length is not None:
+        wait = self.period.wait(steps=0, episodes=0)
+        if self.period.unit == "episodes" and self.length is not None:
             return wait * self.length
         return math.ceil(wait / self.count)
 
@@ -129,9 +172,11 @@ class Learning:
         """The loop, ready to begin."""
         agent = make_agent(self.task, self.settings)
         replay = Replay(power_of_two(self.total_steps + self.count))
+        every = self.learn_every
         if self.task is not None:
-            return Training(agent, self.task.environment, replay, self.count)
-        return HostTraining(agent, GymnasiumEnvironment(self.name, self.count), replay)
+            return Training(agent, self.task.environment, replay, self.count, every)
+        environment = GymnasiumEnvironment(self.name, self.count)
+        return HostTraining(agent, environment, replay, every)
 
     @functools.cached_property
     def apart(self) -> AbstractEnvironment | GymnasiumEnvironment:
@@ -164,7 +209,9 @@ def check(run: Learning) -> None:
         learner = training.agent.init(spec, key=key)
         carry = training.agent.reset(learner, key=key)
         obs = jax.tree.map(
-            lambda box: jnp.zeros(box.shape),
+            lambda space: jnp.zeros(
+                space.shape, float if isinstance(space, Box) else int
+            ),
             spec.observation,
             is_leaf=lambda node: isinstance(node, Box | Discrete),
         )
