@@ -12,7 +12,7 @@ from forethought.core.results import name_of
 from forethought.core.spaces import Box, free_box, require_box
 from forethought.models.linear import Linear
 from forethought.objectives.base import AbstractObjective, constant
-from forethought.objectives.constrained import Constrained
+from forethought.objectives.constrained import Constrained, Outside, Reaches
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Regulate
 from forethought.planners import CEM, ILQR, AugmentedLagrangian
@@ -96,20 +96,13 @@ def test_a_linear_quadratic_problem_with_constraints_agrees_with_slsqp(x64):
     np.testing.assert_allclose(again.actions, plan.actions, atol=1e-7)
 
 
-def outside(x, action):
-    """Not inside any disc."""
-    discs = jnp.asarray(DISCS, x.dtype)
-    squares = jnp.sum((x[None, :2] - discs[:, :2]) ** 2, axis=1)
-    return discs[:, 2] ** 2 - squares
-
-
 def test_a_way_around_obstacles_meets_the_conditions_of_an_optimum(x64):
     task = tasks.load("point-mass")
     reach = Regulate(
         [2.0, 2.0, 0, 0], [1.0, 1.0, 0.1, 0.1], [0.05, 0.05], [20.0, 20.0, 10.0, 10.0]
     )
     box = require_box(task.problem.action, "The test")
-    problem = Problem(task.problem.model, Constrained(reach, outside), box)
+    problem = Problem(task.problem.model, Constrained(reach, Outside(DISCS)), box)
     x = task.system.start(key=KEY)
     planner = AugmentedLagrangian(exact(40), tolerance=1e-8)
     plan, _ = solve(planner, problem, x)
@@ -118,7 +111,7 @@ def test_a_way_around_obstacles_meets_the_conditions_of_an_optimum(x64):
 
     def lagrangian(actions):
         future = rollout(Problem(task.problem.model, reach, box), x, actions, key=KEY)
-        g = jax.vmap(outside)(future.beliefs[:-1], actions)
+        g = jax.vmap(Outside(DISCS))(future.beliefs[:-1], actions)
         return -future.value + jnp.sum(multipliers * g), g
 
     slope, g = jax.jit(jax.grad(lagrangian, has_aux=True))(plan.actions)
@@ -128,15 +121,17 @@ def test_a_way_around_obstacles_meets_the_conditions_of_an_optimum(x64):
     assert float(g.max()) < 1e-7
     assert multipliers.min() >= 0 and multipliers.max() > 1
     assert np.abs(multipliers * g).max() < 1e-6
+    missed = np.abs(slope[~(low | high)]).max()
+    assert missed <= float(plan.stats["kkt"]) * (1 + 1e-6) < 1e-6
 
 
 def test_the_acrobot_reaches_its_goal_exactly(x64):
     task = tasks.load("acrobot")
-    goal = np.array([np.pi, 0, 0, 0])
+    goal = (np.pi, 0.0, 0.0, 0.0)
     swing = Regulate(goal, [0.1] * 4, [0.01], [0.0] * 4)
-    reached = Constrained(swing, final_equality=lambda x: x - jnp.asarray(goal))
+    reached = Constrained(swing, final_equality=Reaches(goal))
     problem = Problem(task.problem.model, reached, task.problem.action)
-    planner = AugmentedLagrangian(exact(50, second_order=True))
+    planner = AugmentedLagrangian(exact(50, second_order=True), tolerance=1e-8)
     plan, _ = solve(planner, problem, task.system.start(key=KEY))
     assert name_of(plan.result) == "successful"
     np.testing.assert_allclose(plan.beliefs[-1], goal, atol=1e-6)
@@ -145,6 +140,7 @@ def test_the_acrobot_reaches_its_goal_exactly(x64):
     rounds = int(plan.stats["rounds"])
     assert (np.diff(plan.stats["penalty"][:rounds]) >= 0).all()
     assert plan.stats["violation"][rounds - 1] == plan.stats["violation"][-1] < 1e-6
+    assert float(plan.stats["kkt"]) < 1e-6
 
 
 def test_a_planner_that_samples_holds_constraints_too():
@@ -159,6 +155,8 @@ def test_a_planner_that_samples_holds_constraints_too():
     )
     assert free.beliefs[:, 1].min() < -0.13
     assert plan.beliefs[:-1, 1].min() > -0.105
+    # Held, but no optimum: the residual tells.
+    assert plan.stats["violation"][-1] < 1e-2 < plan.stats["kkt"]
 
 
 def test_constraints_that_contradict_each_other_end_in_the_code_infeasible(x64):

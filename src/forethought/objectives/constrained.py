@@ -46,6 +46,49 @@ class Residuals(eqx.Module):
         return jnp.abs(jnp.concatenate([slack, self.equality], axis=-1))
 
 
+class Outside(eqx.Module):
+    r"""Not inside any of some discs: $g_j = R_j^2 - \lVert p - o_j \rVert^2$.
+
+    With $p$ the first two coordinates; serves as `inequality` and as
+    `final_inequality`.
+
+    ```python
+    >>> import jax.numpy as jnp
+    >>> from forethought.objectives.constrained import Outside
+    >>> Outside(((0.0, 0.0, 1.0),))(jnp.array([2.0, 0.0, 0.3])).tolist()
+    [-3.0]
+
+    ```
+
+    Args:
+        discs: As $(x, y, \text{radius})$, in m.
+    """
+
+    discs: tuple[tuple[float, float, float], ...]
+
+    def __call__(
+        self, x: Float[Array, " state"], action: Action | None = None
+    ) -> Float[Array, " disc"]:
+        """How deep within each disc, in m²; negative outside."""
+        discs = jnp.asarray(self.discs, x.dtype)
+        squares = jnp.sum((x[None, :2] - discs[:, :2]) ** 2, axis=1)
+        return discs[:, 2] ** 2 - squares
+
+
+class Reaches(eqx.Module):
+    r"""In one state exactly: $h = x - x_{\text{goal}}$, a `final_equality`.
+
+    Args:
+        goal: $x_{\text{goal}}$, in the coordinates of the state.
+    """
+
+    goal: tuple[float, ...]
+
+    def __call__(self, x: Float[Array, " state"]) -> Float[Array, " state"]:
+        """How far beyond the goal."""
+        return x - jnp.asarray(self.goal, x.dtype)
+
+
 class Constrained(AbstractObjective):
     r"""An objective with constraints on states and actions.
 

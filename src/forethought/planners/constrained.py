@@ -16,10 +16,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.results import Result
+from forethought.core.spaces import Box
 from forethought.core.types import Stamped, ravel
 from forethought.models.clocked import Clocked, ClockedCloud
-from forethought.objectives.constrained import Constrained, Priced, Residuals, raised
+from forethought.objectives.constrained import Priced, Residuals, raised
 from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.planners.optimality import along, require_constrained, residual
 from forethought.problem import Plan, Problem, rollout
 
 LARGEST_PENALTY = 1e10
@@ -137,7 +139,7 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
                 on it or begin with actions.
             ValueError: The actions have another shape.
         """
-        constrained = _require_constrained(problem)
+        constrained = require_constrained(problem, "AugmentedLagrangian")
         dtype = ravel(belief)[0].dtype
 
         def shapes(belief):
@@ -172,12 +174,14 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         """Rounds from the actions and multipliers that `state` remembers.
 
         The plan's `stats` are those of the last round, `violation` and `penalty` of
-        every round, how many `rounds` there were, and the multipliers.
+        every round, how many `rounds` there were, the multipliers, and, where actions
+        are continuous, `kkt`: the largest entry by which the plan misses a condition
+        of Karush, Kuhn and Tucker (see `optimality`).
 
         Raises:
             TypeError: The problem has no constraints.
         """
-        _require_constrained(problem)
+        require_constrained(problem, "AugmentedLagrangian")
         dtype = ravel(belief)[0].dtype
         penalty = jnp.asarray(self.penalty, dtype)
         shapes = eqx.filter_eval_shape(
@@ -207,7 +211,12 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
             lambda rounds: self._round(problem, belief, rounds, key=key),
             rounds,
         )
-        return self._finish(rounds), rounds.state
+        plan = self._finish(rounds)
+        if isinstance(problem.action, Box):
+            multipliers = rounds.state.running, rounds.state.final
+            kkt = residual(problem, belief, plan.actions, *multipliers, key=key)
+            plan = eqx.tree_at(lambda plan: plan.stats, plan, plan.stats | {"kkt": kkt})
+        return plan, rounds.state
 
     def _solve(
         self,
@@ -233,22 +242,15 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         """Solve, look how far constraints are met, move multipliers and penalty."""
         state, penalty = rounds.state, rounds.penalty
         plan, inner = self._solve(problem, belief, state, penalty, key=key)
-        residuals = _along(problem, plan)
-        multipliers = [
-            raised(before, here, penalty)
-            for before, here in zip(
-                (state.running, state.final), residuals, strict=True
-            )
-        ]
-        violation = _largest([here.broken for here in residuals])
-        pairs = zip(residuals, multipliers, strict=True)
-        miss = _largest([here.miss(after) for here, after in pairs])
+        met = along(problem, plan.beliefs, plan.actions)
+        running = raised(state.running, met.running, penalty)
+        final = raised(state.final, met.final, penalty)
+        violation, miss = met.violation, met.miss(running, final)
         lost = ~(jnp.isfinite(miss) & jnp.isfinite(plan.value))
         solved = plan.result == Result.successful
         converged = (miss <= self.tolerance) & solved & ~lost
         last = rounds.round + 1 >= self.rounds
         grown = jnp.where(miss > self.share * rounds.miss, self.factor, 1) * penalty
-        running, final = multipliers
         return _Rounds(
             state=ConstrainedState(inner, running, final),
             plan=plan,
@@ -299,51 +301,12 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         )
 
 
-def _require_constrained(problem: Problem) -> Constrained:
-    """The problem's objective, which must have constraints.
-
-    Raises:
-        TypeError: It has none.
-    """
-    objective = problem.objective
-    if not isinstance(objective, Constrained):
-        raise TypeError(
-            "AugmentedLagrangian needs an objective of type Constrained, which says "
-            f"what to hold, but the problem's is {type(objective).__name__}."
-        )
-    return objective
-
-
 def _priced(
     problem: Problem, running: Residuals, final: Residuals, penalty: Scalar
 ) -> Problem:
     """The unconstrained problem of one round; its beliefs are `Stamped`."""
-    objective = Priced(_require_constrained(problem), running, final, penalty)
+    objective = Priced(
+        require_constrained(problem, "AugmentedLagrangian"), running, final, penalty
+    )
     model, cloud = Clocked(problem.model), ClockedCloud(problem.cloud)
     return Problem(model, objective, problem.action, cloud)
-
-
-def _largest(arrays: list[Array]) -> Scalar:
-    return jnp.max(jnp.concatenate([array.reshape(-1) for array in arrays]))
-
-
-def _along(problem: Problem, plan: Plan) -> tuple[Residuals, Residuals]:
-    """Constraints along a plan; those beyond the end of an episode count as met."""
-    constrained = _require_constrained(problem)
-    before = jax.tree.map(lambda leaf: leaf[:-1], plan.beliefs)
-    after = jax.tree.map(lambda leaf: leaf[1:], plan.beliefs)
-    _, discounts = jax.vmap(problem.judge)(before, plan.actions, after)
-    weights = jnp.concatenate([jnp.ones_like(discounts[:1]), jnp.cumprod(discounts)])
-    last = jax.tree.map(lambda leaf: leaf[-1], plan.beliefs)
-    running = jax.vmap(
-        lambda belief, action: constrained.running(
-            problem.model.readout(belief), action
-        )
-    )(before, plan.actions)
-    final = constrained.final(problem.model.readout(last))
-
-    def reached(values, weight):
-        return jnp.where(weight > 0, values, jnp.zeros_like(values))
-
-    running = jax.tree.map(lambda leaf: reached(leaf, weights[:-1, None]), running)
-    return running, jax.tree.map(lambda leaf: reached(leaf, weights[-1]), final)
