@@ -12,6 +12,8 @@ from importlib import metadata
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHORT = 5e-3
+"""Seconds below which a call is warmed anew each time."""
 
 
 def pin() -> None:
@@ -35,14 +37,21 @@ def timings(
 ) -> dict[str, list[float]]:
     """Seconds of each call, ascending, taken in turns so that noise hits all alike.
 
-    A call must block until its work is done.
+    A call must block until its work is done. A short one is made twice in a row, and
+    timed the second time: what the others left in the processor's caches is not its
+    doing.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
+    short = dict.fromkeys(calls, False)
+    for name, call in calls.items():
         for _ in range(warm):
+            began = time.perf_counter()
             call()
+            short[name] = time.perf_counter() - began < SHORT
     for _ in range(repeats):
         for name, call in calls.items():
+            if short[name]:
+                call()
             began = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - began)

@@ -8,7 +8,8 @@
 
 Both run in float64 from the same actions. Each is timed up to the iteration at which it
 is within a stated share of the best known cost, which an untimed run finds; so neither
-pays for its test of convergence, and both have reached the same. Ours hands over what
+pays for its test of convergence, and both have reached the same. Unicycles are solved
+singly and 64 at a time, which for a CPU is one after another. Ours hands over what
 the peer's solver then holds: actions, states, gains and cost; a whole `Plan`, with its
 value expansion and statistics, is timed beside it.
 
@@ -35,7 +36,9 @@ from forethought.core.spaces import free_box
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.planners import ILQR
+from forethought.planners.descent import begin
 from forethought.planners.ilqr import ILQRState
+from forethought.planners.recursions import imagine
 from forethought.problem import Plan, Problem
 
 jax.config.update("jax_enable_x64", True)
@@ -195,6 +198,12 @@ def first_below(costs: np.ndarray, target: float) -> int:
     return int(below[0]) + 1
 
 
+def solution(plan: Plan) -> tuple[Array, ...]:
+    """What crocoddyl's solver holds as well."""
+    assert plan.feedback is not None
+    return plan.actions, plan.feedback.states, plan.feedback.gains, plan.value
+
+
 def compare(name: str, best: float, share: float, repeats: int) -> dict:
     """Time both to the same cost."""
     target = best + share * abs(best)
@@ -222,15 +231,11 @@ def compare(name: str, best: float, share: float, repeats: int) -> dict:
             lambda x, state: pick(planner.plan(problem, x, state, key=KEY)[0])
         )
 
-    def solution(plan: Plan) -> tuple[Array, ...]:
-        assert plan.feedback is not None
-        return plan.actions, plan.feedback.states, plan.feedback.gains, plan.value
-
     count = first_below(
         compiled(1000, lambda plan: plan.stats["cost"])(x, state), target
     )
     solve, whole = compiled(count, solution), compiled(count, lambda plan: plan)
-    times = common.medians(
+    times = common.timings(
         {
             "forethought": lambda: jax.block_until_ready(solve(x, state)),
             "whole plan": lambda: jax.block_until_ready(whole(x, state)),
@@ -239,23 +244,95 @@ def compare(name: str, best: float, share: float, repeats: int) -> dict:
         repeats=repeats,
         warm=2,
     )
+    found = {name: common.spread(each) for name, each in times.items()}
+    mine, whole_plan = found["forethought"], found["whole plan"]
     return {
         "target": target,
-        "forethought": {
-            "microseconds": round(times["forethought"] * 1e6, 1),
-            "whole_plan_microseconds": round(times["whole plan"] * 1e6, 1),
+        "forethought": mine
+        | {
+            "whole_plan_microseconds": whole_plan["microseconds"],
             "iterations": count,
             "cost": float(-whole(x, state).value),
         },
-        "crocoddyl": {
-            "microseconds": round(times["crocoddyl"] * 1e6, 1),
-            "iterations": theirs,
-            "cost": solve_theirs(),
-        },
+        "crocoddyl": found["crocoddyl"]
+        | {"iterations": theirs, "cost": solve_theirs()},
         "steps_per_microsecond": round(
-            start.shape[0] * count / (times["forethought"] * 1e6), 2
+            start.shape[0] * count / mine["microseconds"], 2
         ),
-        "ratio": round(times["crocoddyl"] / times["forethought"], 2),
+        "ratio": round(found["crocoddyl"]["microseconds"] / mine["microseconds"], 2),
+    }
+
+
+def batch(count: int, share: float, repeats: int) -> dict:
+    """Unicycles from many places: ours in one call, crocoddyl's one after another.
+
+    Some need four iterations and some ninety, so each stops at the iteration at which
+    it has reached its own target, on both sides.
+    """
+    problem, _, first = ours("unicycle")
+    box, keys = free_box(2), jax.random.split(KEY, 200)
+    places = np.random.default_rng(0).uniform(-1.5, 1.5, size=(count, 3))
+    starts = jnp.asarray(places)
+    planner = ILQR(200, 150, tolerance=0.0, gradient_tolerance=0.0)
+
+    def solve_one(x, target):
+        start = imagine(problem, x, first, keys)
+        found = jax.lax.while_loop(
+            lambda descent: ~descent.finished & (descent.nominal.cost > target),
+            lambda descent: planner._iterate(problem, box, keys, descent),
+            begin(start, jnp.zeros(()), 150),
+        )
+        nominal = found.nominal
+        return (
+            nominal.actions,
+            nominal.states,
+            found.sweep.K,
+            nominal.cost,
+            found.iteration,
+        )
+
+    solve = jax.jit(lambda *each: jax.lax.map(lambda one: solve_one(*one), each))
+    lowest = np.asarray(solve(starts, jnp.zeros(count))[3])
+    targets = lowest * (1 + share)
+    model, actions = crocoddyl.ActionModelUnicycle(), [np.zeros(2)] * 200
+    jobs = []
+    for place, target in zip(places, targets, strict=True):
+        shooting = crocoddyl.ShootingProblem(place, [model] * 200, model)
+        solver = crocoddyl.SolverDDP(shooting)
+        solver.th_stop = 1e-16
+        states, logger = list(shooting.rollout(actions)), crocoddyl.CallbackLogger()
+        solver.setCallbacks([logger])
+        solver.solve(states, actions, 150, True)
+        jobs.append((solver, states, first_below(np.array(logger.costs), target)))
+        solver.setCallbacks([])
+
+    def solve_theirs() -> float:
+        for solver, states, most in jobs:
+            solver.solve(states, actions, most, True)
+        return sum(solver.cost for solver, _, _ in jobs)
+
+    given = starts, jnp.asarray(targets)
+    times = common.timings(
+        {
+            "forethought": lambda: jax.block_until_ready(solve(*given)),
+            "crocoddyl": solve_theirs,
+        },
+        repeats=repeats,
+        warm=2,
+    )
+    found = {name: common.spread(each) for name, each in times.items()}
+    cost, iterations = (float(each.sum()) for each in solve(*given)[3:])
+    found["forethought"] |= {"iterations": iterations, "cost": cost}
+    found["crocoddyl"] |= {
+        "iterations": sum(job[2] for job in jobs),
+        "cost": solve_theirs(),
+    }
+    both = found["crocoddyl"]["microseconds"], found["forethought"]["microseconds"]
+    return {
+        "batch": count,
+        "share": share,
+        **found,
+        "ratio": round(both[0] / both[1], 2),
     }
 
 
@@ -272,9 +349,10 @@ def main() -> None:
     results = {}
     for name, (best, share, count, goal) in cases.items():
         results[name] = compare(name, best, share, count) | {"goal": goal}
-        each = results[name]
+    results["64 unicycles"] = batch(64, 1e-6, max(repeats // 10, 5)) | {"goal": 3}
+    for name, each in results.items():
         print(
-            f"{name:9s} forethought {each['forethought']['microseconds']:10.1f} µs "
+            f"{name:12s} forethought {each['forethought']['microseconds']:10.1f} µs "
             f"({each['forethought']['iterations']} iterations)   crocoddyl "
             f"{each['crocoddyl']['microseconds']:12.1f} µs "
             f"({each['crocoddyl']['iterations']})   ratio {each['ratio']:.1f}"
