@@ -78,23 +78,23 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     common, fields = split(rest, "--agent.")
     options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
-    from forethought.planners import PLANNERS
     from forethought.runs.agents import rhythm, settings_for
     from forethought.runs.log import summary_writer
+    from forethought.runs.planning import NAMES
     from forethought.runs.training import Learning, check
     from forethought.tasks import TASKS
 
     with bad_input():
         settings = settings_for(TASKS[name]() if name in TASKS else None, options.agent)
         if options.planner is not None:
-            if options.planner not in PLANNERS:
-                raise unknown("planner", options.planner, PLANNERS)
+            if options.planner not in NAMES:
+                raise unknown("planner", options.planner, NAMES)
             if not hasattr(settings, "planner"):
                 raise ValueError(
                     f"{options.agent} plans without any planner, got --planner "
                     f"{options.planner}."
                 )
-            settings = _planning(settings, PLANNERS[options.planner])
+            settings = _planning(settings, options.planner)
     agent: Any = type(settings)
     if (planner := getattr(settings, "planner", None)) is not None:
         agent = agent[type(planner)]
@@ -121,17 +121,19 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     return options, learning
 
 
-def _planning(settings: Any, planner: Any) -> Any:
+def _planning(settings: Any, name: str) -> Any:
     """The settings of an agent with another planner, which looks as far ahead."""
-    if type(settings.planner) is planner:
+    from forethought.runs.planning import NAMES, assemble
+
+    if type(settings.planner) is NAMES[name]:
         return settings
-    names = {field.name for field in dataclasses.fields(planner)}
-    own = {
-        name: value
-        for name, value in vars(settings.planner).items()
-        if name in names & {"horizon", "particles"}
-    }
-    return dataclasses.replace(settings, planner=planner(**own))
+
+    def same(each: str) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(NAMES[each])}
+        kept = names & {"horizon", "particles"} & set(vars(settings.planner))
+        return {field: getattr(settings.planner, field) for field in kept}
+
+    return dataclasses.replace(settings, planner=assemble(name, same))
 
 
 def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOptions]:

@@ -1,7 +1,7 @@
 """The commands that list: `tasks`, `planners`, `agents`, `models`."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from forethought.cli.options import NoOptions
@@ -44,15 +44,15 @@ def tasks_command(arguments: list[str]) -> int:
 
 def planners_command(arguments: list[str]) -> int:
     """List the planners, or the fields of one."""
-    from forethought.planners import PLANNERS
+    from forethought.runs.planning import NAMES, assemble
 
     def default(name: str) -> Any:
         # Only the horizon has no default of its own: it comes from the task.
-        return PLANNERS[name](horizon=1)  # pyright: ignore[reportCallIssue]
+        return assemble(name, lambda each: {"horizon": 1})
 
     if not arguments or arguments[0].startswith("-"):
-        return _named("planner", PLANNERS, arguments, "List who can plan.")
-    return _set("planner", PLANNERS, arguments, default, {"--planner.horizon"})
+        return _named("planner", NAMES, arguments, "List who can plan.")
+    return _set("planner", NAMES, arguments, default, ".horizon")
 
 
 def agents_command(arguments: list[str]) -> int:
@@ -107,9 +107,9 @@ def _set(
     known: Mapping[str, type],
     arguments: list[str],
     default: Callable[[str], Any],
-    of_task: Set[str] = frozenset(),
+    of_task: str | None = None,
 ) -> int:
-    """Show what can be set of one."""
+    """Show what can be set of one; fields named `of_task` come from the task."""
     from rich.console import Console
 
     name, rest = arguments[0], arguments[1:]
@@ -124,7 +124,8 @@ def _set(
     table.add_column("default")
     table.add_column("meaning")
     for flag, value, meaning in rows:
-        table.add_row(flag, "task's" if flag in of_task else value, meaning)
+        ours = of_task is None or not flag.endswith(of_task)
+        table.add_row(flag, value if ours else "task's", meaning)
     console = Console()
     console.print(headline, "\n")
     console.print(table)
@@ -139,6 +140,8 @@ def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
     """Flag, value and meaning of every field, nested ones too."""
     meanings = arguments_of(type(settings))
     for field in dataclasses.fields(settings):
+        if not field.init:
+            continue
         value = getattr(settings, field.name)
         flag = f"{prefix}.{field.name.replace('_', '-')}"
         if dataclasses.is_dataclass(value):

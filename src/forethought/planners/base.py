@@ -7,7 +7,8 @@ warm.
 """
 
 import abc
-from typing import Generic, TypeVar
+import dataclasses
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -59,6 +60,23 @@ class AbstractPlanner(eqx.Module, Generic[PlanState]):
     @abc.abstractmethod
     def shift(self, problem: Problem, state: PlanState) -> PlanState:
         """The plan state one step later: drop the first action, extend the last."""
+
+
+def looking_ahead(planner: AbstractPlanner, horizon: int) -> AbstractPlanner:
+    """The same planner with another horizon, and so those that it is made of.
+
+    Args:
+        planner: Any.
+        horizon: Steps to look ahead.
+    """
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(planner):
+        value = getattr(planner, field.name)
+        if field.name == "horizon" and field.init:
+            changes["horizon"] = horizon
+        elif isinstance(value, AbstractPlanner):
+            changes[field.name] = looking_ahead(value, horizon)
+    return dataclasses.replace(planner, **changes)
 
 
 def shift_actions(actions: Array, last: Array | None = None) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from forethought.planners import MPC, AbstractPlanner
+from forethought.planners.base import looking_ahead
 from forethought.planners.mpc import Episode, Loop, begin, closed_loop
 from forethought.problem import Plan, Problem
 from forethought.runs.planning import make_planner, start_state
@@ -97,7 +98,7 @@ def check(
                 "Open loop plans once, so it takes no replan_every, got "
                 f"{replan_every}."
             )
-        planner = dataclasses.replace(planner, horizon=steps)
+        planner = looking_ahead(planner, steps)
         controller = MPC(planner, steps, feedback=False)
     else:
         every = task.replan_every if replan_every is None else replan_every

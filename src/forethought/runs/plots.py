@@ -28,7 +28,7 @@ from forethought.runs.style import (
 )
 
 RESULT_COLOURS: dict[str, str] = dict(
-    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT, SKY), strict=True)
+    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT, SKY, BLUE), strict=True)
 )
 """A colour for each way in which planning may end."""
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from forethought.core.results import names
-from forethought.planners import PLANNERS, AbstractPlanner
+from forethought.planners import AbstractPlanner
 from forethought.planners.mpc import Episode
 from forethought.runs.compare import Score, compare
 from forethought.runs.comparison import (
@@ -25,6 +25,7 @@ from forethought.runs.comparison import (
 )
 from forethought.runs.control import Prepared, Run, execute
 from forethought.runs.folder import RunFolder
+from forethought.runs.planning import NAMES
 from forethought.runs.record import execution
 from forethought.runs.report import finish
 from forethought.tasks.base import Task
@@ -35,7 +36,7 @@ CHUNK = 5
 
 def name_of_planner(planner: AbstractPlanner) -> str:
     """A planner's name on the command line, or its class where it has none."""
-    names = {cls: name for name, cls in PLANNERS.items()}
+    names = {cls: name for name, cls in NAMES.items()}
     return names.get(type(planner), type(planner).__name__)
 
 
