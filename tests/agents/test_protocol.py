@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.agents.dyna import Dyna
 from forethought.agents.model_based import Bootstrap, Given, ModelBased
+from forethought.agents.sweeping import Sweeping
 from forethought.data.replay import Replay
+from forethought.environments.grids import grid
 from forethought.environments.simulated import Simulated
+from forethought.environments.tabular import TabularEnvironment
 from forethought.models.fitting import FitSettings
 from forethought.planners import CEM, RandomShooting
 from forethought.runs import checkpoint
@@ -28,7 +32,11 @@ SETTINGS = {
         model=dataclasses.replace(ModelBasedV2().model, **TINY),
         planner=RandomShooting(3, population=8),
     ),
+    "dyna": Dyna(planning_steps=3, bonus=1e-3, epsilon=0.5),
+    "sweeping": Sweeping(planning_steps=3, epsilon=0.5),
 }
+ONLINE = {"dyna": 1, "sweeping": 2}
+"""Agents that learn on the way, and steps from one update to the next."""
 ROWS = [*SETTINGS, "known-model"]
 
 
@@ -45,8 +53,14 @@ class Row:
     def __init__(self, name):
         task = tasks.load("double-integrator")
         environment = Simulated(task.system, task.problem.objective, 5)
-        self.agent = agent_of(name, task)
-        self.training = Training(self.agent, environment, Replay(32), count=2)
+        if name in ONLINE:
+            # Two ways to the goal, one of them wet.
+            table = grid(["S.G", "..G"], slip=0.3, step_reward=-0.1).table
+            environment = TabularEnvironment(table, episode_length=5)
+        self.name, self.agent = name, agent_of(name, task)
+        self.training = Training(
+            self.agent, environment, Replay(32), 2, ONLINE.get(name)
+        )
         self.run = eqx.filter_jit(self._run)
         self.side_by_side = eqx.filter_jit(eqx.filter_vmap(self._run))
 
@@ -90,29 +104,42 @@ def test_every_agent_has_a_row():
     assert set(SETTINGS) == set(AGENTS)
 
 
-def assert_sound(ran, bits):
+def assert_sound(row, ran, bits):
     """Everything finite, within limits, and in one precision."""
     state, trace, metrics = ran
     for told in (trace.watched, metrics):
         assert all(np.all(np.isfinite(value)) for value in told.values())
-    real = np.dtype(f"float{bits}")
     rows = state.flow.replay.rows
-    for leaf in (trace.watched["plan_value"], trace.rewards, rows.action):
-        assert leaf.dtype == real
+    reals = [trace.rewards, *jax.tree.leaves(eqx.filter(state.learner, inexact))]
+    if row.name in ONLINE:
+        every = ONLINE[row.name]
+        for told in trace.learned.values():
+            assert told.dtype == f"float{bits}"
+            assert np.isfinite(told).sum() == 10 // every - 5 // every
+        assert set(np.unique(rows.action)) <= set(range(4))
+    else:
+        assert trace.learned == {}
+        assert not np.any(trace.watched["plan_failed"])
+        reals += [trace.watched["plan_value"], rows.action]
+        box = tasks.load("double-integrator").problem.action
+        assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
+    assert {str(leaf.dtype) for leaf in reals} == {f"float{bits}"}
     assert np.all(np.isfinite(rows.obs)) and np.all(trace.finite)
-    assert not np.any(trace.watched["plan_failed"])
-    box = tasks.load("double-integrator").problem.action
-    assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
     assert int(state.flow.replay.size) == int(state.flow.step) == 20
 
 
-def test_it_acts_within_limits_and_learns(ran):
-    assert_sound(ran, 32)
+def inexact(leaf):
+    return eqx.is_inexact_array(leaf)
+
+
+def test_it_acts_within_limits_and_learns(row, ran):
+    assert_sound(row, ran, 32)
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_it_does_so_in_double_precision(name, x64):
-    assert_sound(Row(name).run(jax.random.key(0)), 64)
+    row = Row(name)
+    assert_sound(row, row.run(jax.random.key(0)), 64)
 
 
 def test_the_same_key_gives_the_same_run(row, ran):
@@ -134,6 +161,8 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(row, ran):
 def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
     learner = ran[0].learner
     obs = jnp.array([[1.0, 0.0], [-0.5, 0.3]])
+    if row.name in ONLINE:
+        obs = jnp.array([0, 3])
     keys = jax.random.split(jax.random.key(2), 2)
     act = eqx.filter_jit(row.agent.act)
     carries = [row.agent.reset(learner, key=key) for key in keys]

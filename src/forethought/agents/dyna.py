@@ -158,6 +158,7 @@ class Dyna(AbstractAgent[Knowledge, Explored]):
         """The newest transitions."""
         return newest(memory, new)
 
+    @eqx.filter_jit
     def update(
         self, learner: Knowledge, batch: Transition, *, key: PRNGKeyArray
     ) -> tuple[Knowledge, Metrics]:

@@ -128,6 +128,7 @@ class Sweeping(AbstractAgent[Swept, Explored]):
         """The newest transitions."""
         return newest(memory, new)
 
+    @eqx.filter_jit
     def update(
         self, learner: Swept, batch: Transition, *, key: PRNGKeyArray
     ) -> tuple[Swept, Metrics]:
@@ -176,7 +177,7 @@ class Sweeping(AbstractAgent[Swept, Explored]):
 
     def _sweep(self, learner: Swept, errors: Values) -> tuple[Swept, Int[Array, ""]]:
         """Update until nothing is urgent or it was often enough; say how often."""
-        model, shape = learner.model, learner.values.shape
+        model, actions = learner.model, learner.values.shape[1]
 
         def go_on(loop):
             _, urgent, _, count = loop
@@ -184,7 +185,8 @@ class Sweeping(AbstractAgent[Swept, Explored]):
 
         def step(loop):
             values, urgent, errors, count = loop
-            pair = jnp.unravel_index(jnp.argmax(urgent), shape)
+            place = jnp.argmax(urgent).astype(jnp.int32)
+            pair = (place // actions, place % actions)
             values = values.at[pair].add(self.step_size * errors[pair])
             errors = self._errors(values, model)
             leads = (model.next_state == pair[0]) & ~model.terminated

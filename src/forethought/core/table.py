@@ -191,7 +191,8 @@ def pick(weights: Float[Array, " choice"], *, key: PRNGKeyArray) -> Int[Array, "
     # Where sums are rounded, the last bound may belong to a choice of weight zero.
     total = jnp.max(jnp.where(weights > 0, bounds, 0))
     level = jax.random.uniform(key, (), weights.dtype) * total
-    return jnp.argmax((bounds > level) & (weights > 0))
+    found = jnp.argmax((bounds > level) & (weights > 0))
+    return found.astype(jnp.int32)
 
 
 def from_dense(
