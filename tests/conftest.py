@@ -18,6 +18,14 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
 
 
+def pytest_configure(config):
+    """Keep compiled programs from one run to the next: they are most of the time."""
+    cache = config.rootpath / ".pytest_cache" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture(params=[32, 64], ids=["float32", "float64"])
 def precision(request):
     """Run the test once in each precision."""
