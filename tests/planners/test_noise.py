@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.planners.noise import coloured_noise, spectral_basis
+from forethought.planners.noise import (
+    SHORT,
+    colour,
+    coloured_noise,
+    spectral_basis,
+    whiten,
+)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 7, 32])
@@ -19,6 +25,15 @@ def test_the_power_of_coloured_noise_falls_with_its_exponent():
     power = np.mean(np.abs(np.fft.rfft(basis, axis=1)) ** 2, axis=0)[1:-1]
     slope = np.polyfit(np.log(np.arange(1, horizon // 2)), np.log(power), 1)[0]
     np.testing.assert_allclose(slope, -beta, atol=1e-6)
+
+
+@pytest.mark.parametrize("horizon", [SHORT + 1, SHORT + 2])
+def test_long_sequences_are_coloured_by_the_same_basis(horizon, x64):
+    white = jax.random.normal(jax.random.key(0), (horizon, 2), jnp.float64)
+    coloured = colour(white, 1.5)
+    expected = spectral_basis(horizon, 1.5).T @ np.asarray(white)
+    np.testing.assert_allclose(coloured, expected, atol=1e-12)
+    np.testing.assert_allclose(whiten(coloured, 1.5), white, atol=1e-10)
 
 
 def test_samples_follow_the_covariance_of_the_basis():

@@ -13,6 +13,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+SHORT = 128
+"""Up to this length the basis is a matrix; beyond it a fast Fourier transform."""
+
 
 def spectral_basis(horizon: int, beta: float) -> np.ndarray:
     r"""A matrix that turns white noise into coloured noise of unit mean variance.
@@ -37,16 +40,12 @@ def spectral_basis(horizon: int, beta: float) -> np.ndarray:
     """
     time = np.arange(horizon)
     rows = [np.ones(horizon)]
-    frequencies = [1.0]
     for k in range(1, horizon // 2 + 1):
         angle = 2 * np.pi * k * time / horizon
         rows.append(np.cos(angle) * (1.0 if 2 * k == horizon else np.sqrt(2)))
-        frequencies.append(k)
         if 2 * k < horizon:
             rows.append(np.sin(angle) * np.sqrt(2))
-            frequencies.append(k)
-    weights = np.asarray(frequencies) ** (-beta / 2)
-    return np.asarray(rows) * (weights / np.linalg.norm(weights))[:, None]
+    return np.asarray(rows) * _weights(horizon, beta)[:, None]
 
 
 def coloured_noise(
@@ -103,8 +102,17 @@ def colour(
     """White noise, as amplitudes of the basis, made coloured."""
     if beta == 0:
         return white
-    basis = jnp.asarray(spectral_basis(white.shape[0], beta), white.dtype)
-    return jnp.einsum("fa,ft->ta", white, basis)
+    horizon = white.shape[0]
+    if horizon <= SHORT:
+        basis = jnp.asarray(spectral_basis(horizon, beta), white.dtype)
+        return jnp.einsum("fa,ft->ta", white, basis)
+    scaled = white * _column(_weights(horizon, beta) * _heights(horizon), white)
+    # Rows go cosine, sine, cosine, sine; a spectrum joins the two.
+    waves = 2 * ((horizon - 1) // 2)
+    pairs = jax.lax.complex(scaled[1 : waves + 1 : 2], -scaled[2 : waves + 1 : 2])
+    ends = jax.lax.complex(scaled, jnp.zeros_like(scaled))
+    spectrum = jnp.concatenate([ends[:1], pairs, ends[waves + 1 :]])
+    return jnp.fft.irfft(spectrum, horizon, axis=0)
 
 
 def whiten(
@@ -117,7 +125,38 @@ def whiten(
     """
     if beta == 0:
         return sequence
-    # The rows of the basis are orthogonal.
-    basis = spectral_basis(sequence.shape[0], beta)
-    dual = basis / np.sum(basis**2, axis=1, keepdims=True)
-    return jnp.einsum("ta,ft->fa", sequence, jnp.asarray(dual, sequence.dtype))
+    horizon = sequence.shape[0]
+    if horizon <= SHORT:
+        # The rows of the basis are orthogonal.
+        basis = spectral_basis(horizon, beta)
+        dual = basis / np.sum(basis**2, axis=1, keepdims=True)
+        return jnp.einsum("ta,ft->fa", sequence, jnp.asarray(dual, sequence.dtype))
+    spectrum = jnp.fft.rfft(sequence, axis=0)
+    waves = (horizon - 1) // 2
+    inner = spectrum[1 : waves + 1]
+    pairs = jnp.stack([inner.real, -inner.imag], axis=1)
+    pairs = pairs.reshape(2 * waves, sequence.shape[1])
+    ends = spectrum.real
+    scaled = jnp.concatenate([ends[:1], pairs, ends[waves + 1 :]])
+    heights = _weights(horizon, beta) * _heights(horizon)
+    return scaled / _column(heights, sequence)
+
+
+def _weights(horizon: int, beta: float) -> np.ndarray:
+    r"""The amplitude of each row of the basis, $f^{-\beta/2}$, of unit norm."""
+    frequencies = np.maximum((np.arange(horizon) + 1) // 2, 1)
+    weights = frequencies ** (-beta / 2)
+    return weights / np.linalg.norm(weights)
+
+
+def _heights(horizon: int) -> np.ndarray:
+    """What a row of unit amplitude is in a discrete spectrum."""
+    heights = np.full(horizon, horizon / math.sqrt(2))
+    heights[0] = horizon
+    if horizon % 2 == 0:
+        heights[-1] = horizon
+    return heights
+
+
+def _column(numbers: np.ndarray, like: Array) -> Array:
+    return jnp.asarray(numbers[:, None], like.dtype)
