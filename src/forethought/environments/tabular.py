@@ -79,7 +79,7 @@ class TabularSystem(AbstractSystem[Predicted]):
         map: Where states lie in drawings; side by side by default.
         action_names: One for each action; by default those of a grid's four moves, or
             numbers.
-        dt: Seconds that a step takes in a video.
+        dt: Seconds that a step takes, where a clock is shown.
 
     Raises:
         ValueError: Map or names do not belong to the table.
@@ -96,7 +96,7 @@ class TabularSystem(AbstractSystem[Predicted]):
         table: Table,
         map: Map | None = None,
         action_names: Sequence[str] | None = None,
-        dt: float = 0.2,
+        dt: float = 1.0,
     ):
         self.table, self.dt = table, dt
         self.map = line(table) if map is None else map

@@ -11,15 +11,28 @@ from forethought.objectives.base import AbstractObjective, constant
 
 
 class Learned(AbstractObjective):
-    """The reward and the end that the model itself predicts, for models that do."""
+    """The reward and the end that the model itself predicts, for models that do.
+
+    Args:
+        gamma: Discount of one step, in (0, 1].
+
+    Raises:
+        ValueError: `gamma` lies outside its range.
+    """
+
+    gamma: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"Learned needs gamma in (0, 1], got {self.gamma}.")
 
     def reward(self, x: Predicted, action: Action, next_x: Predicted) -> Scalar:
         """What the model said the step would earn."""
         return next_x.reward
 
     def discount(self, x: Predicted, action: Action, next_x: Predicted) -> Scalar:
-        """The probability that the model gave the episode to go on."""
-        return next_x.discount
+        """`gamma` times the probability that the model gave the episode to go on."""
+        return self.gamma * next_x.discount
 
     def value(self, x: Predicted) -> Scalar:
         """Zero: nothing is known of what lies beyond."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from forethought.core.names import unknown
 from forethought.environments.to_gymnasium import register
-from forethought.tasks import analytic, benchmarks, physics
+from forethought.tasks import analytic, benchmarks, grids, physics
 from forethought.tasks.base import Task
 from forethought.tasks.user import user_task
 
@@ -12,6 +12,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     **analytic.TASKS,
     **physics.TASKS,
     **benchmarks.TASKS,
+    **grids.TASKS,
 }
 """Every task under its name; calling an entry builds it."""
 
