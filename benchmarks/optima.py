@@ -4,12 +4,15 @@ Where the problem is linear-quadratic: our LQR, and SciPy on the quadratic progr
 all actions at once, its matrices built from the free response and unit actions.
 Elsewhere: our iLQR from many random actions, of which the best is kept; and SciPy's
 L-BFGS-B from that plan, disturbed, finished by Newton steps on the dense Hessian, each
-a bounded least-squares problem for SciPy. The lowest of many local optima is not proven
-to be the lowest of all, and is stored as not proven.
+a bounded least-squares problem for SciPy. Where states are constrained: our augmented
+Lagrangian around iLQR, likewise, and IPOPT from the disturbed plan, on the problem
+written down again for CasADi (`ipopt.py`). The lowest of many local optima is not
+proven to be the lowest of all, and is stored as not proven.
 
     python benchmarks/optima.py [NAME ...] [--write]
 
-recomputes all or some; `--write` replaces `assets/optima.json` and `optima.npz`.
+recomputes all or some; `--write` replaces `assets/optima.json` and `optima.npz`. Those
+with constraints need CasADi, which is in `peers.txt`.
 """
 
 # ruff: noqa: E402
@@ -28,7 +31,8 @@ import scipy.linalg
 import scipy.optimize
 
 from forethought.models.linear import Linear
-from forethought.planners import ILQR, LQR
+from forethought.objectives.constrained import Constrained
+from forethought.planners import ILQR, LQR, AugmentedLagrangian
 from forethought.planners.ilqr import ILQRState
 from forethought.problem import rollout
 from forethought.tasks.base import Task
@@ -42,11 +46,13 @@ GUESSES: dict[str, tuple[tuple[float, int, int], ...]] = {
     "pendulum-swing-up": ((1.5, 10, 500), (2.0, 5, 500), (2.0, 20, 500)),
     "cartpole": ((3.0, 10, 50), (10.0, 10, 50)),
     "acrobot": ((4.0, 3, 1000), (8.0, 5, 500), (2.0, 10, 500)),
+    "acrobot-goal": ((3.0, 5, 400), (6.0, 5, 400), (5.0, 10, 300), (2.0, 3, 300)),
     "acrobot-limited": ((3.0, 5, 500), (6.0, 5, 500), (5.0, 10, 500)),
     "quadrotor": ((0.5, 10, 100), (5.0, 10, 100)),
     "point-mass": ((2.0, 20, 300), (4.0, 10, 500), (4.0, 50, 500)),
     "car-parking": ((0.6, 50, 80), (1.0, 25, 60), (1.0, 100, 60)),
-    "obstacle-car": ((1.0, 25, 300), (0.5, 10, 300), (1.0, 100, 200)),
+    "obstacle-unicycle": ((0.5, 5, 200), (1.0, 10, 100), (1.0, 25, 100)),
+    "obstacle-car": ((1.0, 25, 300), (0.5, 10, 300), (1.0, 100, 300), (1.0, 50, 300)),
 }
 """Random first actions: their standard deviation, steps held, and how many."""
 
@@ -81,6 +87,39 @@ def ours(task: Task, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(3):  # each begins without the regularisation of the last
         value, best = again(best)
         costs[lowest] = -float(value)
+    return np.sort(costs), np.asarray(best)
+
+
+def ours_constrained(task: Task, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `ours`, by rounds of it; starts that end in broken constraints cost inf."""
+    x = task.system.start(key=KEY)
+    rough = ILQR(task.steps, 300, tolerance=1e-10, gradient_tolerance=1e-7)
+    exact = ILQR(
+        task.steps,
+        500,
+        tolerance=1e-15,
+        gradient_tolerance=1e-11,
+        second_order=True,
+    )
+
+    def solve(planner, actions):
+        state = planner.init(task.problem, x, actions, key=KEY)
+        plan, _ = planner.plan(task.problem, x, state, key=KEY)
+        return plan.value, plan.actions, plan.stats["violation"][-1], plan.stats["kkt"]
+
+    first = AugmentedLagrangian(rough)
+    values, actions, violations, _ = jax.jit(
+        lambda each: jax.lax.map(lambda start: solve(first, start), each)
+    )(starts)
+    held = np.isfinite(values) & (np.asarray(violations) < 1e-5)
+    costs = np.where(held, -np.asarray(values), np.inf)
+    lowest = int(costs.argmin())
+    last = AugmentedLagrangian(exact, rounds=30, tolerance=1e-11)
+    value, best, violation, kkt = jax.jit(lambda start: solve(last, start))(
+        actions[lowest]
+    )
+    print(f"  violation {float(violation):.1e}, KKT residual {float(kkt):.1e}")
+    costs[lowest] = -float(value)
     return np.sort(costs), np.asarray(best)
 
 
@@ -178,10 +217,19 @@ def solve(name: str) -> tuple[dict, np.ndarray]:
         solvers = {"LQR": first, "SciPy, one quadratic programme": second}
         starts = 1
     else:
-        costs, actions = ours(task, guesses(task, name))
+        constrained = isinstance(task.problem.objective, Constrained)
+        solver = ours_constrained if constrained else ours
+        costs, actions = solver(task, guesses(task, name))
         first, starts = float(costs[0]), len(costs)
-        second, polished = scipys(task, actions)
-        solvers = {"iLQR": first, "SciPy, L-BFGS-B and Newton": second}
+        if constrained:
+            import ipopt
+
+            noise = 1e-3 * np.random.default_rng(9).normal(size=actions.shape)
+            second, polished = ipopt.solve(name, actions + noise)
+            solvers = {"iLQR, augmented Lagrangian": first, "IPOPT, CasADi": second}
+        else:
+            second, polished = scipys(task, actions)
+            solvers = {"iLQR": first, "SciPy, L-BFGS-B and Newton": second}
         near = costs <= first * (1 + 1e-6) + 1e-9
         print(f"  {near.sum()} of {starts} starts led there; others to ", end="")
         print(", ".join(f"{cost:.6g}" for cost in np.unique(np.round(costs, 6))[1:5]))

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from forethought.planners import ILQR, LQR
+from forethought.core.results import name_of
+from forethought.planners import ILQR, LQR, AugmentedLagrangian
+from forethought.planners.optimality import along
 from forethought.problem import rollout
 from forethought.tasks import TASKS, gallery
 from forethought.tasks.optima import best_return
 
 KEY = jax.random.key(0)
+CONSTRAINED = ("acrobot-goal", "obstacle-unicycle", "obstacle-car")
 
 
 @pytest.mark.parametrize("name", gallery.GALLERY)
@@ -28,8 +31,12 @@ def test_the_stored_actions_cost_what_is_stored_and_no_small_step_costs_less(nam
     assert float(value) == pytest.approx(entry.optimum.cost, rel=1e-10)
     lower, upper = actions <= box.low[None], actions >= box.high[None]
     assert np.all((actions >= box.low[None]) & (actions <= box.high[None]))
-    inward = (lower & (slope > 0)) | (upper & (slope < 0))
-    assert np.abs(np.where(inward, 0, slope)).max() < 1e-4 * (1 + value)
+    if name in CONSTRAINED:  # where the cost has kinks; see the test of KKT below
+        beliefs = rollout(entry.problem, entry.start, actions, key=KEY).beliefs
+        assert along(entry.problem, beliefs, actions).violation < 1e-10
+    else:
+        inward = (lower & (slope > 0)) | (upper & (slope < 0))
+        assert np.abs(np.where(inward, 0, slope)).max() < 1e-4 * (1 + value)
     random = np.random.default_rng(0)
     for _ in range(5):
         noise = 1e-4 * jnp.asarray(random.normal(size=actions.shape))
@@ -59,7 +66,7 @@ def test_an_entry_is_planned_once_from_one_start_and_so_is_its_namesake(name):
         assert TASKS[name]().steps == entry.horizon
 
 
-@pytest.mark.parametrize("name", ["pendulum-swing-up", "quadrotor", "obstacle-car"])
+@pytest.mark.parametrize("name", ["pendulum-swing-up", "quadrotor", "point-mass"])
 def test_ilqr_from_near_the_stored_actions_returns_to_the_stored_optimum(name, x64):
     """A cheap part of `benchmarks/optima.py`."""
     entry = gallery.load(name)
@@ -73,6 +80,32 @@ def test_ilqr_from_near_the_stored_actions_returns_to_the_stored_optimum(name, x
 
     found = -float(solve(jnp.asarray(entry.optimum.actions + noise)))
     assert found == pytest.approx(entry.optimum.cost, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", CONSTRAINED)
+def test_near_a_constrained_optimum_multipliers_meet_kkt_to_a_millionth(name, x64):
+    entry = gallery.load(name)
+    inner = ILQR(entry.horizon, 200, tolerance=1e-14, gradient_tolerance=1e-10)
+    planner = AugmentedLagrangian(inner, tolerance=1e-8)
+    noise = 1e-3 * np.random.default_rng(1).normal(size=entry.optimum.actions.shape)
+
+    @jax.jit
+    def solve(actions):
+        state = planner.init(entry.problem, entry.start, actions, key=KEY)
+        return planner.plan(entry.problem, entry.start, state, key=KEY)[0]
+
+    plan = solve(jnp.asarray(entry.optimum.actions + noise))
+    assert name_of(plan.result) == "successful"
+    assert plan.stats["kkt"] < 1e-6 and plan.stats["violation"][-1] < 1e-8
+    assert -float(plan.value) == pytest.approx(entry.optimum.cost, rel=1e-6)
+    np.testing.assert_allclose(plan.actions, entry.optimum.actions, atol=1e-4)
+    # Whoever breaks a constraint by a unit pays more than that is worth.
+    multipliers = [
+        np.abs(stat).max()
+        for key, stat in plan.stats.items()
+        if key.endswith("multipliers")
+    ]
+    assert max(multipliers) < entry.problem.objective.price
 
 
 @pytest.mark.parametrize(("state", "action"), [(1, 1), (3, 2), (8, 3)])

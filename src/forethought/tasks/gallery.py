@@ -35,14 +35,21 @@ from jaxtyping import Array
 
 from forethought.core.names import unknown
 from forethought.core.spaces import Box
-from forethought.environments.analytic import Acrobot, Car, LinearSystem, Pendulum
+from forethought.environments.analytic import (
+    Acrobot,
+    Car,
+    LinearSystem,
+    Pendulum,
+    Unicycle,
+)
 from forethought.environments.base import AbstractSystem
 from forethought.environments.integrate import euler
 from forethought.models.known import Known
 from forethought.models.linear import Linear
 from forethought.objectives.base import AbstractObjective
+from forethought.objectives.constrained import Constrained, Outside, Reaches
 from forethought.objectives.quadratic import Quadratic
-from forethought.objectives.task import Avoid, Parking, Regulate
+from forethought.objectives.task import Parking, Regulate
 from forethought.problem import Problem
 from forethought.tasks import analytic
 from forethought.tasks.base import Task, whole, whole_episode
@@ -188,12 +195,55 @@ def pendulum_swing_up() -> Task:
     )
 
 
+def acrobot_goal() -> Task:
+    """Swing the acrobot up to its goal exactly, with a motor of 5 N·m.
+
+    References:
+        google/trajax, `tests/optimizers_test.py`, the constrained acrobot.
+    """
+    goal = (math.pi, 0.0, 0.0, 0.0)
+    box = Box(np.array([-5.0]), np.array([5.0]))
+    swing = Regulate(goal, [0.1] * 4, [0.01], [0.0] * 4)
+    return _whole(
+        Acrobot(dt=0.1, integrate=euler, action=box),
+        Constrained(swing, final_equality=Reaches(goal), price=50.0),
+        name="acrobot-goal",
+        summary="swing up two links, to be met exactly",
+        steps=50,
+        std=0.6,
+        scale=40.0,
+        hold=5,
+    )
+
+
+def obstacle_unicycle() -> Task:
+    """Roll around a disc to a goal that is to be met exactly.
+
+    References:
+        google/trajax, `tests/optimizers_test.py`, the constrained car.
+    """
+    goal, discs = (1.0, 0.0, 0.0), ((0.5, 0.01, 0.25),)
+    roll = Regulate(goal, [0.1] * 3, [1.0] * 2, [0.0] * 3)
+    return _whole(
+        Unicycle(obstacles=discs, goal=goal),
+        Constrained(roll, Outside(discs), final_equality=Reaches(goal), price=200.0),
+        name="obstacle-unicycle",
+        summary="roll around a disc to a goal",
+        steps=25,
+        std=0.5,
+        scale=10.0,
+        hold=5,
+    )
+
+
 def obstacle_car() -> Task:
     """Drive Tassa's car between two discs into its place, in six seconds."""
     discs = ((-2.0, 0.6, 0.6), (-1.0, -0.5, 0.5))
+    held = Outside(discs)
+    around = Constrained(Parking(), held, final_inequality=held, price=10.0)
     return _whole(
         Car(initial=(-4.0, 0.5, 0.0, 0.0)),
-        Avoid(Parking(), discs, 1.0),
+        around,
         name="obstacle-car",
         summary="park a car behind two discs to keep out of",
         steps=200,
@@ -257,9 +307,11 @@ GALLERY: dict[str, Callable[[], Task]] = {
     "cartpole": analytic.cartpole,
     "acrobot": analytic.acrobot,
     "acrobot-limited": acrobot_limited,
+    "acrobot-goal": acrobot_goal,
     "quadrotor": _from(analytic.quadrotor, 0.3, 10, scale=35.0),
     "point-mass": _from(analytic.point_mass, 0.5, 10, scale=350.0),
     "car-parking": analytic.car_parking,
+    "obstacle-unicycle": obstacle_unicycle,
     "obstacle-car": obstacle_car,
 }
 """An entry's name to the function that builds its task; `load` adds the optimum."""
