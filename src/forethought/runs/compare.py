@@ -19,8 +19,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.core.results import name_of, names
 from forethought.models.counted import Counted, Tally
+from forethought.objectives.constrained import Constrained
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.mpc import Episode, begin, closed_loop
+from forethought.planners.optimality import along
 from forethought.problem import Plan, Problem
 from forethought.runs.control import Execution, check, execute, prepare, reseed
 from forethought.runs.planning import plan_from, start_state
@@ -55,6 +57,12 @@ class Score:
     """Predictions of the model in the first plan; None where they were not counted."""
     linearisations: int | None = None
     """Predictions with derivatives."""
+    violation: np.ndarray | None = None
+    """By how much an episode broke the worst constraint, shape `[seed]`; None where
+    there are none."""
+    kkt: np.ndarray | None = None
+    """By how much the first plan misses a condition of an optimum under constraints,
+    shape `[seed]`; None where its planner does not know constraints."""
     compile_seconds: float = 0.0
     refusal: str = ""
     """Why the planner cannot work on the task, where it cannot."""
@@ -130,6 +138,8 @@ def _controlled(
         execution=prepared.execution,
         replan_every=prepared.controller.replan_every,
         returns=np.array([float(run.episode.value) for run in runs]),
+        violation=_violations(task.problem, [run.episode for run in runs]),
+        kkt=_residuals([run.first for run in runs]),
         plan_seconds=np.array([1 / run.plan_rate for run in runs]),
         iterations=np.array([iterations(run.first) for run in runs]),
         results=dict(collections.Counter(codes.tolist())),
@@ -145,7 +155,7 @@ def _planned_once(
     steps: int,
 ) -> Score:
     """Episodes that follow a single plan, which is timed alone."""
-    plans, seconds, returns = [], [], []
+    plans, seconds, episodes = [], [], []
     compile_seconds = 0.0
     for seed in seeds:
         start_key, plan_key, key = jax.random.split(jax.random.key(seed), 3)
@@ -159,21 +169,37 @@ def _planned_once(
             timed.append(spent)
         plans.append(plan)
         seconds.append(min(timed))
-        episode = follow(task, plan, start, steps, key=key)
-        returns.append(float(episode.value))
+        episodes.append(follow(task, plan, start, steps, key=key))
     gains = plans[0].feedback is not None
     codes = collections.Counter(name_of(plan.result) for plan in plans)
     return dataclasses.replace(
         score,
         execution="closed loop by feedback" if gains else "open loop",
         replan_every=steps,
-        returns=np.array(returns),
+        returns=np.array([float(episode.value) for episode in episodes]),
+        violation=_violations(task.problem, episodes),
+        kkt=_residuals(plans),
         plan_seconds=np.array(seconds),
         iterations=np.array([iterations(plan) for plan in plans]),
         results=dict(codes),
         progress=tuple(progress(plan) for plan in plans),
         compile_seconds=compile_seconds,
     )
+
+
+def _violations(problem: Problem, episodes: Sequence[Episode]) -> np.ndarray | None:
+    """How far each episode broke constraints, where there are some."""
+    if not isinstance(problem.objective, Constrained):
+        return None
+    found = [along(problem, each.states, each.actions) for each in episodes]
+    return np.array([float(each.violation) for each in found])
+
+
+def _residuals(plans: Sequence[Plan]) -> np.ndarray | None:
+    """How far plans are from an optimum, where their planner looked."""
+    if "kkt" not in plans[0].stats:
+        return None
+    return np.array([float(plan.stats["kkt"]) for plan in plans])
 
 
 def _timed(

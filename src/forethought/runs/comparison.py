@@ -31,7 +31,7 @@ FILE = "comparison.json"
 COLUMNS = (
     *("task", "planner", "seed", "return", "optimum", "gap", "relative_gap"),
     *("iterations", "plan_seconds", "evaluations", "linearisations"),
-    *("executed", "results", "refusal"),
+    *("violation", "kkt", "executed", "results", "refusal"),
 )
 """Of `comparison.csv`; a row of `comparison.json` has `progress` besides."""
 CLOSEST = 1e-9
@@ -59,6 +59,8 @@ def rows_of(score: Score, seeds: Sequence[int]) -> list[dict[str, Any]]:
             "linearisations": score.linearisations,
             "executed": score.execution,
             "results": ", ".join(f"{n} {code}" for code, n in score.results.items()),
+            "violation": None if score.violation is None else float(score.violation[i]),
+            "kkt": None if score.kkt is None else float(score.kkt[i]),
             "progress": score.progress[i] if score.progress else None,
         }
         if score.optimum is not None:
@@ -97,7 +99,16 @@ def cells(own: Sequence[Row]) -> list[str]:
         f"{float(np.mean([row['iterations'] for row in own])):.4g}",
         number(float(f"{milliseconds:.3g}")),
         calls,
-        "; ".join(dict.fromkeys(str(row["results"]) for row in own)),
+        "; ".join(dict.fromkeys([*(str(row["results"]) for row in own), *_held(own)])),
+    ]
+
+
+def _held(own: Sequence[Row]) -> list[str]:
+    """How well constraints were held, by the worst seed, where there are some."""
+    return [
+        f"{words} {max(_float(row[name]) for row in own):.1e}"
+        for name, words in (("violation", "breaks constraints by"), ("kkt", "KKT"))
+        if own[0][name] is not None
     ]
 
 

@@ -96,7 +96,8 @@ def _histogram(record: Record) -> Figure | None:
     axis.plot(
         np.arange(1, len(found) + 1), -np.sort(-found), color=BLUE, lw=1.6, marker="."
     )
-    axis.plot(1, found.max(), "o", color=ORANGE, ms=7, label="chosen")
+    # A planner that averages executes none of its candidates.
+    axis.axhline(record.planned[0], color=ORANGE, linewidth=1.6, label="the plan")
     axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     label(
         axis, "rank of the candidate", "return", "The best candidates of the first plan"
@@ -126,7 +127,7 @@ def fan(record: Record) -> Figure | None:
         elif i < len(columns):
             x, y = seconds, record.fan_states[..., columns[i]]
             plan_x, plan_y = seconds, record.plan_states[:, columns[i]]
-            names = ["time ahead [s]", "", record.state_names[columns[i]]]
+            names = [record.ahead, "", record.state_names[columns[i]]]
         else:
             axis.set_visible(False)
             continue
@@ -140,7 +141,7 @@ def fan(record: Record) -> Figure | None:
     for bound in (record.low[column], record.high[column]):
         if np.isfinite(bound):
             axes[1, 0].axhline(bound, color=LIMIT, linewidth=1.2, linestyle="--")
-    label(axes[1, 0], "time ahead [s]", "", record.action_names[column])
+    label(axes[1, 0], record.ahead, "", record.action_names[column])
     _fan_returns(axes[1, 1], record)
     shown = [(0, "candidates")]
     if count > 1:
@@ -235,7 +236,7 @@ def gains(record: Record) -> Figure | None:
             vmin=-limit,
             vmax=limit,
             interpolation="nearest",
-            extent=(0, horizon * record.dt, len(flat) - 0.5, -0.5),
+            extent=(0, horizon * record.tick, len(flat) - 0.5, -0.5),
         )
         axes[0, 0].grid(False)
         rows = [f"{u} / {x}" for u in record.action_names for x in record.state_names]
@@ -244,7 +245,7 @@ def gains(record: Record) -> Figure | None:
         bar = figure.colorbar(image, ax=axes[0, 0], pad=0.015)
         bar.ax.tick_params(labelsize=8.5, colors=QUIET)
         bar.outline.set_visible(False)  # type: ignore[operator]
-        label(axes[0, 0], "time ahead [s]", "", "Feedback gains: action per state")
+        label(axes[0, 0], record.ahead, "", "Feedback gains: action per state")
         return figure
     figure, axes = panels(outputs, height=2.4 if outputs == 1 else 1.9)
     for i, axis in enumerate(axes[:, 0]):
@@ -260,7 +261,7 @@ def gains(record: Record) -> Figure | None:
         last = i == outputs - 1
         label(
             axis,
-            "time ahead [s]" if last else "",
+            record.ahead if last else "",
             "gain",
             f"{record.action_names[i]} per unit of",
         )
