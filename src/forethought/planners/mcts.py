@@ -21,7 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal as Constant
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
 from forethought.core.host import calls_host
 from forethought.core.lanes import Lanes, in_lanes
@@ -144,13 +144,15 @@ class MCTS(AbstractPlanner[MCTSState]):
         lanes: Lanes[Search],
         belief: PyTree,
         state: MCTSState,
-        key: PRNGKeyArray,
+        keys: Key[Array, " lane"],
     ) -> tuple[Plan, MCTSState]:
         """For a batch: every argument has an axis of lanes."""
-        tree = lanes.each(self._begin)(belief, state, key)
+        tree = lanes.each(self._begin)(belief, state, keys)
         search, n = lanes.rebuild(lanes.arrays), self.simulations
 
-        def draws(key: PRNGKeyArray, tree: Tree) -> tuple[PRNGKeyArray, Array]:
+        def draws(
+            key: PRNGKeyArray, tree: Tree
+        ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
             # Keys go by the age of the tree, so that a search may be done in pieces.
             steps = tree.simulations + jnp.arange(n, dtype=tree.size.dtype)
             keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
@@ -159,13 +161,17 @@ class MCTS(AbstractPlanner[MCTSState]):
             bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
             return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
 
-        keys, first = jax.vmap(draws, out_axes=1)(key, tree)
+        steps, first = jax.vmap(draws, out_axes=1)(keys, tree)
         tree = jax.lax.fori_loop(
-            0, n, lambda i, tree: simulate(lanes, tree, keys[i], first[i]), tree
+            0, n, lambda i, tree: simulate(lanes, tree, steps[i], first[i]), tree
         )
-        plan = lanes.each(self._read)(tree, belief, key)
-        kept = tree if self.reuse else None
-        return plan, MCTSState(kept, jnp.zeros_like(state.age))
+        return lanes.each(self._end)(tree, belief, keys)
+
+    def _end(
+        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
+    ) -> tuple[Plan, MCTSState]:
+        state = MCTSState(tree if self.reuse else None, jnp.zeros_like(tree.size))
+        return self._read(search, tree, belief, key), state
 
     def _begin(
         self, search: Search, belief: PyTree, state: MCTSState, key: PRNGKeyArray
@@ -199,18 +205,15 @@ class MCTS(AbstractPlanner[MCTSState]):
         self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
     ) -> Plan:
         """What a tree says."""
-        policy_key, step_key = jax.random.split(key)
 
-        def step(carry, time):
+        def step(carry, keys):
             node, belief = carry
             slot = self._best(tree, node)
             inside = (node >= 0) & (tree.edge_visits[node, slot] > 0)
-            outside = search.default_policy(
-                search.problem, belief, key=jax.random.fold_in(policy_key, time)
-            )
+            outside = search.default_policy(search.problem, belief, key=keys[0])
             action = search.action(tree, node, slot)
             action = jnp.where(inside, action, outside.astype(action.dtype))
-            after, *_ = search.step(belief, action, jax.random.fold_in(step_key, time))
+            after, *_ = search.step(belief, action, keys[1])
             children = tree.children[node, slot]
             visits = jnp.where(children >= 0, tree.visits[children], NONE)
             child = jnp.where(inside, children[jnp.argmax(visits)], NONE)
@@ -224,7 +227,7 @@ class MCTS(AbstractPlanner[MCTSState]):
 
         root = jnp.zeros_like(tree.size)
         _, (actions, beliefs, line) = jax.lax.scan(
-            step, (root, belief), jnp.arange(self.horizon)
+            step, (root, belief), jax.random.split(key, (self.horizon, 2))
         )
         beliefs = jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), belief, beliefs

@@ -175,7 +175,7 @@ def grow(tree: Tree, leaf: Leaf, about: Description) -> Tree:
         children=tree.children.at[there, leaf.slot, leaf.outcome].set(
             index, mode="drop"
         ),
-        size=tree.size + (index < nodes),
+        size=jnp.minimum(tree.size + leaf.new.astype(tree.size.dtype), nodes),
     )
 
 
@@ -250,7 +250,7 @@ def same(a: PyTree, b: PyTree, *, exactly: bool) -> Bool[Array, ""]:
     for one, other in zip(coordinates(a), coordinates(b), strict=True):
         alike = one == other
         if not exactly and jnp.issubdtype(one.dtype, jnp.inexact):
-            size = float(jnp.sqrt(jnp.finfo(one.dtype).eps))
+            size = float(jnp.finfo(one.dtype).eps) ** 0.5
             alike = jnp.isclose(one, other, rtol=size, atol=size)
         equal &= jnp.all(alike)
     return equal
@@ -260,10 +260,10 @@ def find(tree: Tree, belief: PyTree, age: Int[Array, ""]) -> Int[Array, ""]:
     """The most visited node that is `age` steps deep and holds a belief, or `NONE`."""
     alike = jax.vmap(lambda other: same(belief, other, exactly=False))(tree.beliefs)
     count = alike.shape[0]
-    used = jnp.arange(count) < tree.size
+    used = jnp.arange(count, dtype=tree.size.dtype) < tree.size
     fits = alike & used & (tree.depth[:count] == age)
     best = jnp.argmax(jnp.where(fits, tree.visits[:count], NONE))
-    return jnp.where(jnp.any(fits), best, NONE).astype(tree.parent.dtype)
+    return jnp.where(jnp.any(fits), best.astype(tree.parent.dtype), NONE)
 
 
 def cut(tree: Tree, node: Int[Array, ""], levels: int) -> Tree:

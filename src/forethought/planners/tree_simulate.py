@@ -26,10 +26,8 @@ def simulate(
     lanes: Lanes[Search], tree: Tree, keys: Key[Array, " lane"], first: Array
 ) -> Tree:
     """One simulation in every tree: find a leaf, evaluate it, update."""
-    walk_keys, leaf_keys, about_keys, rollout_keys = (
-        jax.vmap(lambda key, part=part: jax.random.fold_in(key, part))(keys)
-        for part in range(4)
-    )
+    parts = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)
+    walk_keys, leaf_keys, about_keys, rollout_keys = parts
     walk, path = descend(lanes, tree, first, walk_keys)
     leaf = lanes.each(reach)(tree, walk, leaf_keys)
     values = evaluate(lanes, leaf, rollout_keys)
@@ -100,7 +98,7 @@ def _mend(tree: Tree, leaf: Leaf, value: Scalar) -> tuple[Tree, Leaf, Scalar]:
     )
     tree = dataclasses.replace(
         tree,
-        non_finite=tree.non_finite + ~fine,
+        non_finite=tree.non_finite + jnp.where(fine, 0, 1),
         simulations=tree.simulations + 1,
     )
     return tree, leaf, jnp.where(fine, value, jnp.where(sound, low, 0))
@@ -147,15 +145,15 @@ def evaluate(
         state, time = carry
 
         def one(search: Search, leaf: Leaf, key: PRNGKeyArray, state: PyTree) -> PyTree:
-            return jax.vmap(lambda key, state: step(search, leaf, key, state))(
-                jax.random.split(jax.random.fold_in(key, time), count), state
+            return jax.vmap(lambda keys, state: step(search, leaf, keys, state))(
+                jax.random.split(jax.random.fold_in(key, time), (count, 2)), state
             )
 
         def step(
-            search: Search, leaf: Leaf, key: PRNGKeyArray, state: PyTree
+            search: Search, leaf: Leaf, keys: Key[Array, "2"], state: PyTree
         ) -> PyTree:
             belief, total, factor, alive = state
-            policy_key, step_key = jax.random.split(key)
+            policy_key, step_key = keys
             action = search.default_policy(search.problem, belief, key=policy_key)
             after, reward, discount = search.step(belief, action, step_key)
             legal, depth = search.legal(after), leaf.depth + time + 1
