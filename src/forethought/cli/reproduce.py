@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from forethought.cli.parse import FAILED, INTERRUPTED, Failed, bad_input, parse, subject
+from forethought.cli.setup import set_up
 from forethought.core.names import unknown
 
 
@@ -18,8 +19,11 @@ class ReproduceOptions:
     The same command goes on where an earlier one was stopped or killed.
     """
 
-    seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 5
-    """How many seeds, counted from `seed`."""
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
+        None
+    )
+    """How many seeds, counted from `seed`; five, or as many as the figure of a book
+    has, if not given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 101
     """The first seed."""
     out: Annotated[
@@ -43,10 +47,17 @@ def reproduce_command(arguments: list[str]) -> int:
         return _list()
     name, rest = subject("reproduce", "NAME", ReproduceOptions, arguments)
     options: ReproduceOptions = parse(ReproduceOptions, "reproduce NAME", rest)
+    from forethought.runs.mazes import STUDIES
+
+    with bad_input():
+        if options.seeds is not None and options.seeds < 1:
+            raise ValueError(f"reproduce needs seeds >= 1, got {options.seeds}.")
+    default = f"reproduce-{name}{'-paper' if options.paper else ''}"
+    if name in STUDIES:
+        return _study(name, options, options.out or pathlib.Path("runs") / default)
     plan = _plan(name, options)
     from forethought.runs.reproduce import open_folder
 
-    default = f"reproduce-{name}{'-paper' if options.paper else ''}"
     with bad_input():
         folder = open_folder(plan, options.out or pathlib.Path("runs") / default)
     return _reproduce(plan, folder, options.results)
@@ -56,6 +67,7 @@ def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from forethought.runs.mazes import STUDIES
     from forethought.runs.reproductions import REPRODUCTIONS
 
     table = Table(box=None, pad_edge=False)
@@ -67,6 +79,9 @@ def _list() -> int:
         steps = entry.train[entry.train.index("--steps") + 1]
         time = "" if math.isnan(entry.measured) else f"{entry.measured:.2g} min"
         table.add_row(name, entry.claim, steps, time)
+    for name, study in STUDIES.items():
+        time = f"{study.seconds / study.seeds:.2g} s"
+        table.add_row(name, study.claim, f"{study.steps}", time)
     Console().print(table)
     print("steps: of the environment, for each seed; a seed: measured on two cores")
     return 0
@@ -75,14 +90,13 @@ def _list() -> int:
 def _plan(name: str, options: ReproduceOptions) -> Any:
     """Everything that is going to be done, or one line that says what is wrong."""
     from forethought.cli.learning import read_training
+    from forethought.runs.mazes import STUDIES
     from forethought.runs.reproductions import REPRODUCTIONS
 
     with bad_input():
         if name not in REPRODUCTIONS:
-            raise unknown("reproduction", name, REPRODUCTIONS)
+            raise unknown("reproduction", name, [*REPRODUCTIONS, *STUDIES])
         entry = REPRODUCTIONS[name]
-        if options.seeds < 1:
-            raise ValueError(f"reproduce needs seeds >= 1, got {options.seeds}.")
         if options.paper and not entry.paper:
             raise ValueError(
                 f"{name} has no settings of a paper: no paper trained on this task."
@@ -95,10 +109,63 @@ def _plan(name: str, options: ReproduceOptions) -> Any:
         name,
         entry,
         options.paper,
-        tuple(range(options.seed, options.seed + options.seeds)),
+        tuple(range(options.seed, options.seed + (options.seeds or 5))),
         run.reseeded,
         lambda seed: ["forethought", "train", task, *words, "--seed", str(seed)],
     )
+
+
+def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
+    """Make a figure of a book again, and return the exit code."""
+    with bad_input():
+        if options.paper:
+            raise ValueError(f"{name} has no other settings than those of the book.")
+    set_up(32)
+    from rich.console import Console
+
+    from forethought.runs.folder import RunFolder
+    from forethought.runs.mazes import STUDIES
+    from forethought.runs.reproduce_page import publish, write_reproduction
+    from forethought.runs.studies import run_study
+    from forethought.runs.study_page import verdict
+
+    study, console = STUDIES[name], Console()
+    seeds = range(options.seed, options.seed + (options.seeds or study.seeds))
+    config = {"reproduction": name, "seeds": list(seeds)}
+    with bad_input():
+        folder = RunFolder(out)
+        if not (out / "config.json").exists():
+            folder = RunFolder.create(out, config)
+        elif (kept := folder.config()) != config:
+            raise ValueError(
+                f"reproduce {name} with seeds {seeds[0]} to {seeds[-1]} needs a folder "
+                f"of its own, but {out} holds {kept.get('reproduction', 'another run')}"
+                " with other settings; name another one with --out."
+            )
+    console.print(study.claim, highlight=False)
+    try:
+        with console.status("") as status:
+
+            def on_arm(arm: str) -> None:
+                status.update(f"{len(seeds)} seeds of {arm}")
+
+            result = run_study(name, study, seeds, folder, on_arm)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command begins again")
+        return INTERRUPTED
+    except (RuntimeError, OSError) as error:
+        raise Failed(str(error)) from error
+    report = write_reproduction(folder)
+    for label, arm in result["arms"].items():
+        console.print(f"{label}: {len(seeds)} seeds in {arm['seconds']['run']:.2g} s")
+    for check in result["checks"]:
+        console.print(verdict(check), highlight=False)
+    console.print(f"report  {report}")
+    if options.results is not None:
+        with bad_input():
+            for path in publish(folder, options.results):
+                console.print(f"wrote   {path}")
+    return 0 if all(check["passed"] for check in result["checks"]) else FAILED
 
 
 def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from forethought.runs import page
+from forethought.runs import page, study_page
 from forethought.runs.cost import duration
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.page import leaves
@@ -248,10 +248,13 @@ def write_reproduction(folder: RunFolder) -> Path:
         The path of `report.html`.
     """
     result = folder.read_json("reproduction.json")
-    content = png(figure(result))
+    draw, tell = figure, _body
+    if "arms" in result:
+        draw, tell = study_page.figure, study_page.body
+    content = png(draw(result))
     write_atomically(folder.path / FIGURE, content)
     path = folder.path / "report.html"
-    page_text = page.document(f"reproduce {result['name']}", _body(result, content))
+    page_text = page.document(f"reproduce {result['name']}", tell(result, content))
     write_atomically(path, page_text.encode())
     return path
 
@@ -345,7 +348,8 @@ def publish(folder: RunFolder, target: Path) -> tuple[Path, Path]:
         ValueError: The folder cannot be written to.
     """
     result = folder.read_json("reproduction.json")
-    name = result["name"] + ("" if result["settings"] == "ours" else "-paper")
+    paper = result.get("settings", "ours") != "ours"
+    name = result["name"] + ("-paper" if paper else "")
     made = (target / f"{name}.json", target / f"{name}.png")
     try:
         target.mkdir(parents=True, exist_ok=True)
