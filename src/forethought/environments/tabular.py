@@ -7,6 +7,7 @@ Its table may change while it is acted in, as in the blocking and the shortcut m
 steps are counted by a clock that goes on when an episode ends.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -32,7 +33,8 @@ WALL, GOAL, PIT = "#", "G", "H"
 MOVES = ("up", "right", "down", "left")
 
 
-class Map(eqx.Module):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Map:
     """Where the states of a table lie, for drawings.
 
     Args:
@@ -42,7 +44,7 @@ class Map(eqx.Module):
             zero where it is no move; shape `[action, 2]`.
     """
 
-    rows: tuple[str, ...] = eqx.field(static=True)
+    rows: tuple[str, ...]
     place: Float[np.ndarray, "state 2"]
     arrows: Float[np.ndarray, "action 2"]
 
@@ -79,14 +81,14 @@ class TabularSystem(AbstractSystem[Predicted]):
         map: Where states lie in drawings; side by side by default.
         action_names: One for each action; by default those of a grid's four moves, or
             numbers.
-        dt: Seconds that a step takes, where a clock is shown.
+        dt: Seconds that a step takes in a video.
 
     Raises:
         ValueError: Map or names do not belong to the table.
     """
 
     table: Table
-    map: Map
+    map: Map = eqx.field(static=True)
     action: Space
     names: tuple[str, ...] = eqx.field(static=True)
     dt: float = eqx.field(static=True)
@@ -96,7 +98,7 @@ class TabularSystem(AbstractSystem[Predicted]):
         table: Table,
         map: Map | None = None,
         action_names: Sequence[str] | None = None,
-        dt: float = 1.0,
+        dt: float = 0.25,
     ):
         self.table, self.dt = table, dt
         self.map = line(table) if map is None else map
@@ -143,7 +145,7 @@ class TabularSystem(AbstractSystem[Predicted]):
 
     def sketch(self, state: Predicted) -> Capsules:
         """The map from above, a unit for each cell, and a disc where one stands."""
-        strokes = _strokes(self.map.letters)
+        strokes = _strokes(self.map)
         place = jnp.asarray(self.map.place)[state.obs]
         here = jnp.stack([place[1], -place[0]])[None]
         fixed = jnp.asarray(strokes, here.dtype)
@@ -156,22 +158,28 @@ class TabularSystem(AbstractSystem[Predicted]):
         )
 
 
-def _strokes(letters: np.ndarray) -> np.ndarray:
+def _strokes(map: Map) -> np.ndarray:
     """Fixed capsules of a map, rows of (start, end, radius, kind): frame and cells."""
+    letters = map.letters
     tall, wide = letters.shape
     left, right, top, bottom = -0.5, wide - 0.5, 0.5, 0.5 - tall
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     strokes = [(*corners[i - 1], *corners[i], 0.04, 1) for i in range(len(corners))]
     strokes += [(x, -y, x, -y, 0.4, 2) for y, x in np.argwhere(letters == GOAL)]
     strokes += [(x, -y, x, -y, 0.15, 1) for y, x in np.argwhere(letters == PIT)]
-    for y, x in np.argwhere(letters == WALL):
-        # Walls that touch are drawn as one.
-        ends = [(x, y)] + [
-            end
-            for end in ((x + 1, y), (x, y + 1))
-            if end[0] < wide and end[1] < tall and letters[end[1], end[0]] == WALL
-        ]
-        strokes += [(x, -y, end[0], -end[1], 0.45, 1) for end in ends]
+    if not map.arrows.any():  # no grid that one moves on: each place is marked
+        strokes += [(x, -y, x, -y, 0.1, 1) for y, x in map.place]
+    left_over = letters == WALL
+    for y, x in np.argwhere(left_over):
+        # The longer of the two runs of walls that begin here, as one stroke.
+        right = int(np.argmin(np.append(left_over[y, x:], False)))
+        down = int(np.argmin(np.append(left_over[y:, x], False)))
+        if right >= down and right:
+            left_over[y, x : x + right] = False
+            strokes.append((x, -y, x + right - 1, -y, 0.45, 1))
+        elif down:
+            left_over[y : y + down, x] = False
+            strokes.append((x, -y, x, -(y + down - 1), 0.45, 1))
     return np.array(strokes, float)
 
 

@@ -11,7 +11,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.core.names import unknown
+from forethought.core.table import require_state
 from forethought.core.types import ravel
+from forethought.environments.tabular import TabularSystem
+from forethought.models.base import Predicted
 from forethought.planners import (
     PLANNERS,
     AbstractPlanner,
@@ -96,8 +99,13 @@ def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
     """The state to begin in: the task's own, or one given as coordinates or whole.
 
     Raises:
-        ValueError: The coordinates are of the wrong number, or not finite.
+        ValueError: The coordinates are of the wrong number, or not finite; or there is
+            no such state of a table.
     """
+    if isinstance(task.system, TabularSystem) and not (
+        start is None or isinstance(start, Predicted)
+    ):
+        return task.system.at(_number(task.name, start, task.system.table.states))
     own = task.system.start(key=key)
     vector, unravel = ravel(own)
     if start is None:
@@ -121,6 +129,18 @@ def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
             f"{np.asarray(ravel(state)[0]).tolist()}."
         )
     return state
+
+
+def _number(name: str, start: Any, states: int) -> int:
+    """The number of a table's state, given as such or as its only coordinate."""
+    given = np.asarray(start, float).ravel()
+    if given.size != 1 or not given[0].is_integer():
+        raise ValueError(
+            f"A start state of {name} needs the number of a state, got "
+            f"{given.tolist()}."
+        )
+    require_state(f"The start of {name}", int(given[0]), states)
+    return int(given[0])
 
 
 def plan(

@@ -36,8 +36,8 @@ RESULT_COLOURS: dict[str, str] = dict(
 def _after_end(record: Record, axis: Axes) -> None:
     """Shade the time after the episode ended."""
     if not record.alive.all():
-        end = float(np.argmin(record.alive)) * record.dt
-        axis.axvspan(end, len(record.alive) * record.dt, color=GRID, zorder=0)
+        end = float(np.argmin(record.alive)) * record.tick
+        axis.axvspan(end, len(record.alive) * record.tick, color=GRID, zorder=0)
 
 
 def states(record: Record) -> Figure:
@@ -69,7 +69,7 @@ def states(record: Record) -> Figure:
         _after_end(record, axis)
         last = i + columns >= len(chosen)
         axis.tick_params(labelbottom=last)
-        label(axis, "time [s]" if last else "", "", name)
+        label(axis, record.clock if last else "", "", name)
     handles, names = axes.flat[0].get_legend_handles_labels()
     if len(chosen) < record.states.shape[1]:
         names[0] += f" ({len(chosen)} of {record.states.shape[1]} coordinates)"
@@ -105,7 +105,7 @@ def actions(record: Record) -> Figure:
         _after_end(record, axis)
         last = i + columns >= count
         axis.tick_params(labelbottom=last)
-        label(axis, "time [s]" if last else "", "", record.action_names[i])
+        label(axis, record.clock if last else "", "", record.action_names[i])
     return figure
 
 
@@ -123,14 +123,14 @@ def _action_map(record: Record) -> Figure:
         vmin=-1,
         vmax=1,
         interpolation="nearest",
-        extent=(0, len(record.actions) * record.dt, count - 0.5, -0.5),
+        extent=(0, len(record.actions) * record.tick, count - 0.5, -0.5),
     )
     axes[0, 0].grid(False)
     axes[0, 0].set_yticks(range(count), record.action_names, fontsize=7.5)
     bar = figure.colorbar(image, ax=axes[0, 0], pad=0.015, ticks=[-1, 0, 1])
     bar.ax.set_yticklabels(["low", "0", "high"], fontsize=8.5, color=QUIET)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    label(axes[0, 0], "time [s]", "", "Actions, as a share of their limits")
+    label(axes[0, 0], record.clock, "", "Actions, as a share of their limits")
     return figure
 
 
@@ -147,7 +147,7 @@ def returns(record: Record) -> Figure:
     top, bottom = axes[:, 0]
     marker = "" if len(made) > 60 else "."
     top.plot(
-        made * record.dt,
+        made * record.tick,
         record.planned[made],
         color=ORANGE,
         linewidth=1.6,
@@ -155,28 +155,28 @@ def returns(record: Record) -> Figure:
         label="expected by the plan",
     )
     top.plot(
-        comparable * record.dt,
+        comparable * record.tick,
         realised[comparable],
         color=BLUE,
         linewidth=1.6,
         marker=marker,
         label="realised over its horizon",
     )
-    seconds = record.horizon * record.dt
+    span = f"{record.horizon * record.tick:.3g} {'steps' if record.table else 's'}"
     label(
         top,
         "",
         "return",
-        f"Return over the next {seconds:.3g} s, by time of planning",
+        f"Return over the next {span}, by time of planning",
     )
     above(figure, *top.get_legend_handles_labels())
     error = realised[comparable] - record.planned[comparable]
     bottom.axhline(0, color=LIMIT, linewidth=1)
-    bottom.fill_between(comparable * record.dt, error, color=PURPLE, alpha=0.35, lw=0)
-    bottom.plot(comparable * record.dt, error, color=PURPLE, linewidth=1.4)
+    bottom.fill_between(comparable * record.tick, error, color=PURPLE, alpha=0.35, lw=0)
+    bottom.plot(comparable * record.tick, error, color=PURPLE, linewidth=1.4)
     if np.abs(error).max() < _noise(record.planned):
         bottom.set_ylim(-1, 1)
-    label(bottom, "time [s]", "difference", _surprise(error, record.planned))
+    label(bottom, record.clock, "difference", _surprise(error, record.planned))
     return figure
 
 
@@ -205,11 +205,11 @@ def _return_so_far(record: Record) -> Figure:
         axis.plot(
             times(record, len(total)), total, color=colour, linewidth=1.7, label=name
         )
-        end = (len(total) - 1) * record.dt
+        end = (len(total) - 1) * record.tick
         axis.plot(end, total[-1] + final, "o", color=colour, ms=5)
     label(
         axis,
-        "time [s]",
+        record.clock,
         "return",
         "Return so far; dots add the value of the last state",
     )
@@ -223,18 +223,19 @@ def timing(record: Record) -> Figure:
     top, bottom = axes[:, 0]
     edges = times(record, len(record.seconds) + 1)
     top.stairs(1e3 * record.seconds, edges, baseline=None, color=BLUE, linewidth=1.5)
-    budget = 1e3 * record.dt
-    top.axhline(budget, color=LIMIT, linewidth=1.2, linestyle="--")
-    logarithmic(top, "y")
-    slower = np.mean(record.seconds > record.dt)
     rate = f"{number(float(f'{record.plan_rate:.3g}'))} plans a second"
-    real = "never" if slower == 0 else f"{slower:.0%} of steps"
-    label(top, "", "wall time [ms]", f"{rate}; {real} slower than real time (dashed)")
+    if not record.table:
+        top.axhline(1e3 * record.dt, color=LIMIT, linewidth=1.2, linestyle="--")
+        slower = np.mean(record.seconds > record.dt)
+        real = "never" if slower == 0 else f"{slower:.0%} of steps"
+        rate += f"; {real} slower than real time (dashed)"
+    logarithmic(top, "y")
+    label(top, "", "wall time [ms]", rate)
     present = [name for name in NAMES if (record.results == name).any()]
     for row, name in enumerate(present):
         at = np.flatnonzero(record.results == name)
         bottom.broken_barh(
-            [(float(t * record.dt), record.dt) for t in at],
+            [(float(t * record.tick), record.tick) for t in at],
             (row - 0.3, 0.6),
             facecolors=RESULT_COLOURS[name],
             linewidth=0,
@@ -242,5 +243,5 @@ def timing(record: Record) -> Figure:
     bottom.set_yticks(range(len(present)), [name.replace("_", " ") for name in present])
     bottom.set_ylim(-0.8, max(len(present), 1) - 0.2)
     bottom.grid(False, axis="y")
-    label(bottom, "time [s]", "", "How the plan in force had ended")
+    label(bottom, record.clock, "", "How the plan in force had ended")
     return figure

@@ -13,13 +13,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.results import names
+from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
-from forethought.environments.base import Capsules
+from forethought.environments.base import AbstractSystem, Capsules
+from forethought.environments.tabular import TabularSystem
 from forethought.planners.mpc import Episode
-from forethought.problem import Plan, rollout
+from forethought.planners.tabular import value_iteration
+from forethought.problem import Plan, Problem, rollout
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, flatten
 
@@ -90,6 +93,25 @@ class Record:
     """`[shade, line]`, best first."""
     sketch: dict[str, np.ndarray]
     """`start`, `end`, `radius`, `kind` of capsules, each with `time + 1` in front."""
+    table: dict[str, np.ndarray]
+    """For a table: `choices`, the names of its actions; its map as `letters`, and the
+    `place` of each state on it; `arrows` of the actions; values `V` and `Q` of the best
+    policy. Else empty."""
+
+    @property
+    def tick(self) -> float:
+        """What a step takes, as `clock` counts: steps of a table, else seconds."""
+        return 1.0 if self.table else self.dt
+
+    @property
+    def clock(self) -> str:
+        """What time is counted in, for axes."""
+        return "step" if self.table else "time [s]"
+
+    @property
+    def ahead(self) -> str:
+        """What time from now on is counted in, for axes."""
+        return "steps ahead" if self.table else "time ahead [s]"
 
     @property
     def value(self) -> float:
@@ -173,7 +195,12 @@ def record(run: Run, planner: str) -> Record:
     shades = np.unique(shades)[: len(fan)]
     fan = fan[shades][:, :LINES]
     seen = host(_look(task.problem, task.system, episode, plan, key=key))
-    imagined = host(_imagine(task.problem, episode.states, fan, key=key))
+    imagined = host(_imagine(task.problem, task.system, episode.states, fan, key=key))
+    space = task.system.action
+    if isinstance(space, Discrete):
+        low, high = np.zeros(1), np.full(1, space.n - 1.0)
+    else:
+        low, high = np.asarray(space.low), np.asarray(space.high)
     steps, horizon = episode.rewards.shape[0], plan.actions.shape[0]
     chosen = np.asarray(plan.actions).reshape(horizon, -1)
     gains = None if plan.feedback is None else np.asarray(plan.feedback.gains)
@@ -189,8 +216,8 @@ def record(run: Run, planner: str) -> Record:
         replan_every=run.replan_every,
         optimum=float("nan") if run.optimum is None else float(run.optimum),
         final=float(episode.final),
-        low=np.asarray(task.system.action.low),
-        high=np.asarray(task.system.action.high),
+        low=low,
+        high=high,
         actions=np.asarray(episode.actions).reshape(steps, -1),
         rewards=np.asarray(episode.rewards),
         alive=np.asarray(episode.alive),
@@ -203,6 +230,7 @@ def record(run: Run, planner: str) -> Record:
         stats={name: np.asarray(stat) for name, stat in episode.stats.items()},
         fan_iterations=shades,
         fan_actions=np.asarray(fan).reshape(*fan.shape[:3], chosen.shape[1]),
+        table=_table(task.problem, task.system, key=key),
         **seen,
         **imagined,
     )
@@ -216,6 +244,32 @@ def host(arrays: PyTree) -> PyTree:
         if isinstance(value, np.ndarray) and not value.ndim
         else value
         for name, value in arrays.items()
+    }
+
+
+def coordinates(system: AbstractSystem, belief: PyTree) -> Float[Array, " state"]:
+    """A belief as numbers, in the order of the system's `state_names`."""
+    if isinstance(system, TabularSystem):
+        return system.observe(belief)[None].astype(float)
+    return ravel(belief)[0]
+
+
+def _table(
+    problem: Problem, system: AbstractSystem, *, key: PRNGKeyArray
+) -> dict[str, np.ndarray]:
+    """What there is to show of a table; nothing of other systems."""
+    if not isinstance(system, TabularSystem):
+        return {}
+    x = problem.model.readout(problem.model.observe(*[system.at(0)] * 2, key=key))
+    gamma = float(problem.objective.discount(x, jnp.asarray(0), x))
+    solution = eqx.filter_jit(value_iteration)(system.table, gamma, iterations=10_000)
+    return {
+        "choices": np.array(system.names),
+        "letters": system.map.letters,
+        "place": np.asarray(system.map.place),
+        "arrows": np.asarray(system.map.arrows),
+        "V": np.asarray(solution.V),
+        "Q": np.asarray(solution.Q),
     }
 
 
@@ -238,10 +292,10 @@ def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
     expected = rollout(problem, start, plan.actions, key=key)
     sketch: Capsules = jax.vmap(system.sketch)(states)
     return {
-        "states": jax.vmap(lambda state: ravel(state)[0])(states),
+        "states": jax.vmap(lambda state: coordinates(system, state))(states),
         "discounts": jnp.concatenate([jnp.ones_like(discounts[:1]), discounts]),
         "values": jax.vmap(lambda state: problem.value(belief(state)))(states),
-        "plan_states": jax.vmap(lambda each: ravel(each)[0])(plan.beliefs),
+        "plan_states": jax.vmap(lambda each: coordinates(system, each))(plan.beliefs),
         "plan_rewards": expected.rewards,
         "plan_final": expected.final,
         "sketch": {
@@ -254,18 +308,19 @@ def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
 
 
 @eqx.filter_jit
-def _imagine(problem, states: PyTree, fan: Array, *, key: PRNGKeyArray):
+def _imagine(problem, system, states: PyTree, fan: Array, *, key: PRNGKeyArray):
     """Where the candidates of the first plan would have led."""
     start = jax.tree.map(lambda leaf: leaf[0], states)
     start = problem.model.observe(start, start, key=key)
-    size = ravel(start)[0].shape[0]
+    size = coordinates(system, start).shape[0]
     if fan.shape[0] == 0:
         shape = (*fan.shape[:2], fan.shape[2] + 1, size)
         return {"fan_states": jnp.zeros(shape), "fan_returns": jnp.zeros(shape[:2])}
 
     def imagine(actions):
         future = rollout(problem, start, actions, key=key)
-        return jax.vmap(lambda each: ravel(each)[0])(future.beliefs), future.value
+        seen = jax.vmap(lambda each: coordinates(system, each))(future.beliefs)
+        return seen, future.value
 
     fan_states, fan_returns = jax.vmap(jax.vmap(imagine))(fan)
     return {"fan_states": fan_states, "fan_returns": fan_returns}

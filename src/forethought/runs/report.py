@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
 from forethought.environments.base import AbstractSystem
-from forethought.runs import comparison, learning_page, page, plots, search_plots
+from forethought.runs import (
+    comparison,
+    learning_page,
+    page,
+    plots,
+    search_plots,
+    table_plots,
+)
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.record import FILE, Record, record
@@ -60,6 +67,26 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
     ),
 }
 """Every figure of a run by the name of its file: title, what is seen, who draws it."""
+
+TABLE_SECTIONS = SECTIONS | {
+    "states": (
+        "Where it went",
+        "What value iteration finds best, and what each place is worth; then what was "
+        "met, and what the first plan had expected.",
+        table_plots.where,
+    ),
+    "actions": (
+        "Choices",
+        "What was chosen at each step, and what the first plan would have.",
+        table_plots.choices,
+    ),
+    "fan": (
+        "The first plan narrows",
+        "Futures imagined on the way to the first plan, drawn a little apart.",
+        table_plots.fan,
+    ),
+}
+"""The same for episodes in a table."""
 
 
 def finish(run: Run, folder: RunFolder, planner: str) -> list[str]:
@@ -129,7 +156,8 @@ def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:
     """Save every figure under `plots/`; return each as a card and its height."""
     made = {}
     (folder.path / "plots").mkdir(exist_ok=True)
-    for name, (title, note, draw) in SECTIONS.items():
+    sections = TABLE_SECTIONS if seen.table else SECTIONS
+    for name, (title, note, draw) in sections.items():
         figure = draw(seen)
         if figure is not None:
             content = png(figure)
@@ -148,15 +176,16 @@ def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
         facts["known optimum"] = number(seen.optimum)
         facts["below the optimum"] = gap(seen.value, seen.optimum)
     facts |= {
-        f"steps, {steps * seen.dt:.3g} s": steps,
+        "steps" + _seconds(seen, steps): steps,
         "plans a second": number(float(f"{seen.plan_rate:.3g}")),
-        f"steps ahead, {seen.horizon * seen.dt:.3g} s": seen.horizon,
+        "steps ahead" + _seconds(seen, seen.horizon): seen.horizon,
     }
     for name, count in counts.items():
         if count:
             facts[f"of {len(results)} plans: {name.replace('_', ' ')}"] = count
     film = page.film((folder.path / "video.mp4").read_bytes())
-    cards = {"video": (page.section("Video", "In real time.", film), 0.75)}
+    speed = f"{1 / seen.dt:.3g} steps a second." if seen.table else "In real time."
+    cards = {"video": (page.section("Video", speed, film), 0.75)}
     cards |= _figures(folder, seen)
     body = [
         f"<header><h1>{page.escape(seen.task)} <span>by "
@@ -168,6 +197,11 @@ def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
         page.columns(cards.values()),
     ]
     return f"{seen.task} · {seen.planner}", body
+
+
+def _seconds(seen: Record, steps: int) -> str:
+    """How long steps take, where they take any time."""
+    return "" if seen.table else f", {steps * seen.dt:.3g} s"
 
 
 def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:

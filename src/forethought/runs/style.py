@@ -100,8 +100,8 @@ def above(figure: Figure, handles: list[Any], names: list[str]) -> None:
 
 
 def times(record: Record, count: int) -> np.ndarray:
-    """The first `count` multiples of the time step, in seconds."""
-    return np.arange(count) * record.dt
+    """The first `count` multiples of the time step, as `record.clock` counts them."""
+    return np.arange(count) * record.tick
 
 
 def choose(worth: np.ndarray, series: np.ndarray, count: int) -> np.ndarray:

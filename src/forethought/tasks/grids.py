@@ -217,7 +217,7 @@ def exam() -> Task:
     first, and takes part in easy exams alone, earns 0.6.
     """
     place = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [1.0, 2.0]])
-    drawing = Map(("#.#", "S#.", "#.#"), place, np.zeros((2, 2)))
+    drawing = Map(("...", "S..", "..."), place, np.zeros((2, 2)))
     names = ("leave it", "take part")
     return table_task(
         "exam",
