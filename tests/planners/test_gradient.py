@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.optimize
 
@@ -47,7 +46,7 @@ def linear_quadratic(box):
 
 @pytest.mark.parametrize(
     ("optimiser", "iterations", "tolerance"),
-    [(SMOOTH, 600, 1e-7), (optax.lbfgs(), 40, 1e-9)],
+    [(SMOOTH, 600, 1e-7), (Optimiser("lbfgs", 1.0), 40, 1e-9)],
     ids=["adam", "lbfgs"],
 )
 def test_it_finds_the_optimum_of_lqr(x64, optimiser, iterations, tolerance):
@@ -97,6 +96,26 @@ class Near(AbstractObjective):
 
     def value(self, x):
         return constant(x, 0)
+
+
+class Steep(AbstractObjective):
+    """A very large cost, least at a half."""
+
+    def reward(self, x, action, next_x):
+        return -1e6 * (1 + jnp.sum((action - 0.5) ** 2))
+
+    def discount(self, x, action, next_x):
+        return constant(x, 1)
+
+    def value(self, x):
+        return constant(x, 0)
+
+
+def test_a_steep_return_within_limits_is_not_taken_for_a_flat_one(x64):
+    problem = Problem(Linear(jnp.asarray(F, float)), Steep(), Box([-1.0], [1.0]))
+    plan = solve(GradientAscent(2, 300, SMOOTH), problem, jnp.zeros(2))
+    np.testing.assert_allclose(plan.actions, 0.5, atol=1e-3)
+    assert name_of(plan.result) == "successful"
 
 
 def test_it_climbs_the_risk_of_an_ensemble_along_the_true_gradient(x64):

@@ -42,21 +42,25 @@ from forethought.planners.base import (
 from forethought.planners.noise import coloured_noise
 from forethought.problem import Plan, Problem, evaluate, rollout
 
-Rule = Literal["adam", "rmsprop", "momentum", "sgd"]
+Rule = Literal["adam", "rmsprop", "momentum", "sgd", "lbfgs"]
 
 RED, SPREAD = 2.0, 0.5
 """Colour and standard deviation, in half widths, of the random starts."""
 MOMENTUM = 0.9
+MEMORY, TRIALS = 20, 10
+"""Of L-BFGS: how many steps it remembers, and how far its line searches look."""
 
 
 class Optimiser(eqx.Module):
     r"""An optimiser of Optax that can be named.
 
     Args:
-        name: The rule: "adam", "rmsprop", "momentum" (Nesterov's, 0.9) or "sgd".
+        name: The rule: "adam", "rmsprop", "momentum" (Nesterov's, 0.9), "sgd", or
+            "lbfgs" with a line search, best of all where actions are free.
         learning_rate: Size of a step. For "adam" and "rmsprop" about how far an action
-            moves in an iteration, in half widths of the action box; for the others in
-            half widths squared per unit of return.
+            moves in an iteration, in half widths of the action box; for "momentum" and
+            "sgd" in half widths squared per unit of return; for "lbfgs" the share of
+            its step that is tried first.
         decay: Factor on the learning rate after each iteration, in (0, 1].
 
     Raises:
@@ -88,6 +92,13 @@ class Optimiser(eqx.Module):
             "rmsprop": lambda: optax.rmsprop(rate),
             "momentum": lambda: optax.sgd(rate, MOMENTUM, nesterov=True),
             "sgd": lambda: optax.sgd(rate),
+            "lbfgs": lambda: optax.lbfgs(
+                rate,
+                memory_size=MEMORY,
+                linesearch=optax.scale_by_zoom_linesearch(
+                    TRIALS, initial_guess_strategy="one"
+                ),
+            ),
         }
         return rules[self.name]()
 
@@ -107,7 +118,7 @@ class _Climb(eqx.Module):
     best: Float[Array, "*start horizon action"]
     best_return: Float[Array, "*start"]
     best_gradient: Float[Array, "*start"]
-    """Largest entry of the projected gradient at `best`."""
+    """Largest entry of the projected gradient at `best`, relative to the return."""
     converged: Bool[Array, "*start"]
     """Whether the gradient vanishes at `best`."""
     finite: Bool[Array, "*start"]
@@ -119,8 +130,8 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
     r"""Gradient ascent on the return, over continuous actions.
 
     $$A \leftarrow \Pi\big(A + \text{step}(g)\big), \qquad
-      \text{converged where } \lVert \Pi(A + g) - A \rVert_\infty
-      \le \epsilon\, (1 + |J|)$$
+      \text{converged where } \Big\lVert \Pi\Big(A + \frac{g}{1 + |J|}\Big)
+      - A \Big\rVert_\infty \le \epsilon$$
 
     ```python
     >>> import jax, jax.numpy as jnp, optax
@@ -145,10 +156,9 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
         iterations: At most so many gradients from each start.
         optimiser: Its name and learning rate, or any transformation of Optax, which
             must minimise (its learning rate turns the sign). One that searches along a
-            line, such as `optax.lbfgs()`, is given what it needs for that.
+            line is given what it needs for that.
         restarts: How many random starts are tried beside the last plan.
-        tolerance: $\epsilon$, share of the return plus one at which a vanishing
-            gradient means convergence.
+        tolerance: $\epsilon$, for a gradient as a share of the return plus one.
         particles: Futures drawn for each sequence, where the model is stochastic; the
             same for every iterate of a plan.
         risk: How the returns of the particles become one score.
@@ -293,9 +303,12 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
 
         def step(climb: _Climb) -> _Climb:
             value, slope = jax.value_and_grad(cost)(climb.A)
-            gradient = jnp.max(jnp.abs(project(climb.A - slope) - climb.A))
+            # Scaled before it is projected: within a box no step is longer than the
+            # box is wide, however steep it is there.
+            share = slope / (1 + jnp.abs(value))
+            gradient = jnp.max(jnp.abs(project(climb.A - share) - climb.A))
             finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
-            vanishing = gradient <= self.tolerance * (1 + jnp.abs(value))
+            vanishing = gradient <= self.tolerance
             better = -value > climb.best_return
             extra: dict[str, Any] = {"value": value, "grad": slope, "value_fn": cost}
             # Optax raises numbers to integer powers, which strict promotion bars.
