@@ -73,6 +73,8 @@ def compare_command(arguments: list[str]) -> int:
     with bad_input():
         if options.seeds < 1:
             raise ValueError(f"compare needs seeds >= 1, got {options.seeds}.")
+        if options.futures < 0:
+            raise ValueError(f"compare needs futures >= 0, got {options.futures}.")
         if not options.planners:
             raise ValueError("compare needs the name of at least one planner.")
         if options.gallery and options.objective is not None:
@@ -108,7 +110,9 @@ def compare_command(arguments: list[str]) -> int:
         }
         folder = RunFolder.create(path, config)
     seeds = range(options.seed, options.seed + options.seeds)
-    return session.compare_session(contests, folder, seeds=seeds, steps=options.steps)
+    return session.compare_session(
+        contests, folder, seeds=seeds, steps=options.steps, futures=options.futures
+    )
 
 
 def _subjects(arguments: list[str]) -> tuple[list[str], list[str]]:

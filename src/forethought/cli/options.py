@@ -76,6 +76,8 @@ class CompareOptions:
         None
     )
     """Length of an episode; the task's own if not given."""
+    futures: Annotated[int, tyro.conf.arg(metavar="N")] = 50
+    """Of a random task: episodes of an open-loop plan, and of replanning; 0: none."""
     out: Annotated[
         pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
     ] = None

@@ -26,6 +26,7 @@ from forethought.planners.optimality import along
 from forethought.problem import Plan, Problem
 from forethought.runs.control import Execution, check, execute, prepare, reseed
 from forethought.runs.planning import plan_from, start_state
+from forethought.runs.replanning import Worth, worth_of_looking
 from forethought.tasks.base import Task
 
 LONG, REPEATS = 0.3, 9
@@ -63,6 +64,9 @@ class Score:
     kkt: np.ndarray | None = None
     """By how much the first plan misses a condition of an optimum under constraints,
     shape `[seed]`; None where its planner does not know constraints."""
+    looking: Worth | None = None
+    """What plans are worth with closed eyes and with open ones; None where the task is
+    not random, so that this is the same."""
     compile_seconds: float = 0.0
     refusal: str = ""
     """Why the planner cannot work on the task, where it cannot."""
@@ -74,6 +78,7 @@ def compare(
     *,
     seeds: Sequence[int] = (0, 1, 2),
     steps: int | None = None,
+    futures: int = 50,
     count: bool = True,
     on_score: Callable[[Score], None] | None = None,
 ) -> list[Score]:
@@ -84,6 +89,8 @@ def compare(
         planners: Planners by the name to show.
         seeds: One episode each; start states and noise are the same for all planners.
         steps: Length of an episode; by default the task's.
+        futures: On a random task, episodes of an open-loop plan and of replanning at
+            every step, both from the start state of the first seed; 0 for none.
         count: Whether to plan once more under a model that counts its predictions.
         on_score: Called as each planner is done.
 
@@ -106,6 +113,11 @@ def compare(
             once = controller.replan_every >= length
             measure = _planned_once if once else _controlled
             score = measure(score, task, planner, seeds, length)
+            if futures:
+                looking = worth_of_looking(
+                    task, planner, steps=steps, seed=seeds[0], episodes=futures
+                )
+                score = dataclasses.replace(score, looking=looking)
             if count:
                 tally = counted(task, planner, seed=seeds[0])
                 if tally is not None:

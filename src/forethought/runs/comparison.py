@@ -1,6 +1,7 @@
 """Planners side by side on disk: one row an episode, as JSON, CSV, plot and page."""
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -31,7 +32,8 @@ FILE = "comparison.json"
 COLUMNS = (
     *("task", "planner", "seed", "return", "optimum", "gap", "relative_gap"),
     *("iterations", "plan_seconds", "evaluations", "linearisations"),
-    *("violation", "kkt", "executed", "results", "refusal"),
+    *("violation", "kkt", "open_loop", "open_loop_error", "closed_loop"),
+    *("closed_loop_error", "executed", "results", "refusal"),
 )
 """Of `comparison.csv`; a row of `comparison.json` has `progress` besides."""
 CLOSEST = 1e-9
@@ -47,6 +49,10 @@ def rows_of(score: Score, seeds: Sequence[int]) -> list[dict[str, Any]]:
     blank |= {"task": score.task, "planner": score.planner, "optimum": score.optimum}
     if score.refusal:
         return [blank | {"refusal": score.refusal}]
+    if score.looking is not None:
+        for name, returns in dataclasses.asdict(score.looking).items():
+            error = float(np.std(returns)) / math.sqrt(len(returns))
+            blank |= {name: float(np.mean(returns)), f"{name}_error": error}
     rows = []
     for i, seed in enumerate(seeds):
         value = float(score.returns[i])
@@ -112,6 +118,21 @@ def _held(own: Sequence[Row]) -> list[str]:
     ]
 
 
+def looks(rows: Sequence[Row]) -> list[str]:
+    """What plans of a random task are worth with closed eyes and with open ones."""
+
+    def worth(row: Row, name: str) -> str:
+        return f"{row[name]:.3g} ± {row[f'{name}_error']:.1g}"
+
+    return [
+        f"{planner}: {worth(own[0], 'open_loop')} by a plan followed to the end (open "
+        f"loop), {worth(own[0], 'closed_loop')} by replanning at every step (closed "
+        "loop)"
+        for planner, own in grouped(rows, "planner").items()
+        if own[0]["open_loop"] is not None
+    ]
+
+
 HEAD = (
     *("planner", "return", "gap", "best seed", "iterations", "ms a plan"),
     *("model calls", "results"),
@@ -167,7 +188,8 @@ def write_comparison(
             page.section(
                 task,
                 _known(own[0]["optimum"]),
-                page.table(ranked(own), HEAD),
+                page.table(ranked(own), HEAD)
+                + "".join(f"<p>{page.escape(line)}</p>" for line in looks(own)),
                 kind="wide",
             )
         )

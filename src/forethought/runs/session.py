@@ -19,6 +19,7 @@ from forethought.runs.compare import Score, compare
 from forethought.runs.comparison import (
     COLUMNS,
     HEAD,
+    looks,
     ranked,
     rows_of,
     write_comparison,
@@ -157,6 +158,7 @@ def compare_session(
     *,
     seeds: Sequence[int],
     steps: int | None,
+    futures: int,
 ) -> int:
     """Compare planners on each task, showing as they are done; return the exit code."""
     console = Console()
@@ -175,7 +177,14 @@ def compare_session(
             status.update(f"{done} of {pairs}: {score.planner} on {score.task}")
 
         for task, planners in contests:
-            compare(task, planners, seeds=seeds, steps=steps, on_score=on_score)
+            compare(
+                task,
+                planners,
+                seeds=seeds,
+                steps=steps,
+                futures=futures,
+                on_score=on_score,
+            )
             table = Table(box=None, pad_edge=False)
             for i, heading in enumerate(HEAD):
                 table.add_column(
@@ -187,6 +196,8 @@ def compare_session(
             for line in ranked([row for row in own if not row["refusal"]]):
                 table.add_row(*line)
             console.print(table)
+            for line in looks(own):
+                console.print(line, highlight=False)
             for row in own:
                 if row["refusal"]:
                     console.print(f"{row['planner']} refuses: {row['refusal']}")
