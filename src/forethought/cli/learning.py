@@ -23,6 +23,8 @@ from forethought.cli.setup import set_up
 from forethought.core.names import unknown
 
 TARGET = "TASK_OR_GYM_ID"
+NEWEST = 40
+"""So many returns are shown at the end, at most."""
 
 
 def train_command(arguments: list[str]) -> int:
@@ -207,6 +209,9 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
         raise Failed(f"{error} What was done is in {folder.path}.") from error
     for notice in run.notices:
         console.print(notice, markup=False)
-    console.print("returns  " + ", ".join(f"{value:.4g}" for value in run.returns))
+    newest = run.returns[-NEWEST:]
+    shown = ", ".join(f"{value:.4g}" for value in newest)
+    more = f"… {shown} (the last {NEWEST})" if len(newest) < len(run.returns) else shown
+    console.print(f"returns  {more}")
     console.print(f"report   {run.report()}")
     return 0

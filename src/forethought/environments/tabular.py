@@ -192,6 +192,12 @@ class Walk(eqx.Module):
     clock: Int[Array, ""]
     """Steps since the first episode began."""
 
+    @property
+    def system(self) -> Predicted:
+        """Where one stands, as the state of a `TabularSystem`."""
+        zero = jnp.zeros(self.state.shape)
+        return Predicted(self.state, zero, zero + 1)
+
 
 class TabularEnvironment(AbstractEnvironment[Walk]):
     """A table to act in; the observation is the state's number.

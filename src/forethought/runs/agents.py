@@ -85,8 +85,13 @@ def settings_for(task: Task | None, agent_name: str) -> Any:
     """
     if agent_name not in AGENTS:
         raise unknown("agent", agent_name, AGENTS)
-    fields = {} if task is None else task.settings.get(agent_name, {})
-    return dataclasses.replace(AGENTS[agent_name](), **fields)
+    agent, fields = AGENTS[agent_name](), {}
+    if task is not None:
+        gamma = getattr(task.problem.objective, "gamma", None)
+        if isinstance(agent, ONLINE) and gamma is not None:
+            fields["gamma"] = gamma
+        fields |= task.settings.get(agent_name, {})
+    return dataclasses.replace(agent, **fields)
 
 
 def make_agent(task: Task | None, settings: Any) -> AbstractAgent:

@@ -19,13 +19,17 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.dyna import Dyna
 from forethought.agents.model_based import Given, ModelBased
+from forethought.agents.sweeping import Sweeping
 from forethought.core.spaces import Space
 from forethought.core.types import Action
 from forethought.data.replay import ReplayState
 from forethought.environments.base import AbstractEnvironment, EnvironmentSpec
 from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.environments.tabular import TabularEnvironment
 from forethought.planners.base import AbstractPlanner
+from forethought.planners.tabular import value_iteration
 from forethought.problem import Problem
 from forethought.runs.folder import RunFolder
 from forethought.runs.play import PIECE, play, truth
@@ -137,6 +141,8 @@ def write_bounds(
                 seconds=seconds,
                 key=exact_key,
             )
+        case Dyna() | Sweeping() if task is not None:
+            found |= solved_bound(task, agent, episodes=episodes, key=exact_key)
         case _:
             found["note"] = f"Nobody has written down the dynamics of {name}."
     folder.write_json(FILE, found)
@@ -204,6 +210,36 @@ def exact_bound(
     except TypeError as error:  # the planner cannot work on these dynamics
         return {"note": str(error)}
     return {"exact": summary(np.asarray(returns), spent)}
+
+
+def solved_bound(
+    task: Task, agent: Dyna | Sweeping, *, episodes: int, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """What an agent with a table of values earns if these are the true ones.
+
+    Args:
+        task: What is acted in.
+        agent: Who acts, by its own discount.
+        episodes: How many.
+        key: Consumed.
+
+    Returns:
+        As `exact_bound` does.
+    """
+    world = task.environment
+    if not isinstance(world, TabularEnvironment) or len(world.changes):
+        return {"note": f"The world of {task.name} changes, and no table solves it."}
+    began = time.perf_counter()
+    table = jax.tree.map(lambda leaf: leaf[0], world.tables)
+    learner = agent.init(world.spec, key=key)
+    values = value_iteration(table, agent.gamma).Q
+    learner = eqx.tree_at(lambda learner: learner.values, learner, values)
+    returns = _evaluated(agent, world, learner, episodes=episodes, key=key)
+    spent = time.perf_counter() - began
+    return {"exact": summary(np.asarray(returns), spent) | {"label": "table solved"}}
+
+
+_evaluated = eqx.filter_jit(evaluate)
 
 
 def deterministic(problem: Problem, *, key: PRNGKeyArray) -> bool:

@@ -67,14 +67,15 @@ def curves(rows: Rows, bounds: Mapping[str, Any]) -> Figure:
     size = 5.5 if len(steps) <= 60 else 3.5
     if len(steps):
         axis.plot(steps, returns, color=BLUE, linewidth=1.1, alpha=0.35)
-        axis.plot(
-            steps[~planned],
-            returns[~planned],
-            "s",
-            color=LIMIT,
-            ms=size,
-            label="random actions",
-        )
+        if not planned.all():
+            axis.plot(
+                steps[~planned],
+                returns[~planned],
+                "s",
+                color=LIMIT,
+                ms=size,
+                label="random actions",
+            )
         axis.plot(
             steps[planned], returns[planned], "o", color=BLUE, ms=size, label="planned"
         )
@@ -107,10 +108,11 @@ def curves(rows: Rows, bounds: Mapping[str, Any]) -> Figure:
     ):
         if name not in bounds:
             continue
+        told = bounds[name].get("label", words)
         mean, std = as_number(bounds[name]["mean"]), as_number(bounds[name]["std"])
         if math.isfinite(std):
             axis.axhspan(mean - std, mean + std, color=colour, alpha=0.1, linewidth=0)
-        axis.axhline(mean, color=colour, linewidth=1.4, label=words, zorder=1)
+        axis.axhline(mean, color=colour, linewidth=1.4, label=told, zorder=1)
         axis.annotate(
             number(float(f"{mean:.4g}")),
             (1, mean),
@@ -124,6 +126,21 @@ def curves(rows: Rows, bounds: Mapping[str, Any]) -> Figure:
     axis.set_xlim(left=0)
     label(axis, "environment steps", "return of an episode")
     above(figure, *axis.get_legend_handles_labels())
+    return figure
+
+
+def lengths(rows: Rows) -> Figure | None:
+    """How many steps each episode had, where they differ."""
+    steps = [end for row in rows for end in row["ends"]]
+    found = [length for row in rows for length in row.get("lengths", ())]
+    if len(found) < len(steps) or len({*found}) < 2:
+        return None
+    figure, axes = panels(1, height=2.6)
+    axis, number = axes[0, 0], np.arange(1, len(found) + 1)
+    axis.plot(number, found, color=BLUE, linewidth=1.1, alpha=0.35)
+    axis.plot(number, found, "o", color=BLUE, ms=4.5 if len(found) <= 60 else 2.5)
+    logarithmic(axis, "y")
+    label(axis, "episode", "steps")
     return figure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from forethought.runs import bounds, cost, learning, page, policy
+from forethought.runs import bounds, cost, learning, page, policy, values
 from forethought.runs.cards import read_cards
 from forethought.runs.folder import RunFolder, write_atomically
 from forethought.runs.learning import Cards, Rows, as_number
@@ -35,6 +35,11 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
 }
 """Figures over the whole width by the name of their file: title, note, who draws."""
 HALVES: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
+    "lengths": (
+        "Steps of each episode",
+        "Exploring included.",
+        lambda rows, cards: learning.lengths(rows),
+    ),
     "disagreement": (
         "Where members disagree",
         "If plans lead where members disagree more than where the agent then comes, "
@@ -52,8 +57,11 @@ COLUMNS = {
     "step": "steps",
     "kind": "actions",
     "episodes": "episodes",
+    "lengths": "their steps",
     "return": "return",
     "evaluation": "evaluation",
+    "td_error": "error of values",
+    "backups": "updates a step",
     "plan_value": "return planned",
     "holdout": "hold-out [nats]",
     "error_1": "error, 1 step",
@@ -101,6 +109,9 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
         content = page.film((folder.path / "video.mp4").read_bytes())
         note = "An episode after training, without exploring."
         halves += [(page.section("What was learned", note, content), 0.75)]
+    if (figure := values.figure(folder)) is not None:
+        note = "What the best action is worth; arrows for all that are worth as much."
+        halves += [_card(folder, "values", "Values and policy", note, figure)]
     for name, (title, note, draw) in HALVES.items():
         if (figure := draw(rows, cards)) is not None:
             halves += [_card(folder, name, title, note, figure)]
@@ -150,6 +161,10 @@ def _facts(
         facts["return of the last episode"] = _short(returns[-1])
         best = returns[planned]
         facts["best planned episode"] = _short(max(best, default=math.nan))
+    ends = [length for row in rows for length in row.get("lengths", ())]
+    if len({*ends}) > 1:
+        facts["steps of the last episode"] = f"{ends[-1]:,}"
+        facts["steps of the shortest one"] = f"{min(ends):,}"
     judged = [row["evaluation"] for row in rows if row.get("evaluation") is not None]
     if judged:
         facts["last evaluation"] = _short(judged[-1])
@@ -159,7 +174,8 @@ def _facts(
     ):
         if name in limits:
             found = limits[name]
-            facts[f"{words}: mean of {len(found['returns'])}"] = _short(found["mean"])
+            told = found.get("label", words)
+            facts[f"{told}: mean of {len(found['returns'])}"] = _short(found["mean"])
     spoilt = [row["non_finite"] for row in rows if "non_finite" in row]
     if spoilt:
         facts["imagined returns that were no number"] = f"{sum(spoilt):,}"
@@ -186,6 +202,8 @@ def _table(rows: Rows) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list):
+        return _short(sum(value) / len(value)) if value else "–"
     return _short(value) if isinstance(value, float) else str(value)
 
 

@@ -8,15 +8,17 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from forethought.runs.cost import duration
 
 Row = Mapping[str, Any]
+BARS = "▁▂▃▄▅▆▇█"
 
 
 @contextlib.contextmanager
@@ -52,6 +54,7 @@ class Told:
     def __init__(self, steps: int):
         self.steps = steps
         self.earned: float | None = None
+        self.lengths: list[float] = []
         self.lost = 0
         self.began: tuple[int, float] | None = None
 
@@ -59,12 +62,15 @@ class Told:
         """A row in one line: how far, how good, how well known, how long still."""
         if (value := row.get("return")) is not None and math.isfinite(value):
             self.earned = value
+        self.lengths += row.get("lengths", ())
         self.lost += int(row.get("plan_failed") or 0)
         words = [f"{row['step']:,}/{self.steps:,} steps"]
         if "episode" in row:
             words.insert(0, f"episode {row['episode']}")
         if self.earned is not None:
             words.append(f"return {self.earned:.4g}")
+        if len({*self.lengths}) > 1:
+            words.append(f"{self.lengths[-1]} steps {sparkline(self.lengths)}")
         if (loss := row.get("holdout")) is not None:
             words.append(f"model {loss:.2f} nats")
         if self.lost:
@@ -82,6 +88,15 @@ class Told:
         if not first < step < self.steps:
             return None
         return (now - began) / (step - first) * (self.steps - step)
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Positive numbers as a small curve, logarithmic; of many, means of stretches."""
+    pieces = np.array_split(np.asarray(values, float), min(width, len(values)))
+    heights = np.log([max(float(np.mean(piece)), 1e-9) for piece in pieces])
+    span = np.ptp(heights) or 1.0
+    levels = ((heights - heights.min()) / span * (len(BARS) - 1)).round().astype(int)
+    return "".join(BARS[level] for level in levels)
 
 
 def summary_writer() -> Any:

@@ -23,6 +23,7 @@ from forethought.runs.drawing import caption
 from forethought.runs.folder import RunFolder
 from forethought.runs.play import Played, play
 from forethought.runs.training_settings import Learning
+from forethought.runs.values import save_values
 from forethought.runs.video import film, frames
 from forethought.tasks.base import Task
 from forethought.training.evaluate import evaluate_host
@@ -214,5 +215,6 @@ def conclude(folder: RunFolder, run: Learning, learner: PyTree) -> tuple[str, ..
         Sentences that the user should read.
     """
     write_bounds(folder, run.name, run.task, run.training.agent, run.seed)
+    save_values(folder, run.task, learner)
     notice = film_policy(folder, run, learner)
     return (notice,) if notice else ()

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from forethought.runs.agents import AGENTS, settings_for
-from forethought.runs.cost import FILE, Cost, foresee, measured
+from forethought.runs.cost import FILE, Cost, duration, foresee, measured
 from forethought.runs.folder import RunFolder, plain
-from forethought.runs.training import Learning, check, learn, score
+from forethought.runs.training import Learning, check, learn, pace, score
 from forethought.tasks import TASKS
 from forethought.training.schedule import Schedule
 
@@ -221,8 +221,12 @@ def execute(
 def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -> None:
     """Say what the plans of a run cost, and keep it beside its settings.
 
-    The floor is said before anything is compiled, the rest once one plan was timed.
+    The floor is said before anything is compiled, the rest once one plan was timed. Of
+    an agent that learns online its steps are timed instead, learning included.
     """
+    if learning.online:
+        console.print(_pace(learning, done), highlight=False, soft_wrap=True)
+        return
     plans = plans_after(learning, done)
     if not plans:
         return
@@ -234,6 +238,18 @@ def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -
     tell(console, cost)
     if not done:
         folder.write_json(FILE, dataclasses.asdict(cost) | {"floor": cost.floor})
+
+
+def _pace(learning: Learning, done: int) -> str:
+    """What a step of acting and learning takes, and all that are left, in a sentence.
+
+    What is compiled for it serves training again.
+    """
+    took, left = pace(learning), max(0, learning.total_steps - done)
+    return (
+        f"a step, with what is learned from it, takes {duration(took)} (measured); "
+        f"{left:,} steps take about {duration(left * took)}"
+    )
 
 
 def tell(console: Any, cost: Cost) -> None:

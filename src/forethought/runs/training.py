@@ -37,6 +37,7 @@ __all__ = [
     "check",
     "learn",
     "make_agent",
+    "pace",
     "score",
     "settings_for",
 ]
@@ -150,6 +151,25 @@ def learn(
         checkpoint.save(folder.path, interval, state, host)
         on_row(row)
     return state, notices
+
+
+def pace(run: Learning) -> float:
+    """Seconds of a step in the loop, with what is learned in it: a measurement.
+
+    It is taken in the first interval of the run, which is thrown away.
+    """
+    training = run.training
+    state = training.begin(key=jax.random.key(run.seed))
+    stretch = _stretch(run, max(0, run.first_steps), 0)
+    few = {"limit": jnp.asarray(1, jnp.int32)}
+    jax.block_until_ready(_collect(training, state, **stretch | few))
+    if isinstance(training, HostTraining):
+        state, few = training.begin(key=jax.random.key(run.seed)), {"limit": 50}
+    else:
+        few = {}
+    began = time.perf_counter()
+    _, trace = jax.block_until_ready(_collect(training, state, **stretch | few))
+    return (time.perf_counter() - began) / max(1, int(trace.steps) * run.count)
 
 
 def score(

@@ -115,7 +115,7 @@ class Learning:
     def length(self) -> int | None:
         """Steps after which an episode is truncated; None where it never is."""
         if self.task is not None:
-            return self.task.steps
+            return self.task.environment.spec.episode_length
         return gymnasium.spec(self.name).max_episode_steps
 
     @property
