@@ -309,6 +309,24 @@ def test_other_orders_of_the_work_find_the_same_solution(three_ways, way):
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-10)
 
 
+def test_batches_of_many_states_are_solved_as_one_by_one(x64):
+    n, batch, random = 6, 3, np.random.default_rng(0)
+    eye = np.eye(n + 1)[:, :, None] * np.ones(batch)
+    F = random.normal(size=(n, n + 1, batch))
+    arrays = (F, np.ones((n, batch)), eye, np.ones((n + 1, batch)), eye[:n, :n])
+    arrays = [jnp.asarray(each) for each in arrays]
+
+    def solve(*arrays, **settings):
+        return lqr(*arrays[:-1], W=arrays[-1], horizon=3, gamma=0.9, **settings)
+
+    expected = jax.jit(jax.vmap(solve, in_axes=-1, out_axes=-1))(*arrays)
+    found = jax.jit(lambda *arrays: solve(*arrays, batched=True))(*arrays)
+    for one, other in zip(
+        jax.tree.leaves(expected), jax.tree.leaves(found), strict=True
+    ):
+        np.testing.assert_allclose(other, one, rtol=1e-9)
+
+
 def test_noise_costs_the_discounted_traces_and_changes_no_gain(three_ways, x64):
     *arrays, W = noisy_arrays(0)
     still = jax.jit(lambda *each: lqr(*each, gamma=0.9))(*map(jnp.asarray, arrays))

@@ -4,8 +4,8 @@ r"""The Riccati recursion: the exact solution of a linear-quadratic problem in t
 what, is computed. `parallel` joins stretches of time like a tournament: the cost to go
 of all steps is known after $\log_2 T$ rounds, which is for machines with thousands of
 lanes and long horizons; a CPU takes three to thirty times as long as by a sweep.
-`batched` solves many problems at once with the batch in the *last* axis, where a CPU's
-vectors are.
+`batched` solves many problems with the batch in the *last* axis, where a CPU's vectors
+are; a CPU solves those of more than a few states one after another, each in its cache.
 
 **Notation.** With $z = [x; u]$, dynamics $x_{t+1} = F_t z_t + f_t + \epsilon_t$ and
 cost $\tfrac12 z^\top C_t z + z^\top c_t$:
@@ -37,6 +37,10 @@ from forethought.core.linalg import (
     trace_of_product,
     transpose,
 )
+
+FEW = 4
+"""States up to which a CPU sweeps a batch at once, and beyond which one by one: the
+matrices of a whole batch no longer fit its innermost cache."""
 
 
 class Riccati(eqx.Module):
@@ -135,6 +139,14 @@ def lqr(
     V = jnp.zeros((state, state, *batch), C.dtype) if V is None else V
     v = jnp.zeros((state, *batch), C.dtype) if v is None else v
     w = jnp.zeros(batch, C.dtype)
+    if batched and state > FEW and jax.default_backend() == "cpu":
+        front = jax.tree.map(
+            lambda leaf: jnp.moveaxis(leaf, -1, 0), (F, f, C, c, V, v, W)
+        )
+        solutions = jax.lax.map(
+            lambda one: lqr(*one[:-1], W=one[-1], horizon=length, gamma=gamma), front
+        )
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), solutions)
 
     given: tuple[Any, ...] = (F, f, C, c, W)
     if parallel:
