@@ -248,7 +248,8 @@ def _pace(learning: Learning, done: int) -> str:
     took, left = pace(learning), max(0, learning.total_steps - done)
     return (
         f"a step, with what is learned from it, takes {duration(took)} (measured); "
-        f"{left:,} steps take about {duration(left * took)}"
+        f"{left:,} steps take about {duration(left * took)}, and writing checkpoints "
+        "comes on top"
     )
 
 
