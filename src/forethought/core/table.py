@@ -104,8 +104,8 @@ class Table(eqx.Module):
                     "one shape [state, action, outcome], got next_state "
                     f"{list(shape)} and {name} {list(found)}."
                 )
-        if isinstance(start, int):
-            require_state("A Table", start, shape[0])
+        if isinstance(start, (int, np.integer)):
+            require_state("A Table", int(start), shape[0])
             start = np.arange(shape[0]) == start
         self.start = jnp.asarray(start).astype(dtype)
         if self.start.shape != shape[:1]:
@@ -196,7 +196,7 @@ def pick(weights: Float[Array, " choice"], *, key: PRNGKeyArray) -> Int[Array, "
 
 
 def from_dense(
-    P: Float[ArrayLike, "state action state"],
+    P: ArrayLike,
     R: ArrayLike,
     terminated: ArrayLike | None = None,
     start: ArrayLike | int = 0,
@@ -204,7 +204,8 @@ def from_dense(
     """A table of matrices over pairs of states, which holds what is not zero.
 
     Args:
-        P: Probabilities $P(s' | s, a)$, each row a distribution.
+        P: Probabilities $P(s' | s, a)$, each row a distribution, shape `[state,
+            action, state]`.
         R: Rewards, shape `[state, action]` or `[state, action, state]`.
         terminated: Whether coming to a state ends the episode, shape `[state]`.
         start: Where episodes begin: a state, or a distribution over states.

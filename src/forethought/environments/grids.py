@@ -97,7 +97,7 @@ def grid(
     wrong = set(letters.ravel()) - set(f"S.{WALL}{GOAL}{PIT}")
     if wrong:
         raise ValueError(
-            f"grid needs letters among S, G, H, # and '.', got {sorted(wrong)[0]!r}."
+            f"grid needs letters among S, G, H, # and '.', got {min(wrong)}."
         )
     flat = letters.ravel()
     if not (flat == "S").any():
