@@ -20,6 +20,7 @@ from forethought.models.known import Known
 from forethought.models.linear import Linear
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Avoid, Parking, PendulumReward, Regulate
+from forethought.planners.gradient import Optimiser
 from forethought.problem import Problem
 from forethought.tasks.base import Task, whole, whole_episode
 from forethought.tasks.optima import best_return
@@ -102,7 +103,7 @@ def acrobot() -> Task:
         problem=Problem(Known(system), objective, system.action),
         steps=50,
         restore=whole,
-        settings=whole_episode(50, 3.0, hold=5, scale=40.0),
+        settings=whole_episode(50, 3.0, hold=5, scale=40.0, noise=0.3),
         replan_every=50,
         optimum=best_return("acrobot"),
     )
@@ -129,7 +130,7 @@ def cartpole() -> Task:
         problem=Problem(Known(system), objective, system.action),
         steps=100,
         restore=whole,
-        settings=whole_episode(100, 3.0, hold=10, scale=1.4),
+        settings=whole_episode(100, 3.0, hold=10, scale=1.4, noise=0.3),
         replan_every=100,
         optimum=best_return("cartpole"),
     )
@@ -150,7 +151,15 @@ def car_parking() -> Task:
         problem=Problem(Known(system), Parking(), system.action),
         steps=500,
         restore=whole,
-        settings=whole_episode(500, 0.3, hold=50, noise_beta=2.0, scale=1.4),
+        settings=whole_episode(
+            500,
+            0.3,
+            hold=50,
+            noise_beta=2.0,
+            scale=1.4,
+            noise=0.1,
+            climb=Optimiser("adam", 0.5, 0.995),
+        ),
         replan_every=500,
         optimum=best_return("car-parking"),
     )

@@ -50,9 +50,10 @@ from forethought.objectives.base import AbstractObjective
 from forethought.objectives.constrained import Constrained, Outside, Reaches
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Parking, Regulate
+from forethought.planners.gradient import Optimiser
 from forethought.problem import Problem
 from forethought.tasks import analytic
-from forethought.tasks.base import Task, whole, whole_episode
+from forethought.tasks.base import QUASI_NEWTON, Task, whole, whole_episode
 from forethought.tasks.optima import Optimum, optimum
 
 
@@ -141,6 +142,8 @@ def random_lq(state: int, action: int, steps: int = 50, seed: int = 0) -> Task:
         optimum=-riccati_cost(F, C, 10 * C_final, initial, steps),
         std=0.5,
         scale=10.0,
+        noise=0.03,
+        knots=1,
     )
 
 
@@ -173,6 +176,8 @@ def acrobot_limited() -> Task:
         steps=50,
         std=0.6,
         scale=40.0,
+        noise=0.3,
+        climb=Optimiser("adam", 0.2, 0.997),
         hold=5,
     )
 
@@ -191,6 +196,8 @@ def pendulum_swing_up() -> Task:
         steps=100,
         std=0.75,
         scale=200.0,
+        noise=0.3,
+        climb=Optimiser("adam", 0.5),
         hold=10,
     )
 
@@ -212,6 +219,8 @@ def acrobot_goal() -> Task:
         steps=50,
         std=0.6,
         scale=40.0,
+        noise=0.3,
+        climb=Optimiser("adam", 0.2, 0.995),
         hold=5,
     )
 
@@ -231,7 +240,10 @@ def obstacle_unicycle() -> Task:
         summary="roll around a disc to a goal",
         steps=25,
         std=0.5,
-        scale=10.0,
+        scale=15.0,
+        noise=0.03,
+        knots=1,
+        climb=Optimiser("adam", 0.2),
         hold=5,
     )
 
@@ -248,7 +260,9 @@ def obstacle_car() -> Task:
         summary="park a car behind two discs to keep out of",
         steps=200,
         std=0.5,
-        scale=0.8,
+        scale=0.5,
+        noise=0.1,
+        climb=Optimiser("adam", 0.2, 0.997),
         hold=20,
     )
 
@@ -262,7 +276,10 @@ def _whole(
     steps: int,
     std: float,
     scale: float,
+    noise: float,
     hold: int = 1,
+    knots: int = 5,
+    climb: Optimiser = QUASI_NEWTON,
     model: Any = None,
     optimum: float | None = None,
 ) -> Task:
@@ -275,14 +292,16 @@ def _whole(
         problem=Problem(model, objective, system.action),
         steps=steps,
         restore=whole,
-        settings=whole_episode(steps, std, hold, scale=scale),
+        settings=whole_episode(
+            steps, std, hold, scale=scale, noise=noise, knots=knots, climb=climb
+        ),
         replan_every=steps,
         optimum=optimum,
     )
 
 
 def _from(
-    build: Callable[[], Task], std: float, hold: int = 1, *, scale: float
+    build: Callable[[], Task], std: float, hold: int = 1, **settings: Any
 ) -> Callable[[], Task]:
     """A task that is otherwise planned again and again, planned once."""
 
@@ -290,7 +309,7 @@ def _from(
         task = build()
         return dataclasses.replace(
             task,
-            settings=whole_episode(task.steps, std, hold, scale=scale),
+            settings=whole_episode(task.steps, std, hold, **settings),
             replan_every=task.steps,
         )
 
@@ -298,7 +317,7 @@ def _from(
 
 
 GALLERY: dict[str, Callable[[], Task]] = {
-    "double-integrator": _from(analytic.double_integrator, 1.0, scale=9.0),
+    "double-integrator": _from(analytic.double_integrator, 1.0, scale=9.0, noise=0.1),
     "lq-2-1": lambda: random_lq(2, 1),
     "lq-6-2": lambda: random_lq(6, 2),
     "lq-12-4": lambda: random_lq(12, 4),
@@ -308,8 +327,15 @@ GALLERY: dict[str, Callable[[], Task]] = {
     "acrobot": analytic.acrobot,
     "acrobot-limited": acrobot_limited,
     "acrobot-goal": acrobot_goal,
-    "quadrotor": _from(analytic.quadrotor, 0.3, 10, scale=35.0),
-    "point-mass": _from(analytic.point_mass, 0.5, 10, scale=350.0),
+    "quadrotor": _from(analytic.quadrotor, 0.3, 50, scale=35.0, noise=0.01),
+    "point-mass": _from(
+        analytic.point_mass,
+        0.5,
+        10,
+        scale=350.0,
+        noise=0.1,
+        climb=Optimiser("adam", 0.5),
+    ),
     "car-parking": analytic.car_parking,
     "obstacle-unicycle": obstacle_unicycle,
     "obstacle-car": obstacle_car,
