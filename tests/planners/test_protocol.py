@@ -56,7 +56,7 @@ ROWS = [
 ROWS += [(planner, "thrusters") for planner in DISCRETE]
 ROWS += [("polished", "pendulum"), ("ddp", "pendulum")]
 ROWS += [("augmented-lagrangian", "slow-pendulum"), ("implicit", "pendulum")]
-ROWS += [("mcts-widening", "pendulum"), ("mcts-widening", "mujoco-cartpole")]
+ROWS += [("mcts-widening", "pendulum")]
 
 
 class Thrusters(AbstractModel):

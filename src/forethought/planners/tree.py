@@ -302,7 +302,9 @@ def cut(tree: Tree, node: Int[Array, ""], levels: int) -> Tree:
 
     return dataclasses.replace(
         tree,
-        beliefs=jax.tree.map(rows, tree.beliefs),
+        beliefs=jax.tree.map(
+            lambda leaf: rows(leaf) if leaf.shape[0] == nodes else leaf, tree.beliefs
+        ),
         about=jax.tree.map(rows, tree.about),
         parent=moved(tree.parent).at[0].set(NONE),
         slot=numbers(tree.slot).at[0].set(0),

@@ -184,8 +184,9 @@ class Search(eqx.Module):
 
         met = there & jax.vmap(alike)(children)
         joined = jnp.where(jnp.any(met), jnp.argmax(met).astype(filled.dtype), filled)
-        counts = jnp.cumsum(jnp.where(there, tree.drawn[children], 0))
-        ticket = jax.random.randint(key, (), 0, jnp.maximum(counts[-1], 1))
+        counts = jnp.cumsum(jnp.where(there, tree.drawn[children], 0), dtype=filled.dtype)
+        most = jnp.maximum(counts[-1], 1)
+        ticket = jax.random.randint(key, (), 0, most, filled.dtype)
         kept = jnp.sum(counts <= ticket, dtype=filled.dtype)
         # A draw that is known already needs no room, so that it is always heard.
         anew = (filled < allowed) | jnp.any(met)
