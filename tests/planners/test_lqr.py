@@ -413,3 +413,30 @@ def test_settings_that_contradict_are_refused(settings, words):
     zeros = jnp.zeros(3)
     with pytest.raises(ValueError, match=words):
         lqr(jnp.zeros((2, 3)), zeros[:2], jnp.eye(3), zeros, horizon=2, **settings)
+
+
+@pytest.mark.parametrize("horizon", [HORIZON, None], ids=["finite", "infinite"])
+def test_derivatives_of_a_plan_are_those_of_finite_differences(horizon, x64):
+    """Of actions and value, in dynamics, costs and the start, along random lines."""
+    random = np.random.default_rng(3)
+    weights = jnp.asarray(random.normal(size=(HORIZON, 1)))
+    # Not symmetric matrices are refused, so costs are made of their roots.
+    parts = (jnp.asarray(DOUBLE_INTEGRATOR), jnp.eye(3), jnp.array([1.0, -0.5]))
+    planner, free = LQR(HORIZON, infinite=horizon is None), free_box(1)
+
+    @jax.jit
+    def outcome(parts):
+        F, root, x = parts
+        problem = Problem(Linear(F), Quadratic(root @ root.T), free)
+        plan = planner.plan(problem, x, None, key=KEY)[0]
+        return plan.value + jnp.sum(weights * plan.actions)
+
+    slopes = jax.jit(jax.grad(outcome))(parts)
+    for part in range(3):
+        line = jnp.asarray(random.normal(size=parts[part].shape))
+        ahead, behind = (
+            outcome((*parts[:part], parts[part] + step * line, *parts[part + 1 :]))
+            for step in (1e-5, -1e-5)
+        )
+        expected = (ahead - behind) / 2e-5
+        np.testing.assert_allclose(jnp.sum(slopes[part] * line), expected, rtol=1e-6)
