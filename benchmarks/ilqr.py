@@ -32,10 +32,11 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from forethought import tasks
-from forethought.core.spaces import free_box
+from forethought.core.spaces import Box, free_box
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
-from forethought.planners import ILQR
+from forethought.objectives.constrained import Constrained
+from forethought.planners import ILQR, AugmentedLagrangian
 from forethought.planners.descent import begin
 from forethought.planners.ilqr import ILQRState
 from forethought.planners.recursions import imagine
@@ -43,6 +44,7 @@ from forethought.problem import Plan, Problem
 
 jax.config.update("jax_enable_x64", True)
 KEY = jax.random.key(0)
+ONES = np.ones(2)
 
 
 class Unicycle(AbstractModel[Array]):
@@ -336,6 +338,43 @@ def batch(count: int, share: float, repeats: int) -> dict:
     }
 
 
+def compiled_whole(repeats: int) -> dict[str, float]:
+    """Steps a microsecond of nine iterations on the unicycle, for each kind of iLQR.
+
+    A loop that is compiled whole does several; one that is not, less than one.
+    """
+    free, x, first = ours("unicycle")
+    limited = Problem(free.model, free.objective, Box(-0.5 * ONES, 0.5 * ONES))
+    held = Constrained(free.objective, lambda x, u: x[:2] - 0.5)
+    settings = {"tolerance": 0.0, "gradient_tolerance": 0.0}
+    plain = ILQR(200, 9, **settings)
+    kinds = {
+        "plain": (plain, free),
+        "limits": (plain, limited),
+        "second_order": (ILQR(200, 9, second_order=True, **settings), free),
+        "constraints": (
+            AugmentedLagrangian(plain, rounds=1),
+            Problem(free.model, held, free.action),
+        ),
+    }
+    rates = {}
+    for name, (planner, problem) in kinds.items():
+        state = planner.init(problem, x, first, key=KEY)
+        plan = jax.jit(
+            lambda x, state, planner=planner, problem=problem: planner.plan(
+                problem, x, state, key=KEY
+            )[0]
+        )
+        times = common.medians(
+            {"": lambda plan=plan, s=state: jax.block_until_ready(plan(x, s))},
+            repeats=repeats,
+        )
+        stats = plan(x, state).stats
+        count = int(stats["iterations"]) if name != "constraints" else 9
+        rates[name] = round(200 * count / (times[""] * 1e6), 2)
+    return rates
+
+
 def main() -> None:
     """Print one line a problem and write `results/ilqr.json`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -362,8 +401,13 @@ def main() -> None:
             "The loop is no longer compiled whole: "
             f"{results['unicycle']['steps_per_microsecond']} steps a microsecond."
         )
+    rates = compiled_whole(max(repeats // 3, 20))
+    print("steps a microsecond:", rates)
     packages = common.versions("jax", "jaxlib", "crocoddyl", "numpy")
-    common.write_results("ilqr", {"versions": packages, "problems": results})
+    common.write_results(
+        "ilqr",
+        {"versions": packages, "problems": results, "steps_per_microsecond": rates},
+    )
 
 
 if __name__ == "__main__":

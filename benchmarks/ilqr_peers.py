@@ -15,7 +15,8 @@ an untimed run finds.
   loop meets both are asked for the next plan, each warm-started in its own way, and
   both run until their own test of convergence; so plans are compared by cost. Its
   dynamics are discrete (a Runge-Kutta step), which is less work for it than its usual
-  collocation.
+  collocation. Beside the twenty steps of the goal stand the hundred of its own
+  documentation, with which the pendulum is swung up.
 
     python benchmarks/ilqr_peers.py       needs benchmarks/peers.txt
 """
@@ -495,6 +496,7 @@ def main() -> None:
         "do-mpc, double inverted pendulum": lambda: beside_do_mpc(
             double_pendulum, 20, repeats
         ),
+        "do-mpc, its swing-up": lambda: beside_do_mpc(double_pendulum, 100, 8),
     }
     rows = {}
     for name, case in cases.items():
