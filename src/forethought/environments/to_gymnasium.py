@@ -97,11 +97,11 @@ class ToGymnasium(gymnasium.Env):
         return obs, float(after.reward), ended, bool(after.truncated), {}
 
     def _written(self, obs: PyTree) -> Any:
-        """Fresh NumPy arrays of the declared types."""
+        """Fresh NumPy arrays of the declared types; a single number is no array."""
         return jax.tree.map(
             lambda leaf: np.array(
                 leaf, np.float32 if jnp.issubdtype(leaf.dtype, jnp.floating) else int
-            ),
+            )[()],
             obs,
         )
 
