@@ -141,15 +141,18 @@ KINDS = {
     "nested": nested,
     "particle": particle,
     "discrete": discrete,
+    "table": lambda: of_task("exam"),
 }
 ELSEWHERE = ("vector", "linear", "mujoco")
 """Kinds that `test_protocol.py` plans on; here it is enough that all types fit."""
-CONTINUOUS = [kind for kind in KINDS if kind != "discrete"]
+FINITE = ("discrete", "table")
+CONTINUOUS = [kind for kind in KINDS if kind not in FINITE]
 QUADRATIC = ("linear", "stamped", "gaussian")
 REFUSALS = (
     {("categorical-cem", kind): r"discrete actions" for kind in CONTINUOUS}
     | {
-        (planner, "discrete"): r"continuous actions \(a Box\)"
+        (planner, kind): r"continuous actions \(a Box\)"
+        for kind in FINITE
         for planner in (*PLANNERS, "polished", "ddp")
         if planner not in ("random-shooting", "categorical-cem", "mcts")
     }
