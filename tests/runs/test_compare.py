@@ -7,9 +7,15 @@ import pytest
 
 from forethought.models.counted import Counted, Tally
 from forethought.models.linear import Linear
-from forethought.planners import CEM, ILQR, LQR, RandomShooting
+from forethought.planners import (
+    CEM,
+    ILQR,
+    LQR,
+    AugmentedLagrangian,
+    RandomShooting,
+)
 from forethought.runs.compare import compare, counted, follow
-from forethought.runs.comparison import CLOSEST, plot, rows_of
+from forethought.runs.comparison import CLOSEST, cells, plot, rows_of
 from forethought.runs.planning import plan_from
 from forethought.tasks import gallery, load
 
@@ -50,6 +56,22 @@ def test_a_planner_that_cannot_work_is_a_row_with_its_reason(scores):
     first, second = rows_of(cem, (0, 1))
     assert (first["seed"], second["seed"]) == (0, 1)
     assert first["gap"] == pytest.approx(cem.optimum - first["return"])
+
+
+def test_how_far_constraints_were_broken_is_told(x64, quickly_compiled):
+    task = gallery.load("obstacle-unicycle").task
+    planners = {
+        "shooting": RandomShooting(25, population=16),
+        "held": AugmentedLagrangian(ILQR(25, 50)),
+    }
+    paying, held = compare(task, planners, seeds=(0,), count=False)
+    assert paying.violation[0] > 0.01 and paying.kkt is None
+    assert held.violation[0] < 1e-6 and held.kkt[0] < 1e-2
+    # Whoever breaks constraints pays more than that earns.
+    assert paying.returns[0] < held.returns[0] < task.optimum + 1e-9
+    (row,) = rows_of(held, (0,))
+    assert row["violation"] == held.violation[0] and row["kkt"] == held.kkt[0]
+    assert "breaks constraints by" in cells([row])[-1]
 
 
 def test_the_plot_has_a_panel_a_task_and_a_line_a_search(scores):
