@@ -195,7 +195,7 @@ class Walk(eqx.Module):
     @property
     def system(self) -> Predicted:
         """Where one stands, as the state of a `TabularSystem`."""
-        zero = jnp.zeros(self.state.shape)
+        zero = jnp.zeros(())
         return Predicted(self.state, zero, zero + 1)
 
 

@@ -54,7 +54,7 @@ class Told:
     def __init__(self, steps: int):
         self.steps = steps
         self.earned: float | None = None
-        self.lengths: list[float] = []
+        self.lengths: list[int] = []
         self.lost = 0
         self.began: tuple[int, float] | None = None
 
@@ -90,7 +90,7 @@ class Told:
         return (now - began) / (step - first) * (self.steps - step)
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
+def sparkline(values: Sequence[int], width: int = 24) -> str:
     """Positive numbers as a small curve, logarithmic; of many, means of stretches."""
     pieces = np.array_split(np.asarray(values, float), min(width, len(values)))
     heights = np.log([max(float(np.mean(piece)), 1e-9) for piece in pieces])

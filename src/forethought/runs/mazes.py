@@ -98,20 +98,22 @@ MAZE = Study(
     promises=(
         # The 475 of 30 runs is 1.9 standard errors below what 1,483 runs of another
         # plain script give, 689 ± 15.
-        _within("n = 0", 2, 689),
-        _within("n = 5", 2, 166),
-        _within("n = 50", 2, 40),
+        _within("n = 0", 2, 689.0),
+        _within("n = 5", 2, 166.0),
+        _within("n = 50", 2, 40.0),
         Promise(
             "n = 0 is slow: more than 100 steps in episode 5",
             _episode("n = 0", 5),
-            low=100,
+            low=100.0,
         ),
-        Promise("n = 5: at most 30 steps in episode 5", _episode("n = 5", 5), high=30),
         Promise(
-            "n = 50: at most 20 steps in episode 5", _episode("n = 50", 5), high=20
+            "n = 5: at most 30 steps in episode 5", _episode("n = 5", 5), high=30.0
+        ),
+        Promise(
+            "n = 50: at most 20 steps in episode 5", _episode("n = 50", 5), high=20.0
         ),
     ),
-    seconds=30,
+    seconds=30.0,
 )
 
 BLOCKING = Study(
@@ -146,8 +148,8 @@ BLOCKING = Study(
     length=3000,
     steps=3000,
     seeds=30,
-    promises=(_ahead(3000, 40),),
-    seconds=20,
+    promises=(_ahead(3000, 40.0),),
+    seconds=20.0,
     marks=(1000,),
 )
 
@@ -183,8 +185,8 @@ SHORTCUT = Study(
     length=6000,
     steps=6000,
     seeds=20,
-    promises=(_ahead(6000, 50),),
-    seconds=20,
+    promises=(_ahead(6000, 50.0),),
+    seconds=20.0,
     marks=(3000,),
 )
 

@@ -115,7 +115,8 @@ def footage(task: Task, before: list[PyTree], pieces: list[Played]) -> Footage:
         first, *rest = leaves
         return jnp.concatenate([first[None], *rest])[: steps + 1]
 
-    states = jax.tree.map(joined, before[0], *(piece.states for piece in pieces)).system
+    states = jax.tree.map(joined, before[0], *(piece.states for piece in pieces))
+    states = jax.vmap(lambda state: state.system)(states)
     sketch = jax.vmap(task.system.sketch)(states)
     return Footage(
         dt=float(task.system.dt),
