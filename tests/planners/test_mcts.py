@@ -126,8 +126,7 @@ def test_every_tree_of_a_batch_is_that_of_a_plain_search(
         for i, node in enumerate(nodes):
             assert tree.beliefs.obs[i] == node.state and tree.visits[i] == node.visits
             np.testing.assert_array_equal(tree.edge_visits[i], node.N)
-            total = tree.edge_values[i] * tree.edge_visits[i]
-            np.testing.assert_allclose(total, node.Q, rtol=1e-12)
+            np.testing.assert_allclose(tree.edge_sums[i], node.Q, rtol=1e-12)
             for a in range(3):
                 child = node.children.get(a)
                 expected = -1 if child is None else nodes.index(child)
@@ -198,7 +197,7 @@ def test_the_tree_below_the_next_state_is_kept_and_searched_on(worlds):
         if old.parent[node] in below:
             below.append(node)
     assert kept.size == len(below) > 10
-    for name in ("edge_visits", "edge_values", "visits"):
+    for name in ("edge_visits", "edge_sums", "visits"):
         rows = np.asarray(getattr(kept, name))[: kept.size]
         np.testing.assert_array_equal(rows, getattr(old, name)[below])
     np.testing.assert_array_equal(kept.beliefs.obs[: kept.size], old.beliefs.obs[below])

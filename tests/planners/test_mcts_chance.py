@@ -133,7 +133,7 @@ def test_a_tree_of_situations_looks_and_a_tree_of_plans_does_not(worlds):
     tree = jax.tree.map(np.asarray, state.tree)
     node = tree.children[0, blind.actions[0], 0]
     n = tree.edge_visits[node, 1]
-    assert abs(tree.edge_values[node, 1] - 0.2) < 3 * np.sqrt(0.96 / n) and n > 500
+    assert abs(tree.edge_sums[node, 1] / n - 0.2) < 3 * np.sqrt(0.96 / n) and n > 500
     # After the paper is turned, even a tree of plans knows what to do.
     for state, action in ((1, 1), (2, 0)):
         met = worlds.at(problem, state)
@@ -169,11 +169,10 @@ def test_edges_lead_to_all_outcomes_as_often_as_these_are_probable(worlds, x64):
                 assert deviation < 4 * np.sqrt(p * (1 - p) / n)
             # What an edge is worth is the mean over all that went through it.
             below = [
-                tree.visits[c] * tree.reward[c]
-                + 0.9 * (tree.edge_values[c] * tree.edge_visits[c]).sum()
+                tree.visits[c] * tree.reward[c] + 0.9 * tree.edge_sums[c].sum()
                 for c in children
             ]
-            np.testing.assert_allclose(tree.edge_values[node, a], sum(below) / n, 1e-9)
+            np.testing.assert_allclose(tree.edge_sums[node, a], sum(below), 1e-9)
     optimum = worlds.expectimax(table, 0, 2)
     assert found.actions[0] == optimum.argmax()
 

@@ -32,7 +32,7 @@ from forethought.planners.base import (
     require_one_of,
     require_positive,
 )
-from forethought.planners.tree import NONE, Tree, belief_at, cut, find, plant
+from forethought.planners.tree import NONE, Tree, belief_at, cut, find, means, plant
 from forethought.planners.tree_policies import DefaultPolicy, TreePolicy, Widening
 from forethought.planners.tree_search import Search
 from forethought.planners.tree_simulate import simulate
@@ -238,7 +238,7 @@ class MCTS(AbstractPlanner[MCTSState]):
         legal = search.legal(belief)
         if legal is not None:
             result = Result.where(jnp.any(legal), result, Result.no_action)
-        value = tree.edge_values[root, self._best(tree, root)]
+        value = means(tree, root)[self._best(tree, root)]
         if not isinstance(search.problem.action, Box):
             actions = actions.astype(int)
         stats = self._stats(tree, line)
@@ -246,8 +246,8 @@ class MCTS(AbstractPlanner[MCTSState]):
 
     def _best(self, tree: Tree, node: Int[Array, ""]) -> Int[Array, ""]:
         """The best edge of a node; of equal ones the other measure decides."""
-        visits = tree.edge_visits[node].astype(tree.edge_values.dtype)
-        values = jnp.where(visits > 0, tree.edge_values[node], -jnp.inf)
+        visits = tree.edge_visits[node].astype(tree.low.dtype)
+        values = jnp.where(visits > 0, means(tree, node), -jnp.inf)
         first, second = (visits, values) if self.best == "visits" else (values, visits)
         ties = jnp.where(first == jnp.max(first), second, -jnp.inf)
         return jnp.argmax(ties).astype(tree.size.dtype)
@@ -255,23 +255,17 @@ class MCTS(AbstractPlanner[MCTSState]):
     def _stats(self, tree: Tree, line: Int[Array, " horizon"]) -> dict[str, Array]:
         """The root's edges, and the whole tree to be drawn."""
         parent = jnp.maximum(tree.parent, 0)
-        values = (
-            tree.edge_values[parent, tree.slot]
-            .at[0]
-            .set(
-                jnp.sum(
-                    tree.edge_values[0] * tree.edge_visits[0].astype(tree.low.dtype)
-                )
-                / jnp.maximum(jnp.sum(tree.edge_visits[0]), 1).astype(tree.low.dtype)
-            )
-        )
+        counts = jnp.maximum(tree.edge_visits, 1).astype(tree.low.dtype)
+        total = jnp.maximum(jnp.sum(tree.edge_visits[0]), 1).astype(tree.low.dtype)
+        values = (tree.edge_sums / counts)[parent, tree.slot]
+        values = values.at[0].set(jnp.sum(tree.edge_sums[0]) / total)
         nodes = tree.parent.shape[0]
         on_line = jnp.zeros((nodes,), int).at[0].set(1)
         on_line = on_line.at[jnp.where(line >= 0, line, nodes)].set(1, mode="drop")
         columns = (tree.parent, tree.slot, tree.depth, tree.visits, values, on_line)
         stats = {
             "visits": tree.edge_visits[0],
-            "values": tree.edge_values[0],
+            "values": means(tree, jnp.zeros_like(tree.size)),
             "simulations": tree.simulations,
             "nodes": tree.size,
             "depth": jnp.max(tree.depth),

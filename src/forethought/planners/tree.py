@@ -56,8 +56,8 @@ class Tree(eqx.Module):
     visits: Int[Array, " node"]
     children: Int[Array, "node slot outcome"]
     edge_visits: Int[Array, "node slot"]
-    edge_values: Float[Array, "node slot"]
-    """Mean of the returns that followed each edge."""
+    edge_sums: Float[Array, "node slot"]
+    """$Q$: the sum of the returns that followed each edge."""
     size: Int[Array, ""]
     """Nodes in use."""
     low: Scalar
@@ -109,7 +109,7 @@ def plant(
         visits=zeros,
         children=jnp.full((nodes, slots, outcomes), NONE, jnp.int32),
         edge_visits=jnp.zeros((nodes, slots), jnp.int32),
-        edge_values=jnp.zeros((nodes, slots), dtype),
+        edge_sums=jnp.zeros((nodes, slots), dtype),
         size=jnp.ones((), jnp.int32),
         low=jnp.asarray(jnp.inf, dtype),
         high=jnp.asarray(-jnp.inf, dtype),
@@ -121,6 +121,12 @@ def plant(
 def belief_at(tree: Tree, node: Int[Array, ""]) -> PyTree:
     """What a node believes."""
     return jax.tree.map(lambda leaf: leaf[node], tree.beliefs)
+
+
+def means(tree: Tree, node: Int[Array, ""]) -> Float[Array, " slot"]:
+    """$Q / N$ of a node's edges; zero where there were no visits."""
+    count = jnp.maximum(tree.edge_visits[node], 1).astype(tree.edge_sums.dtype)
+    return tree.edge_sums[node] / count
 
 
 class Path(eqx.Module):
@@ -191,15 +197,17 @@ class Step(eqx.Module):
 def update(tree: Tree, step: Step, path: Path) -> tuple[Tree, Step]:
     r"""Update one edge by the return that followed it, and go on to the one above.
 
-    $$N \leftarrow N + 1, \qquad
-      \frac QN \leftarrow \frac QN + \frac1N \Big(G - \frac QN\Big), \qquad
+    $$N \leftarrow N + 1, \qquad Q \leftarrow Q + G, \qquad
       G \leftarrow r + \gamma G$$
     """
     node, slot, G = step.node, step.slot, step.value
     at = jnp.where(step.alive, node, tree.parent.shape[0])
-    N = tree.edge_visits[node, slot] + 1
-    mean = tree.edge_values[node, slot]
-    mean = mean + (G - mean) / N.astype(mean.dtype)
+    # Only added to, never read before: XLA would copy them at every level.
+    edge_visits = tree.edge_visits.at[at, slot].add(1, mode="drop")
+    edge_sums = tree.edge_sums.at[at, slot].add(G, mode="drop")
+    mean = edge_sums[node, slot] / jnp.maximum(edge_visits[node, slot], 1).astype(
+        G.dtype
+    )
     depth = tree.depth[node] - 1
     drawn = tree.drawn
     if path.drawn is not None:
@@ -211,8 +219,8 @@ def update(tree: Tree, step: Step, path: Path) -> tuple[Tree, Step]:
         tree,
         drawn=drawn,
         visits=tree.visits.at[at].add(1, mode="drop"),
-        edge_visits=tree.edge_visits.at[at, slot].set(N, mode="drop"),
-        edge_values=tree.edge_values.at[at, slot].set(mean, mode="drop"),
+        edge_visits=edge_visits,
+        edge_sums=edge_sums,
         low=jnp.where(step.alive, jnp.minimum(tree.low, mean), tree.low),
         high=jnp.where(step.alive, jnp.maximum(tree.high, mean), tree.high),
     )
@@ -315,6 +323,6 @@ def cut(tree: Tree, node: Int[Array, ""], levels: int) -> Tree:
         visits=numbers(tree.visits),
         children=moved(tree.children),
         edge_visits=numbers(tree.edge_visits),
-        edge_values=numbers(tree.edge_values),
+        edge_sums=numbers(tree.edge_sums),
         size=size,
     )

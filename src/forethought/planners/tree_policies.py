@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from forethought.core.spaces import Box
 from forethought.core.types import Action
 from forethought.planners.base import require_one_of
-from forethought.planners.tree import Tree
+from forethought.planners.tree import Tree, means
 from forethought.problem import Problem
 
 
@@ -101,7 +101,7 @@ class TreePolicy(eqx.Module):
         first: Int[Array, ""],
     ) -> Int[Array, ""]:
         """The edge to follow; ties go to the first open one from `first` on, around."""
-        N, Q = tree.edge_visits[node], tree.edge_values[node]
+        N, Q = tree.edge_visits[node], means(tree, node)
         kind, slots = Q.dtype, N.shape[0]
         parent, C = tree.visits[node].astype(kind), jnp.asarray(self.exploration, kind)
         visited, count = N > 0, N.astype(kind)

@@ -91,7 +91,7 @@ class Search(eqx.Module):
     ) -> Bool[Array, " slot"]:
         """The edges that may be followed."""
         if isinstance(self.problem.action, Box):
-            allowed = self.widening(tree.visits[node], tree.edge_values.dtype)
+            allowed = self.widening(tree.visits[node], tree.edge_sums.dtype)
             return jnp.arange(self.slots, dtype=allowed.dtype) < allowed
         if self.problem.legal is None:
             return jnp.ones((self.slots,), bool)
@@ -173,7 +173,7 @@ class Search(eqx.Module):
         there = children >= 0
         filled = jnp.sum(there, dtype=children.dtype)
         visits = tree.edge_visits[node, slot] + 1
-        allowed = self.chance(visits, tree.edge_values.dtype)
+        allowed = self.chance(visits, tree.edge_sums.dtype)
 
         def alike(child: Array) -> Array:
             return (
@@ -184,7 +184,9 @@ class Search(eqx.Module):
 
         met = there & jax.vmap(alike)(children)
         joined = jnp.where(jnp.any(met), jnp.argmax(met).astype(filled.dtype), filled)
-        counts = jnp.cumsum(jnp.where(there, tree.drawn[children], 0), dtype=filled.dtype)
+        counts = jnp.cumsum(
+            jnp.where(there, tree.drawn[children], 0), dtype=filled.dtype
+        )
         most = jnp.maximum(counts[-1], 1)
         ticket = jax.random.randint(key, (), 0, most, filled.dtype)
         kept = jnp.sum(counts <= ticket, dtype=filled.dtype)

@@ -108,7 +108,7 @@ def _expand(
     tree: Tree, leaf: Leaf, about: Description, value: Scalar, path: Path
 ) -> tuple[Tree, Step]:
     """The tree with the leaf in it, and where its update begins."""
-    G, before = leaf.reward + leaf.discount * value, tree
+    G = leaf.reward + leaf.discount * value
     tree = grow(tree, leaf, about)
     if path.drawn is not None:
         # A new leaf knows that it was drawn; one met again counts it here.
@@ -117,7 +117,7 @@ def _expand(
         tree = dataclasses.replace(
             tree, drawn=tree.drawn.at[again].add(anew, mode="drop")
         )
-    above = jnp.maximum(before.parent[leaf.node], 0), before.slot[leaf.node]
+    above = jnp.maximum(tree.parent[leaf.node], 0), tree.slot[leaf.node]
     node, slot = select(leaf.new, (leaf.node, leaf.slot), above)
     return tree, Step(node, slot, G, leaf.depth > 0)
 
