@@ -29,6 +29,9 @@ from forethought.runs.planning import plan_from, start_state
 from forethought.runs.replanning import Worth, worth_of_looking
 from forethought.tasks.base import Task
 
+COUNTED = 100
+"""Predictions of so many iterations are counted, which takes a call of the host for
+each; where a plan took more, their number is that in proportion."""
 LONG, REPEATS = 0.3, 9
 """A plan is timed until so many seconds are spent, at most so often; the fastest
 counts, because what else a machine does can only slow it."""
@@ -55,7 +58,8 @@ class Score:
     progress: tuple[np.ndarray, ...] = ()
     """Best return after each iteration, one array a seed; of tasks planned once."""
     evaluations: int | None = None
-    """Predictions of the model in the first plan; None where they were not counted."""
+    """Predictions of the model in the first plan; None where they were not counted, in
+    proportion beyond `COUNTED` iterations."""
     linearisations: int | None = None
     """Predictions with derivatives."""
     violation: np.ndarray | None = None
@@ -119,12 +123,13 @@ def compare(
                 )
                 score = dataclasses.replace(score, looking=looking)
             if count:
-                tally = counted(task, planner, seed=seeds[0])
+                part, times = _countable(planner, int(score.iterations[0]))
+                tally = counted(task, part, seed=seeds[0])
                 if tally is not None:
                     score = dataclasses.replace(
                         score,
-                        evaluations=tally.evaluations,
-                        linearisations=tally.linearisations,
+                        evaluations=round(times * tally.evaluations),
+                        linearisations=round(times * tally.linearisations),
                     )
         except TypeError as refusal:
             score = dataclasses.replace(score, refusal=" ".join(str(refusal).split()))
@@ -275,6 +280,14 @@ def follow(
     controller = MPC(_Given(plan.actions.shape[0], bare), steps)
     keys = jax.random.split(key, steps)
     return _follow(controller, (task.problem, task.system), start, keys)
+
+
+def _countable(planner: Any, iterations: int) -> tuple[AbstractPlanner, float]:
+    """A planner that stops after what can be counted, and how often that fits in."""
+    fields = {field.name for field in dataclasses.fields(planner)}
+    if iterations <= COUNTED or "iterations" not in fields:
+        return planner, 1.0
+    return dataclasses.replace(planner, iterations=COUNTED), iterations / COUNTED
 
 
 def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | None:

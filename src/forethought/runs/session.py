@@ -163,6 +163,7 @@ def compare_session(
     """Compare planners on each task, showing as they are done; return the exit code."""
     console = Console()
     rows: list[dict[str, Any]] = []
+    report = folder.path
     pairs = sum(len(planners) for _, planners in contests)
     done = 0
 
@@ -202,5 +203,6 @@ def compare_session(
                 if row["refusal"]:
                     console.print(f"{row['planner']} refuses: {row['refusal']}")
             console.print()
-    console.print(f"report  {write_comparison(folder, rows)}")
+            report = write_comparison(folder, rows)  # all that is known so far
+    console.print(f"report  {report}")
     return 0
