@@ -1,6 +1,8 @@
 """Acting by thinking ahead: planning and model-based reinforcement learning."""
 
 from forethought import tasks
+from forethought.agents.dyna import Dyna
+from forethought.agents.sweeping import Sweeping
 from forethought.planners import (
     CEM,
     ILQR,
@@ -24,6 +26,7 @@ __all__ = [
     "LQR",
     "MPC",
     "PETS",
+    "Dyna",
     "Feedback",
     "GradientAscent",
     "Implicit",
@@ -33,6 +36,7 @@ __all__ = [
     "RandomShooting",
     "Run",
     "Score",
+    "Sweeping",
     "Task",
     "Trained",
     "compare",

@@ -23,6 +23,9 @@ from forethought.tasks.base import Task
 MAZE_STEPS = 2000
 """Length of an episode of learning in a maze: none of the book's ever ends so."""
 
+CHANGING = {"dyna": {"memory": 0.0}, "sweeping": {"memory": 0.0}}
+"""Settings of agents that learn where the last outcome tells more than all before."""
+
 
 def table_task(
     name: str,
@@ -111,7 +114,7 @@ def blocking_maze() -> Task:
         "a maze whose short way is blocked after 1,000 steps",
         before,
         30,
-        _searches(30, 1, hold=2),
+        _searches(30, 1, hold=2) | CHANGING,
         gamma=0.95,
         optimum=0.95**9,
         world=world,
@@ -127,7 +130,7 @@ def shortcut_maze() -> Task:
         "a maze in which a shorter way opens after 3,000 steps",
         before,
         30,
-        _searches(40, 1, hold=2),
+        _searches(40, 1, hold=2) | CHANGING,
         gamma=0.95,
         optimum=0.95**15,
         world=world,
