@@ -21,6 +21,7 @@ from forethought.runs import (
     plots,
     search_plots,
     table_plots,
+    tree_plot,
 )
 from forethought.runs.control import Run
 from forethought.runs.folder import RunFolder, write_atomically
@@ -54,6 +55,11 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
         "Search for the first plan",
         "Its progress from iteration to iteration.",
         search_plots.search,
+    ),
+    "tree": (
+        "The tree of the first plan",
+        "Its most visited nodes, and what was found about the first action.",
+        tree_plot.tree,
     ),
     "gains": (
         "Feedback gains of the first plan",
