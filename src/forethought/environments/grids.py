@@ -139,9 +139,13 @@ def shortcut_maze() -> tuple[TabularSystem, TabularSystem]:
     return grid(SHORTCUT_MAZE), grid(OPENED_MAZE)
 
 
-def stochastic_grid() -> TabularSystem:
-    """Ten by ten cells with holes, where a fifth of the moves go astray."""
-    return grid(STOCHASTIC_GRID, slip=0.2)
+def stochastic_grid(pit_reward: float = -1.0) -> TabularSystem:
+    """Ten by ten cells with holes, where a fifth of the moves go astray.
+
+    Args:
+        pit_reward: For falling into a hole.
+    """
+    return grid(STOCHASTIC_GRID, slip=0.2, pit_reward=pit_reward)
 
 
 def from_gymnasium(name: str, **settings: Any) -> TabularSystem:

@@ -17,6 +17,7 @@ from forethought.environments.tabular import Map, TabularEnvironment, TabularSys
 from forethought.models.base import Predicted
 from forethought.models.known import Known
 from forethought.objectives.learned import Learned
+from forethought.planners.tree_policies import TreePolicy
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 
@@ -69,24 +70,41 @@ def table_task(
     )
 
 
-def _searches(horizon: int, particles: int, hold: int = 1) -> dict[str, dict[str, Any]]:
-    """Settings of those who plan over discrete actions."""
+def _searches(horizon: int, hold: int = 1) -> dict[str, dict[str, Any]]:
+    """Settings of those who plan over discrete actions, in worlds without chance."""
     return {
-        "random-shooting": {
-            "horizon": horizon,
-            "population": 2048,
-            "hold": hold,
-            "particles": particles,
-        },
+        "random-shooting": {"horizon": horizon, "population": 2048, "hold": hold},
         "categorical-cem": {
             "horizon": horizon,
             "population": 512,
             "elites": 32,
             "iterations": 6,
             "hold": hold,
-            "particles": particles,
         },
-        "mcts": {"horizon": horizon},
+        "mcts": {
+            "horizon": horizon,
+            "simulations": 512,
+            "tree_policy": TreePolicy(0.05),
+        },
+    }
+
+
+def _chances(horizon: int, hold: int = 1) -> dict[str, dict[str, Any]]:
+    """The same in worlds with chance: fewer plans, each in many futures."""
+    particles = {"horizon": horizon, "hold": hold, "particles": 16}
+    return {
+        "random-shooting": {"population": 1024, **particles},
+        "categorical-cem": {
+            "population": 256,
+            "elites": 16,
+            "iterations": 4,
+            **particles,
+        },
+        "mcts": {
+            "horizon": horizon,
+            "simulations": 1024,
+            "tree_policy": TreePolicy(0.05),
+        },
     }
 
 
@@ -98,7 +116,7 @@ def maze() -> Task:
         "find through a maze (Sutton's, 14 steps)",
         system,
         30,
-        _searches(40, 1, hold=2),
+        _searches(40, hold=2),
         gamma=0.95,
         optimum=0.95**13,
         world=TabularEnvironment(system.table, MAZE_STEPS),
@@ -114,7 +132,7 @@ def blocking_maze() -> Task:
         "a maze whose short way is blocked after 1,000 steps",
         before,
         30,
-        _searches(30, 1, hold=2) | CHANGING,
+        _searches(30, hold=2) | CHANGING,
         gamma=0.95,
         optimum=0.95**9,
         world=world,
@@ -130,7 +148,7 @@ def shortcut_maze() -> Task:
         "a maze in which a shorter way opens after 3,000 steps",
         before,
         30,
-        _searches(40, 1, hold=2) | CHANGING,
+        _searches(40, hold=2) | CHANGING,
         gamma=0.95,
         optimum=0.95**15,
         world=world,
@@ -138,13 +156,17 @@ def shortcut_maze() -> Task:
 
 
 def stochastic_grid() -> Task:
-    """Ten by ten cells with holes, where a fifth of the moves go astray."""
+    """Ten by ten cells with holes, where a fifth of the moves go astray.
+
+    A hole costs nothing but the goal: planners that see no further than their horizon
+    would otherwise rather stay where they are.
+    """
     return table_task(
         "stochastic-grid",
         "cross a grid with holes, where moves go astray",
-        grids.stochastic_grid(),
+        grids.stochastic_grid(pit_reward=0.0),
         60,
-        _searches(30, 16, hold=2),
+        _chances(60, hold=3),
         gamma=0.99,
     )
 
@@ -161,7 +183,7 @@ def frozen_lake(size: int = 4) -> Task:
         f"cross slippery ice, {size} × {size} (FrozenLake-v1)",
         grids.from_gymnasium("FrozenLake-v1", map_name=f"{size}x{size}"),
         100 if size == 4 else 200,
-        _searches(20 if size == 4 else 40, 64),
+        _chances(50 if size == 4 else 80),
         gamma=0.99,
     )
 
@@ -173,7 +195,7 @@ def cliff_walking() -> Task:
         "walk along a cliff, 13 steps (CliffWalking-v1)",
         grids.from_gymnasium("CliffWalking-v1"),
         30,
-        _searches(20, 1, hold=2),
+        _searches(20, hold=2),
         optimum=-13.0,
         world=TabularEnvironment(
             grids.from_gymnasium("CliffWalking-v1").table, MAZE_STEPS
@@ -188,7 +210,7 @@ def taxi() -> Task:
         "fetch a passenger and bring him where he wants to go (Taxi-v4)",
         grids.from_gymnasium("Taxi-v4"),
         40,
-        _searches(20, 1),
+        _searches(20),
         gamma=0.99,
     )
 
