@@ -15,6 +15,8 @@ MODELS = {
     "linear": ("matrices", "a vector", "exact"),
     "network": ("transitions", "an observation", "exact"),
     "ensemble": ("transitions", "an observation, its member", "of one particle"),
+    "tabular": ("a table", "a state's number", "none"),
+    "counts": ("transitions", "a state's number", "none"),
 }
 """Every model: what it is made of, its belief, and its derivatives."""
 
@@ -73,8 +75,8 @@ def models_command(arguments: list[str]) -> int:
     for name, row in MODELS.items():
         table.add_row(name, *row)
     Console().print(table)
-    print("known, mujoco and linear serve plan; a network is what mbrl-v2 learns,")
-    print("an ensemble of networks on resampled data what pets learns")
+    print("known, mujoco, linear and tabular serve plan; a network is what mbrl-v2")
+    print("learns, an ensemble of networks on resampled data pets, counts dyna")
     return 0
 
 
