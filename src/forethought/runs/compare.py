@@ -317,7 +317,9 @@ def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | N
 
 
 def iterations(plan: Plan) -> int:
-    """How many iterations a plan took; one where its planner has none."""
+    """How many iterations a plan took, or rounds; one where its planner has none."""
+    if "rounds" in plan.stats:
+        return int(plan.stats["rounds"])
     if "iterations" in plan.stats:
         return int(plan.stats["iterations"])
     return len(_best(plan))
@@ -333,6 +335,8 @@ def progress(plan: Plan) -> np.ndarray:
 
 def _best(plan: Plan) -> np.ndarray:
     """What the statistics say of the best return, one number an iteration."""
+    if "rounds" in plan.stats:  # what a round earns is not in the problem's currency
+        return np.array([float(plan.value)])
     if "cost" in plan.stats:
         return -np.atleast_1d(np.asarray(plan.stats["cost"], float))
     if "best_return" in plan.stats:
