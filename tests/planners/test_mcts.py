@@ -292,6 +292,8 @@ def test_a_plan_within_milliseconds_does_whole_pieces_and_at_least_one(worlds):
         (lambda: TreePolicy(prior=logits), "score 'puct' to use a prior"),
         (lambda: DefaultPolicy(-1), "rollouts >= 0, got -1"),
         (lambda: Widening(-1), "limit >= 0, got -1"),
+        (lambda: Widening(4, 0.0), r"scale > 0, got 0\.0"),
+        (lambda: Widening(4, power=2.0), r"power in \[0, 1\], got 2\.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, words):

@@ -43,6 +43,10 @@ class Widening(eqx.Module):
     def __check_init__(self):
         if self.limit < 0:
             raise ValueError(f"Widening needs limit >= 0, got {self.limit}.")
+        if not self.scale > 0:
+            raise ValueError(f"Widening needs scale > 0, got {self.scale}.")
+        if not 0 <= self.power <= 1:
+            raise ValueError(f"Widening needs power in [0, 1], got {self.power}.")
 
     def __call__(self, visits: Int[Array, ""], dtype: DTypeLike) -> Int[Array, ""]:
         """How many children a node or an edge of so many visits may have."""
