@@ -30,6 +30,7 @@ def row(i, **changed):
         "episodes": 1,
         "returns": [-800.0 / i],
         "ends": [200 * i],
+        "lengths": [200 - i],
         "holdout": -1.0 * i,
         "non_finite": 3,
         "plan_failed": 0,
