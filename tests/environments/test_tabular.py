@@ -216,6 +216,12 @@ def test_a_system_refuses_a_map_of_other_states():
         TabularSystem(chain(), somewhere)
 
 
+@pytest.mark.parametrize("state", [-1, 3])
+def test_a_system_refuses_a_state_that_there_is_not(state):
+    with pytest.raises(ValueError, match=rf"in \[0, 3\), got {state}"):
+        TabularSystem(chain()).at(state)
+
+
 def test_a_sketch_shows_where_one_stands():
     system = grids.dyna_maze()
     sketch = system.sketch(system.at(12))

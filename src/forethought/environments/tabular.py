@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from forethought.core.spaces import Discrete, Space
-from forethought.core.table import Table, pick
+from forethought.core.table import Table, pick, require_state
 from forethought.core.types import Action
 from forethought.environments.base import (
     AbstractEnvironment,
@@ -130,7 +130,13 @@ class TabularSystem(AbstractSystem[Predicted]):
         return self.at(self.table.begin(key=key))
 
     def at(self, state: Int[Array, ""] | int) -> Predicted:
-        """Standing in a state, where nothing led here."""
+        """Standing in a state, where nothing led here.
+
+        Raises:
+            ValueError: It is a number, and no state has it.
+        """
+        if isinstance(state, int):
+            require_state("TabularSystem", state, self.table.states)
         zero = jnp.zeros((), self.table.reward.dtype)
         return Predicted(jnp.asarray(state, jnp.int32), zero, zero + 1)
 
