@@ -69,12 +69,13 @@ class Dyna(AbstractAgent[Knowledge, Explored]):
     ```
 
     Args:
-        planning_steps: $n$, updates from the model after each step; 0 is Q-learning.
-        step_size: $\alpha$.
-        gamma: $\gamma$, what a reward one step later is worth.
+        planning_steps: Updates from the model after each step, $n$; 0 is Q-learning.
+        step_size: How far a value moves at each update, $\alpha$ in (0, 1].
+        gamma: What a reward one step later is worth, $\gamma$.
         epsilon: How often an action is drawn at random.
-        bonus: $\kappa$; above 0 it is Dyna-Q+, which also considers actions that were
-            never tried, as staying where one is.
+        bonus: Reward for the root of a step that a pair waited, $\kappa$, which makes
+            it Dyna-Q+ if above 0. That also considers actions that were never tried,
+            as staying where one is.
         memory: Share of a pair's counts that is kept at its next visit: 1 draws each
             outcome as often as it was met, 0 repeats the last one.
         outcomes: How many different outcomes of a pair are remembered.

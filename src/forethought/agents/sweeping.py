@@ -47,11 +47,13 @@ class Sweeping(AbstractAgent[Swept, Explored]):
 
     Args:
         planning_steps: Updates after each step, at most.
-        step_size: $\alpha$; 1 replaces the value, as nothing in the sum is drawn.
-        gamma: $\gamma$, what a reward one step later is worth.
+        step_size: How far a value moves at each update, $\alpha$ in (0, 1]; 1 replaces
+            it, as nothing in the sum is drawn.
+        gamma: What a reward one step later is worth, $\gamma$.
         epsilon: How often an action is drawn at random.
-        threshold: $\theta$, how far off a value must be to enter the queue.
-        memory: As for `Dyna`.
+        threshold: How far off a value must be to enter the queue, $\theta$.
+        memory: Share of a pair's counts that is kept at its next visit: 1 takes the
+            mean over all of them, 0 the last one.
         outcomes: How many different outcomes of a pair are remembered.
         initial_value: $Q$ before anything was seen.
 
