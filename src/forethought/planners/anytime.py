@@ -51,7 +51,7 @@ def plan_within(
     >>> task, key = tasks.load("double-integrator"), jax.random.key(0)
     >>> planner = MCTS(20, simulations=64, widening=Widening(8))
     >>> start = task.system.start(key=key)
-    >>> plan, state = plan_within(5, planner, task.problem, start, key=key)
+    >>> plan, state = plan_within(5.0, planner, task.problem, start, key=key)
     >>> int(plan.stats["simulations"]) % 64
     0
 

@@ -20,7 +20,6 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal as Constant
 from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
 from forethought.core.host import calls_host
@@ -34,7 +33,7 @@ from forethought.planners.base import (
 )
 from forethought.planners.tree import NONE, Tree, belief_at, cut, find, means, plant
 from forethought.planners.tree_policies import DefaultPolicy, TreePolicy, Widening
-from forethought.planners.tree_search import Search
+from forethought.planners.tree_search import Search, draws
 from forethought.planners.tree_simulate import simulate
 from forethought.problem import Plan, Problem
 
@@ -57,6 +56,29 @@ class MCTS(AbstractPlanner[MCTSState]):
     where it most often led, and so on to the end of the tree; from there on the default
     policy fills it up to the horizon, as it did when the leaf was valued. Its value is
     the mean return of the simulations that began with its first action.
+
+    Memory is linear in `nodes`: each takes a belief, what describes its actions (a
+    candidate a slot where they are continuous, a byte a slot where there is a mask, a
+    number a slot where there are priors), `4 * slots * (2 + outcomes)` bytes of edges
+    and 32 bytes besides, in float32; slots are the actions tried at a node.
+
+    A batch is searched by `jax.vmap` of `plan`: on a CPU tree by tree, each in one
+    native loop; on other devices, and where the model calls the host, all trees at once
+    in one loop over batched scatters. For a budget in milliseconds see `plan_within`.
+
+    ```python
+    >>> import jax
+    >>> from forethought import tasks
+    >>> from forethought.planners import MCTS, TreePolicy
+    >>> task, key = tasks.load("exam"), jax.random.key(0)
+    >>> planner = MCTS(2, simulations=500, tree_policy=TreePolicy(0.3))
+    >>> belief = task.problem.model.init(key=key)
+    >>> state = planner.init(task.problem, belief, key=key)
+    >>> plan, state = planner.plan(task.problem, belief, state, key=key)
+    >>> bool(plan.value > 0.4), int(plan.stats["visits"].sum())
+    (True, 500)
+
+    ```
 
     Args:
         horizon: Steps to look ahead, from the root to the end of a roll-out.
@@ -150,7 +172,7 @@ class MCTS(AbstractPlanner[MCTSState]):
         tree = lanes.each(self._begin)(belief, state, keys)
         search, n = lanes.rebuild(lanes.arrays), self.simulations
 
-        def draws(
+        def steps_of(
             key: PRNGKeyArray, tree: Tree
         ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
             # Keys go by the age of the tree, so that a search may be done in pieces.
@@ -161,7 +183,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
             return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
 
-        steps, first = jax.vmap(draws, out_axes=1)(keys, tree)
+        steps, first = jax.vmap(steps_of, out_axes=1)(keys, tree)
         tree = jax.lax.fori_loop(
             0, n, lambda i, tree: simulate(lanes, tree, steps[i], first[i]), tree
         )
@@ -255,10 +277,10 @@ class MCTS(AbstractPlanner[MCTSState]):
     def _stats(self, tree: Tree, line: Int[Array, " horizon"]) -> dict[str, Array]:
         """The root's edges, and the whole tree to be drawn."""
         parent = jnp.maximum(tree.parent, 0)
-        counts = jnp.maximum(tree.edge_visits, 1).astype(tree.low.dtype)
-        total = jnp.maximum(jnp.sum(tree.edge_visits[0]), 1).astype(tree.low.dtype)
-        values = (tree.edge_sums / counts)[parent, tree.slot]
-        values = values.at[0].set(jnp.sum(tree.edge_sums[0]) / total)
+        sums, counts = tree.edge_sums, tree.edge_visits.astype(tree.low.dtype)
+        total = jnp.maximum(jnp.sum(counts[0]), 1)
+        values = sums[parent, tree.slot] / jnp.maximum(counts[parent, tree.slot], 1)
+        values = values.at[0].set(jnp.sum(sums[0]) / total)
         nodes = tree.parent.shape[0]
         on_line = jnp.zeros((nodes,), int).at[0].set(1)
         on_line = on_line.at[jnp.where(line >= 0, line, nodes)].set(1, mode="drop")
@@ -301,7 +323,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             )
         chance = self.chance
         if chance.limit == 0:
-            found = OUTCOMES if _draws(problem, belief) else 1
+            found = OUTCOMES if draws(problem, belief) else 1
             chance = Widening(found, chance.scale, chance.power)
         return Search(
             problem,
@@ -312,23 +334,6 @@ class MCTS(AbstractPlanner[MCTSState]):
             self.horizon,
             self.open_loop,
         )
-
-
-def _draws(problem: Problem, belief: PyTree) -> bool:
-    """Whether what a model predicts depends on its key."""
-
-    def predict(belief: PyTree, action: Array, key: PRNGKeyArray) -> PyTree:
-        return problem.model.predict(belief, action, key=key)
-
-    action = problem.action.sample(key=jax.random.key(0))
-    if isinstance(problem.action, Box):
-        action = action.astype(problem.value(belief).dtype)
-    jaxpr = jax.make_jaxpr(predict)(belief, action, jax.random.key(0)).jaxpr
-    needed = {out for out in jaxpr.outvars if not isinstance(out, Constant)}
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            needed |= {x for x in equation.invars if not isinstance(x, Constant)}
-    return jaxpr.invars[-1] in needed
 
 
 def _together(problem: Problem, belief: PyTree) -> bool:

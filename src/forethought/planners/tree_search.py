@@ -3,6 +3,7 @@ r"""What one lane of a tree search does: one step down, one transition, one leaf
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal as Constant
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from forethought.core.spaces import Box
@@ -220,3 +221,20 @@ def reach(search: Search, tree: Tree, walk: Walk, key: PRNGKeyArray) -> Leaf:
 def select(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
     """One of two pytrees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def draws(problem: Problem, belief: PyTree) -> bool:
+    """Whether what a model predicts depends on its key."""
+
+    def predict(belief: PyTree, action: Array, key: PRNGKeyArray) -> PyTree:
+        return problem.model.predict(belief, action, key=key)
+
+    action = problem.action.sample(key=jax.random.key(0))
+    if isinstance(problem.action, Box):
+        action = action.astype(problem.value(belief).dtype)
+    jaxpr = jax.make_jaxpr(predict)(belief, action, jax.random.key(0)).jaxpr
+    needed = {out for out in jaxpr.outvars if not isinstance(out, Constant)}
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            needed |= {x for x in equation.invars if not isinstance(x, Constant)}
+    return jaxpr.invars[-1] in needed
