@@ -113,9 +113,10 @@ class LearningEvery:
 
     every: Annotated[float, tyro.conf.arg(metavar="N")] = 1.0
     """How often."""
-    unit: Annotated[Unit | None, tyro.conf.arg(help_behavior_hint="")] = None
-    """What that counts; by ratio, N updates for each environment step. Episodes if not
-    given, or steps for an agent that learns online."""
+    unit: Annotated[
+        Unit | None, tyro.conf.arg(metavar="UNIT", help_behavior_hint="")
+    ] = None
+    """Episodes, steps or ratio; if not given, as the agent does."""
 
     def schedule(self, usual: Unit) -> Schedule:
         """The same as a schedule, in the usual unit unless another one is given."""
@@ -141,17 +142,14 @@ class IntervalEvery:
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Learn to act on a task. Fields of the agent: --agent.FIELD VALUE.
-
-    Of its planner: --agent.planner.FIELD VALUE; see `forethought agents pets`.
-    """
+    """Learn to act on a task; --agent.FIELD as `forethought agents NAME` shows."""
 
     agent: Annotated[str, tyro.conf.arg(metavar="NAME")] = "pets"
     """Which agent; see `forethought agents`."""
     planner: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = None
-    """Who plans, see `forethought planners`; the agent's own if not given."""
+    """Who plans; if not given, the agent's own planner."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
         None
     )
@@ -159,8 +157,7 @@ class TrainOptions:
     random_steps: Annotated[
         int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
-    """How many of them are random, at first; one episode if not given, or none for an
-    agent that learns online."""
+    """How many are random at first; as usual if not given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Of everything random."""
     count: Annotated[int, tyro.conf.arg(metavar="N")] = 1
@@ -175,9 +172,9 @@ class TrainOptions:
     ] = None
     """Run folder; runs/TASK-AGENT if not given."""
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Write scalars for TensorBoard to DIR/tensorboard as well."""
+    """Write DIR/tensorboard, too."""
     epilogue: Annotated[bool, tyro.conf.FlagCreatePairsOff] = True
-    """Measure at the end what random actions and an exact model earn, and film it."""
+    """Measure at the end what a random and an exact agent earn, and film it."""
     precision: Literal[32, 64] = 32
     """Bits of a floating-point number."""
 
