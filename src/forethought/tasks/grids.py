@@ -22,7 +22,7 @@ from forethought.problem import Problem
 from forethought.tasks.base import Task
 
 MAZE_STEPS = 2000
-"""Length of an episode of learning in a maze: none of the book's ever ends so."""
+"""Length of an episode of learning in a maze; few without planning are longer."""
 
 CHANGING = {"dyna": {"memory": 0.0}, "sweeping": {"memory": 0.0}}
 """Settings of agents that learn where the last outcome tells more than all before."""
