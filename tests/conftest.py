@@ -13,6 +13,8 @@ from forethought.core.xla import compile_loops_whole
 compile_loops_whole()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Optimising would take longer than the programs of tests run.
+jax.config.update("jax_disable_most_optimizations", True)
 # Compilation makes the first example slow; the same examples run every time.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
@@ -38,15 +40,6 @@ def x64():
     """Run the test in float64."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="module")
-def quickly_compiled():
-    """Compile without optimising, for programs that run shorter than that takes."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

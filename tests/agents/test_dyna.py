@@ -70,7 +70,6 @@ def policy_value(table, values, gamma):
     return float(np.asarray(table.start) @ V)
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_direct_updates_are_those_that_one_makes_by_hand():
     agent = Dyna(planning_steps=0, step_size=0.5, gamma=0.9)
     learner = taught(agent, seen(1, 0, 4.0, 2, terminated=True))
@@ -85,7 +84,6 @@ def test_direct_updates_are_those_that_one_makes_by_hand():
     np.testing.assert_allclose(learner.values, [[4, 1.4], [2, 0], [0.63, 0]], rtol=1e-6)
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_planning_repeats_what_was_met_until_values_are_consistent():
     agent = Dyna(planning_steps=200, step_size=0.5, gamma=0.9)
     rows = (seen(0, 0, 0.0, 1), seen(1, 0, 1.0, 2, terminated=True))
@@ -93,7 +91,6 @@ def test_planning_repeats_what_was_met_until_values_are_consistent():
     np.testing.assert_allclose(learner.values, [[0.9, 0], [1, 0], [0, 0]], rtol=1e-4)
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_the_bonus_grows_with_the_root_of_the_time_that_a_pair_waited():
     curious = Dyna(planning_steps=300, step_size=1.0, gamma=0.0, bonus=0.1)
     learner = taught(curious, *[seen(0, 0, 0.0, 0)] * 9)
@@ -220,7 +217,6 @@ def test_what_cannot_be_counted_is_refused_by_name(agent):
         agent.init(spec, key=jax.random.key(0))
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_equals_are_chosen_among_by_lot_and_the_best_alone_always():
     agent = Dyna(epsilon=0.0)
     learner = agent.init(SPEC, key=jax.random.key(0))

@@ -73,10 +73,6 @@ class Row:
         return state, trace, metrics
 
 
-# These programs run for microseconds: compiling them well is not worth it.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
-
 @pytest.fixture(scope="module", params=ROWS)
 def row(request):
     return Row(request.param)

@@ -5,8 +5,6 @@ import pytest
 
 from forethought.core.table import Table, from_dense, pick
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 KEY = jax.random.key(0)
 NEXT = [[[0, 1], [1, 1]], [[0, 0], [1, 0]]]
 ODDS = [[[0.25, 0.75], [1.0, 0.0]], [[1.0, 0.0], [0.5, 0.5]]]

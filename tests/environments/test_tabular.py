@@ -11,8 +11,6 @@ from forethought.core.table import Table
 from forethought.environments import grids
 from forethought.environments.tabular import Map, TabularEnvironment, TabularSystem
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 KEY = jax.random.key(0)
 
 

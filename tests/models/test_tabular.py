@@ -12,8 +12,6 @@ from forethought.models.tabular import Tabular, TabularCounts
 from forethought.objectives.learned import Learned
 from forethought.problem import Problem, evaluate
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 KEY = jax.random.key(0)
 learn = jax.jit(lambda model, *row: model.learn(*row))
 

@@ -166,10 +166,6 @@ REFUSALS = (
 """Who refuses what, and the words that say why; everything else must plan."""
 
 
-# Compiling well would take longer than two steps of planning do.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
-
 def make(name):
     """A planner with as little to do as it can."""
     if name == "polished":

@@ -21,9 +21,6 @@ from forethought.problem import Problem
 KEY = jax.random.key(3)
 LEAF = DefaultPolicy(rollouts=0)
 
-# Searches are short: compiling them well would take longer.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 def run(planner, problem, belief, key=KEY):
     state = planner.init(problem, belief, key=key)

@@ -85,7 +85,6 @@ LAKES = {
 }
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", LAKES)
 def test_values_of_actions_are_within_three_sigma_of_value_iteration(name, worlds):
     table = LAKES[name]().table
@@ -141,7 +140,6 @@ def test_a_tree_of_situations_looks_and_a_tree_of_plans_does_not(worlds):
         assert plan.actions[0] == action
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_edges_lead_to_all_outcomes_as_often_as_these_are_probable(worlds, x64):
     table = worlds.random_table(11, actions=2, outcomes=3)
     problem = worlds.problem_of(table)
@@ -207,7 +205,6 @@ class Near(AbstractObjective):
         return jnp.zeros_like(x)
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_outcomes_of_a_continuous_model_widen_with_the_visits():
     problem = Problem(Noisy(), Near(), Discrete(3))
     planner = MCTS(4, 500, TreePolicy(3.0), chance=Widening(10, 1.0, 0.5))

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from forethought import tasks
 from forethought.planners import LQR, MCTS, MPC, DefaultPolicy, TreePolicy, Widening
@@ -59,7 +58,6 @@ def test_the_pendulum_is_swung_up_within_five_percent_of_its_optimum():
     assert found.stats["visits"].sum(axis=1)[1:].min() > 400
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 def test_actions_widen_with_the_visits_and_the_policy_goes_first(x64):
     task = tasks.load("double-integrator")
     start = task.system.start(key=KEY)

@@ -21,8 +21,6 @@ from forethought.planners.tabular import (
 )
 from forethought.tasks.grids import exam_table
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 by_values, by_policies = (
     eqx.filter_jit(value_iteration),
     eqx.filter_jit(policy_iteration),

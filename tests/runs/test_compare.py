@@ -58,7 +58,7 @@ def test_a_planner_that_cannot_work_is_a_row_with_its_reason(scores):
     assert first["gap"] == pytest.approx(cem.optimum - first["return"])
 
 
-def test_how_far_constraints_were_broken_is_told(x64, quickly_compiled):
+def test_how_far_constraints_were_broken_is_told(x64):
     task = gallery.load("obstacle-unicycle").task
     planners = {
         "shooting": RandomShooting(25, population=16),

@@ -25,8 +25,6 @@ from forethought.runs.training import PETS, Learning, learn, pace, score
 from forethought.tasks import TASKS
 from forethought.training.schedule import Schedule
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 TINY = Study(
     claim="a corridor is learned",
     variant="five cells in a row",

@@ -12,8 +12,6 @@ from forethought.runs.folder import RunFolder
 from forethought.runs.record import Record, record
 from forethought.tasks import load
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 @pytest.fixture(scope="module")
 def seen():

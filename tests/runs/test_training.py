@@ -33,10 +33,6 @@ TINY = PETS(
 )
 
 
-# Tiny networks, few steps: compiling them well would take longer than running.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
-
 @pytest.fixture(scope="module")
 def task():
     return tasks.load("double-integrator")

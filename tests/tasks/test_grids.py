@@ -20,8 +20,6 @@ from forethought.runs.planning import make_planner, plan_from, start_state
 from forethought.tasks import load
 from forethought.tasks.grids import TASKS
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 KEY = jax.random.key(0)
 SEARCHES = {
     "random-shooting": RandomShooting(2, population=16, particles=4),

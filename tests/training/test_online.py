@@ -14,8 +14,6 @@ from forethought.environments.tabular import TabularEnvironment
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Training
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
-
 
 class Bookkeeper(AbstractAgent):
     """Learns how often it learned and which states it was told of; acts by the first.
