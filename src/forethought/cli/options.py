@@ -113,9 +113,9 @@ class LearningEvery:
 
     every: Annotated[float, tyro.conf.arg(metavar="N")] = 1.0
     """How often."""
-    unit: Annotated[
-        Unit | None, tyro.conf.arg(metavar="UNIT", help_behavior_hint="")
-    ] = None
+    unit: Annotated[Unit | None, tyro.conf.arg(metavar="U", help_behavior_hint="")] = (
+        None
+    )
     """Episodes, steps or ratio; if not given, as the agent does."""
 
     def schedule(self, usual: Unit) -> Schedule:
@@ -174,9 +174,9 @@ class TrainOptions:
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write DIR/tensorboard, too."""
     epilogue: Annotated[bool, tyro.conf.FlagCreatePairsOff] = True
-    """Measure at the end what a random and an exact agent earn, and film it."""
-    precision: Literal[32, 64] = 32
-    """Bits of a floating-point number."""
+    """Measure bounds and film at the end."""
+    precision: Annotated[Literal[32, 64], tyro.conf.arg(metavar="BITS")] = 32
+    """32 or 64 bits of a number."""
 
 
 @dataclasses.dataclass(frozen=True)

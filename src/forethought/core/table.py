@@ -87,7 +87,9 @@ class Table(eqx.Module):
         start: ArrayLike | list | int = 0,
     ):
         self.next_state = jnp.asarray(next_state, jnp.int32)
-        self.probability = jnp.asarray(probability) * 1.0
+        given = jnp.asarray(probability)
+        whole = not jnp.issubdtype(given.dtype, jnp.floating)
+        self.probability = given.astype(float) if whole else given
         dtype = self.probability.dtype
         self.reward = jnp.asarray(reward).astype(dtype)
         self.terminated = (
