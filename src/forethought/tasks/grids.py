@@ -17,7 +17,7 @@ from forethought.environments.tabular import Map, TabularEnvironment, TabularSys
 from forethought.models.base import Predicted
 from forethought.models.known import Known
 from forethought.objectives.learned import Learned
-from forethought.planners.tree_policies import TreePolicy
+from forethought.planners.tree_policies import DefaultPolicy, TreePolicy
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 
@@ -183,7 +183,16 @@ def frozen_lake(size: int = 4) -> Task:
         f"cross slippery ice, {size} × {size} (FrozenLake-v1)",
         grids.from_gymnasium("FrozenLake-v1", map_name=f"{size}x{size}"),
         100 if size == 4 else 200,
-        _chances(50 if size == 4 else 80),
+        _chances(50 if size == 4 else 80)
+        | {
+            # A random walk rarely crosses, so that many are needed to tell moves apart.
+            "mcts": {
+                "horizon": 100,
+                "simulations": 2048,
+                "tree_policy": TreePolicy(0.5),
+                "default_policy": DefaultPolicy(rollouts=8),
+            }
+        },
         gamma=0.99,
     )
 
