@@ -18,29 +18,24 @@ steps since a pair was last tried, $n$ planning steps.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, Scalar
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
-from forethought.core.spaces import Discrete
-from forethought.core.types import Action
-from forethought.data.replay import Replay, ReplayState
+from forethought.agents.base import Metrics
+from forethought.agents.tabular import (
+    AbstractTabular,
+    Valued,
+    Values,
+    finite,
+    require_numbers,
+)
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.tabular import TabularCounts
 
-Values = Float[Array, "state action"]
 
-
-class Explored(eqx.Module):
-    """Whether the last action was drawn at random, to explore."""
-
-    explored: Bool[Array, ""]
-
-
-class Knowledge(eqx.Module):
+class Knowledge(Valued):
     """What Dyna has learned."""
 
-    values: Values
     model: TabularCounts
     pairs: Int[Array, " slot"]
     """Pairs that planning may draw, as `state * actions + action`, the newest last."""
@@ -52,7 +47,7 @@ class Knowledge(eqx.Module):
     """The clock when each pair was last tried."""
 
 
-class Dyna(AbstractAgent[Knowledge, Explored]):
+class Dyna(AbstractTabular[Knowledge]):
     r"""Q-learning from experience and from a counted model: Dyna-Q and Dyna-Q+.
 
     $$Q(s, a) \mathrel{+}= \alpha \Bigl[r + \kappa \sqrt{\tau(s, a)}
@@ -133,31 +128,6 @@ class Dyna(AbstractAgent[Knowledge, Explored]):
             clock=none,
             tried=jnp.zeros((states, actions), jnp.int32),
         )
-
-    def reset(self, learner: Knowledge, *, key: PRNGKeyArray) -> Explored:
-        """Nothing is carried from step to step."""
-        return Explored(jnp.asarray(False))
-
-    def act(
-        self,
-        learner: Knowledge,
-        carry: Explored,
-        obs: Int[Array, ""],
-        *,
-        key: PRNGKeyArray,
-        mode: Mode = "explore",
-    ) -> tuple[Action, Explored]:
-        """The best action, or now and then any; equals are chosen among by lot."""
-        epsilon = self.epsilon if mode == "explore" else 0.0
-        return epsilon_greedy(learner.values[obs], epsilon, key=key)
-
-    def watch(self, carry: Explored) -> Metrics:
-        """How often it explored."""
-        return {"explored": carry.explored}
-
-    def recall(self, memory: ReplayState, new: int) -> Transition:
-        """The newest transitions."""
-        return newest(memory, new)
 
     @eqx.filter_jit
     def update(
@@ -252,61 +222,3 @@ class Dyna(AbstractAgent[Knowledge, Explored]):
         imagined = (state, action, reward, drawn.state, drawn.terminated)
         values, _ = jax.lax.scan(move, learner.values, imagined)
         return eqx.tree_at(lambda learner: learner.values, learner, values)
-
-
-def newest(memory: ReplayState, count: int) -> Transition:
-    """The newest transitions, with states and actions as 32-bit numbers."""
-    rows = Replay(memory.capacity).newest(memory, count)
-
-    def narrow(leaf: Array) -> Array:
-        whole = jnp.issubdtype(leaf.dtype, jnp.integer)
-        return leaf.astype(jnp.int32) if whole else leaf
-
-    return jax.tree.map(narrow, rows)
-
-
-def require_numbers(who: str, step_size: float, gamma: float, epsilon: float) -> None:
-    """Refuse settings that no agent with a table of values can work with.
-
-    Raises:
-        ValueError: Naming the first of them.
-    """
-    if not 0 < step_size <= 1:
-        raise ValueError(f"{who} needs step_size in (0, 1], got {step_size}.")
-    for name, value in {"gamma": gamma, "epsilon": epsilon}.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{who} needs {name} in [0, 1], got {value}.")
-
-
-def finite(who: str, spec: EnvironmentSpec) -> tuple[int, int]:
-    """Numbers of states and actions.
-
-    Raises:
-        TypeError: Observations or actions are no single number out of finitely many.
-    """
-    seen, done = spec.observation, spec.action
-    if not (isinstance(seen, Discrete) and isinstance(done, Discrete)):
-        raise TypeError(
-            f"{who} keeps a table, for which observations and actions need to be "
-            f"Discrete, but observations are {type(seen).__name__} and actions "
-            f"{type(done).__name__} here."
-        )
-    return seen.n, done.n
-
-
-def epsilon_greedy(
-    values: Float[Array, " action"], epsilon: float, *, key: PRNGKeyArray
-) -> tuple[Int[Array, ""], Explored]:
-    """The best of some values, or with some probability any.
-
-    Args:
-        values: Of each action; where several are the best, one is drawn.
-        epsilon: How often any action is drawn.
-        key: Consumed.
-    """
-    lots_key, any_key, which_key = jax.random.split(key, 3)
-    lots = jax.random.uniform(lots_key, values.shape)
-    best = jnp.argmax(jnp.where(values == jnp.max(values), lots, -1))
-    explored = jax.random.uniform(any_key) < epsilon
-    other = jax.random.randint(which_key, (), 0, values.shape[0])
-    return jnp.where(explored, other, best.astype(other.dtype)), Explored(explored)

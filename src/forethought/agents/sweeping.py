@@ -11,32 +11,28 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
-from forethought.agents.dyna import (
-    Explored,
+from forethought.agents.base import Metrics
+from forethought.agents.tabular import (
+    AbstractTabular,
+    Valued,
     Values,
-    epsilon_greedy,
     finite,
-    newest,
     require_numbers,
 )
-from forethought.core.types import Action
-from forethought.data.replay import ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.tabular import TabularCounts
 
 
-class Swept(eqx.Module):
+class Swept(Valued):
     """What prioritised sweeping has learned."""
 
-    values: Values
     model: TabularCounts
     urgent: Values
     """The queue: how far off a pair's value was found to be; 0 for one not in it."""
 
 
-class Sweeping(AbstractAgent[Swept, Explored]):
+class Sweeping(AbstractTabular[Swept]):
     r"""Expected updates in the order of how much they change.
 
     $$Q(s, a) \mathrel{+}= \alpha \Bigl[\sum_k \frac{n_k}{n} \bigl(r_k
@@ -104,31 +100,6 @@ class Sweeping(AbstractAgent[Swept, Explored]):
         values = jnp.full((states, actions), self.initial_value, float)
         model = TabularCounts(states, actions, self.outcomes, memory=self.memory)
         return Swept(values, model, jnp.zeros_like(values))
-
-    def reset(self, learner: Swept, *, key: PRNGKeyArray) -> Explored:
-        """Nothing is carried from step to step."""
-        return Explored(jnp.asarray(False))
-
-    def act(
-        self,
-        learner: Swept,
-        carry: Explored,
-        obs: Int[Array, ""],
-        *,
-        key: PRNGKeyArray,
-        mode: Mode = "explore",
-    ) -> tuple[Action, Explored]:
-        """The best action, or now and then any; equals are chosen among by lot."""
-        epsilon = self.epsilon if mode == "explore" else 0.0
-        return epsilon_greedy(learner.values[obs], epsilon, key=key)
-
-    def watch(self, carry: Explored) -> Metrics:
-        """How often it explored."""
-        return {"explored": carry.explored}
-
-    def recall(self, memory: ReplayState, new: int) -> Transition:
-        """The newest transitions."""
-        return newest(memory, new)
 
     @eqx.filter_jit
     def update(

@@ -1,0 +1,122 @@
+"""What agents with a table of values have in common: how they act, what they recall."""
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.core.spaces import Discrete
+from forethought.core.types import Action
+from forethought.data.replay import Replay, ReplayState
+from forethought.data.transitions import Transition
+from forethought.environments.base import EnvironmentSpec
+
+Values = Float[Array, "state action"]
+
+
+class Valued(eqx.Module):
+    """What such an agent has learned, at least."""
+
+    values: Values
+
+
+Learner = TypeVar("Learner", bound=Valued)
+
+
+class Explored(eqx.Module):
+    """Whether the last action was drawn at random, to explore."""
+
+    explored: Bool[Array, ""]
+
+
+class AbstractTabular(AbstractAgent[Learner, Explored]):
+    """Acts on a table of values, and learns from the newest transitions."""
+
+    epsilon: eqx.AbstractVar[float]
+    """How often an action is drawn at random."""
+
+    def reset(self, learner: Learner, *, key: PRNGKeyArray) -> Explored:
+        """Nothing is carried from step to step."""
+        return Explored(jnp.asarray(False))
+
+    def act(
+        self,
+        learner: Learner,
+        carry: Explored,
+        obs: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, Explored]:
+        """The best action, or now and then any; equals are chosen among by lot."""
+        epsilon = self.epsilon if mode == "explore" else 0.0
+        return epsilon_greedy(learner.values[obs], epsilon, key=key)
+
+    def watch(self, carry: Explored) -> Metrics:
+        """How often it explored."""
+        return {"explored": carry.explored}
+
+    def recall(self, memory: ReplayState, new: int) -> Transition:
+        """The newest transitions."""
+        return newest(memory, new)
+
+
+def newest(memory: ReplayState, count: int) -> Transition:
+    """The newest transitions, with states and actions as 32-bit numbers."""
+    rows = Replay(memory.capacity).newest(memory, count)
+
+    def narrow(leaf: Array) -> Array:
+        whole = jnp.issubdtype(leaf.dtype, jnp.integer)
+        return leaf.astype(jnp.int32) if whole else leaf
+
+    return jax.tree.map(narrow, rows)
+
+
+def require_numbers(who: str, step_size: float, gamma: float, epsilon: float) -> None:
+    """Refuse settings that no agent with a table of values can work with.
+
+    Raises:
+        ValueError: Naming the first of them.
+    """
+    if not 0 < step_size <= 1:
+        raise ValueError(f"{who} needs step_size in (0, 1], got {step_size}.")
+    for name, value in {"gamma": gamma, "epsilon": epsilon}.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{who} needs {name} in [0, 1], got {value}.")
+
+
+def finite(who: str, spec: EnvironmentSpec) -> tuple[int, int]:
+    """Numbers of states and actions.
+
+    Raises:
+        TypeError: Observations or actions are no single number out of finitely many.
+    """
+    seen, done = spec.observation, spec.action
+    if not (isinstance(seen, Discrete) and isinstance(done, Discrete)):
+        raise TypeError(
+            f"{who} keeps a table, for which observations and actions need to be "
+            f"Discrete, but observations are {type(seen).__name__} and actions "
+            f"{type(done).__name__} here."
+        )
+    return seen.n, done.n
+
+
+def epsilon_greedy(
+    values: Float[Array, " action"], epsilon: float, *, key: PRNGKeyArray
+) -> tuple[Int[Array, ""], Explored]:
+    """The best of some values, or with some probability any.
+
+    Args:
+        values: Of each action; where several are the best, one is drawn.
+        epsilon: How often any action is drawn.
+        key: Consumed.
+    """
+    lots_key, any_key, which_key = jax.random.split(key, 3)
+    lots = jax.random.uniform(lots_key, values.shape)
+    best = jnp.argmax(jnp.where(values == jnp.max(values), lots, -1))
+    explored = jax.random.uniform(any_key) < epsilon
+    other = jax.random.randint(which_key, (), 0, values.shape[0])
+    return jnp.where(explored, other, best.astype(other.dtype)), Explored(explored)
