@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.core.spaces import Discrete
 from forethought.models.ensemble import Ensemble
 from forethought.models.transforms import Transform
 from forethought.problem import Problem
@@ -45,6 +46,13 @@ def test_random_actions_are_measured_once_and_kept(task, tmp_path):
     assert "Nobody has written down" in found["note"]
     stored = folder.read_json(bounds.FILE)
     assert write_bounds(folder, "another", None, agent, seed=2) == stored
+
+
+def test_episodes_that_may_never_end_are_not_waited_for(tmp_path):
+    folder = RunFolder.create(tmp_path, {})
+    found = write_bounds(folder, "CliffWalking-v1", None, Random(Discrete(4)), seed=1)
+    assert list(found) == ["note"] and "have no length" in found["note"]
+    assert folder.read_json(bounds.FILE) == found
 
 
 def test_a_model_with_noise_is_not_taken_for_deterministic(task):

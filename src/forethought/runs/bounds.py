@@ -110,7 +110,7 @@ def write_bounds(
 
     Returns:
         For `random` and `exact` their `returns`, `mean`, `std` (over episodes) and
-        `seconds`, or under `note` why there is no exact bound.
+        `seconds`, or under `note` why there is no exact bound, or none at all.
     """
     if (folder.path / FILE).exists():
         return folder.read_json(FILE)
@@ -120,6 +120,10 @@ def write_bounds(
     began = time.perf_counter()
     if task is None:
         with GymnasiumEnvironment(name) as environment:
+            if environment.spec.episode_length is None:
+                endless = f"Episodes of {name} have no length: some may never end."
+                folder.write_json(FILE, {"note": endless})
+                return {"note": endless}
             returns = evaluate_host(
                 Random(environment.spec.action),
                 environment,
