@@ -3,9 +3,9 @@ r"""What one lane of a tree search does: one step down, one transition, one leaf
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal as Constant
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
+from forethought.core.dependence import depends_on_last
 from forethought.core.spaces import Box
 from forethought.core.types import Action
 from forethought.planners.tree import Description, Leaf, Tree, belief_at, same
@@ -232,9 +232,4 @@ def draws(problem: Problem, belief: PyTree) -> bool:
     action = problem.action.sample(key=jax.random.key(0))
     if isinstance(problem.action, Box):
         action = action.astype(problem.value(belief).dtype)
-    jaxpr = jax.make_jaxpr(predict)(belief, action, jax.random.key(0)).jaxpr
-    needed = {out for out in jaxpr.outvars if not isinstance(out, Constant)}
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            needed |= {x for x in equation.invars if not isinstance(x, Constant)}
-    return jaxpr.invars[-1] in needed
+    return depends_on_last(predict, belief, action, jax.random.key(0))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
+from forethought.core.dependence import depends_on_last
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.mpc import begin, closed_loop
 from forethought.runs.control import check
@@ -74,12 +75,11 @@ def is_random(task: Task, state: PyTree, steps: int, *, key: PRNGKeyArray) -> bo
     A system that never touches its key is not; of any other, some futures are drawn.
     """
     action = task.problem.action.sample(key=key)
-    program = jax.make_jaxpr(lambda key: task.system.step(state, action, key=key))(key)
-    touched = {id(variable) for variable in program.jaxpr.invars}
-    for equation in program.jaxpr.eqns:
-        if any(id(variable) in touched for variable in equation.invars):
-            touched.update(id(variable) for variable in equation.outvars)
-    if not any(id(variable) in touched for variable in program.jaxpr.outvars):
+
+    def step(key: PRNGKeyArray) -> PyTree:
+        return task.system.step(state, action, key=key)
+
+    if not depends_on_last(step, key):
         return False
     return bool(_differ((task.problem, task.system), state, steps, key=key))
 
