@@ -30,8 +30,8 @@ from forethought import tasks
 from forethought.core.types import ravel
 from forethought.planners import CEM, ILQR, MPPI
 from forethought.planners.base import AbstractPlanner
-from forethought.planners.riccati import lqr
-from forethought.runs.style import BLUE, CYCLE, INK, LIMIT, label, panels, png
+from forethought.planners.linear.riccati import lqr
+from forethought.reports.style import BLUE, CYCLE, INK, LIMIT, label, panels, png
 
 jax.config.update("jax_enable_x64", True)
 HORIZONS = (10, 30, 100, 300, 1000, 3000, 10_000)

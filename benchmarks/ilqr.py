@@ -37,9 +37,9 @@ from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.constrained import Constrained
 from forethought.planners import ILQR, AugmentedLagrangian
-from forethought.planners.descent import begin
-from forethought.planners.ilqr import ILQRState
-from forethought.planners.recursions import imagine
+from forethought.planners.smooth.descent import begin
+from forethought.planners.smooth.ilqr import ILQRState
+from forethought.planners.smooth.recursions import imagine
 from forethought.problem import Plan, Problem
 
 jax.config.update("jax_enable_x64", True)

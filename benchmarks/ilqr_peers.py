@@ -54,7 +54,7 @@ from forethought.core.spaces import Box, free_box
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.planners import ILQR
-from forethought.planners.ilqr import ILQRState
+from forethought.planners.smooth.ilqr import ILQRState
 from forethought.problem import Problem, rollout
 
 jax.config.update("jax_enable_x64", True)

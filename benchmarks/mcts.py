@@ -32,7 +32,7 @@ from gymcts.gymcts_deepcopy_wrapper import DeepCopyMCTSGymEnvWrapper
 from jaxtyping import Array, PRNGKeyArray
 
 from forethought.core.spaces import Discrete
-from forethought.environments import grids
+from forethought.environments.tables import grids
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import MCTS, DefaultPolicy, TreePolicy

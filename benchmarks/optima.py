@@ -30,10 +30,10 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from forethought.models.linear import Linear
+from forethought.models.linear.dynamics import Linear
 from forethought.objectives.constrained import Constrained
 from forethought.planners import ILQR, LQR, AugmentedLagrangian
-from forethought.planners.ilqr import ILQRState
+from forethought.planners.smooth.ilqr import ILQRState
 from forethought.problem import rollout
 from forethought.tasks.base import Task
 from forethought.tasks.gallery import GALLERY

@@ -28,10 +28,10 @@ from mbrl.util.common import get_basic_buffer_iterators
 from mbrl.util.replay_buffer import ReplayBuffer
 
 from forethought import tasks
-from forethought.models.ensemble import Ensemble
-from forethought.models.fitting import fit
-from forethought.models.rows import Rows
-from forethought.models.transforms import Transform
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.fitting import fit
+from forethought.models.learned.rows import Rows
+from forethought.models.learned.transforms import Transform
 
 MEMBERS, WIDTH, DEPTH = 5, 200, 3
 ROWS = 5_000

@@ -30,9 +30,9 @@ from mbrl.models import GaussianMLP, ModelEnv, OneDTransitionRewardModel
 from mbrl.planning import create_trajectory_optim_agent_for_model
 
 from forethought.core.spaces import Box
-from forethought.models.ensemble import Ensemble
-from forethought.models.propagation import Propagation
-from forethought.models.transforms import Transform
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.propagation import Propagation
+from forethought.models.learned.transforms import Transform
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import CEM
 from forethought.problem import Problem, evaluate

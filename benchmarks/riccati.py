@@ -25,8 +25,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array
 
-from forethought.planners.dare import dare
-from forethought.planners.riccati import Riccati, lqr
+from forethought.planners.linear.dare import dare
+from forethought.planners.linear.riccati import Riccati, lqr
 
 jax.config.update("jax_enable_x64", True)
 HORIZON, BATCH = 100, 64

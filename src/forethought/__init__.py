@@ -14,11 +14,11 @@ from forethought.planners import (
     RandomShooting,
 )
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
-from forethought.runs.agents import PETS, ModelBasedV2
-from forethought.runs.compare import Score, compare
-from forethought.runs.control import Run, control, report
-from forethought.runs.planning import make_planner, plan
-from forethought.runs.trained import Trained, train
+from forethought.runs.plan.compare import Score, compare
+from forethought.runs.plan.control import Run, control, report
+from forethought.runs.plan.planning import make_planner, plan
+from forethought.runs.train.agents import PETS, ModelBasedV2
+from forethought.runs.train.trained import Trained, train
 from forethought.tasks import Task
 
 __all__ = [

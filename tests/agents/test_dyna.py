@@ -16,10 +16,10 @@ from forethought.core.table import Outcome
 from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
-from forethought.environments.grids import dyna_maze, from_gymnasium, grid
-from forethought.environments.tabular import TabularEnvironment
-from forethought.models.tabular import TabularCounts
-from forethought.planners.tabular import value_iteration
+from forethought.environments.tables.grids import dyna_maze, from_gymnasium, grid
+from forethought.environments.tables.tabular import TabularEnvironment
+from forethought.models.tables.tabular import TabularCounts
+from forethought.planners.tables.value_iteration import value_iteration
 from forethought.training.loop import Training
 
 SPEC = EnvironmentSpec(Discrete(3), Discrete(2), None)

@@ -10,16 +10,16 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.dyna import Dyna
-from forethought.agents.model_based import Bootstrap, Given, ModelBased
+from forethought.agents.parts.planning import Bootstrap, Given, ModelBased
 from forethought.agents.sweeping import Sweeping
 from forethought.data.replay import Replay
-from forethought.environments.grids import grid
 from forethought.environments.simulated import Simulated
-from forethought.environments.tabular import TabularEnvironment
-from forethought.models.fitting import FitSettings
+from forethought.environments.tables.grids import grid
+from forethought.environments.tables.tabular import TabularEnvironment
+from forethought.models.learned.fitting import FitSettings
 from forethought.planners import CEM, RandomShooting
-from forethought.runs import checkpoint
-from forethought.runs.agents import AGENTS, PETS, ModelBasedV2, make_agent
+from forethought.runs.store import checkpoint
+from forethought.runs.train.agents import AGENTS, PETS, ModelBasedV2, make_agent
 from forethought.training.loop import Training
 
 TINY = {"width": 4, "depth": 1, "fitting": FitSettings(epochs=2)}

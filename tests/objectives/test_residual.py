@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.environments.mujoco import MuJoCo
+from forethought.environments.mujoco.system import MuJoCo
 from forethought.objectives.residual import (
     L2,
     Cosh,

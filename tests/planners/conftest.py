@@ -10,7 +10,7 @@ import pytest
 
 from forethought.core.spaces import Discrete
 from forethought.core.table import Table
-from forethought.models.tabular import Tabular
+from forethought.models.tables.tabular import Tabular
 from forethought.objectives.base import AbstractObjective
 from forethought.problem import Problem
 

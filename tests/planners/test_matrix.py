@@ -11,10 +11,10 @@ from forethought.core.gaussian import Gaussian
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Opaque, Stamped
 from forethought.models.base import AbstractModel
-from forethought.models.ensemble import Ensemble, Particle
-from forethought.models.linear import Linear
-from forethought.models.linear_gaussian import LinearGaussian
-from forethought.models.transforms import Transform
+from forethought.models.learned.ensemble import Ensemble, Particle
+from forethought.models.learned.transforms import Transform
+from forethought.models.linear.dynamics import Linear
+from forethought.models.linear.kalman import LinearGaussian
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Polished, Widening

@@ -7,7 +7,7 @@ import pytest
 
 from forethought.core.types import ravel
 from forethought.objectives.learned import Observed
-from forethought.runs.agents import PETS, settings_for
+from forethought.runs.train.agents import PETS, settings_for
 from forethought.tasks.benchmarks import FRAMES, TASKS
 
 KEY = jax.random.key(0)

@@ -6,7 +6,7 @@ import scipy.linalg
 
 from forethought.core.results import name_of
 from forethought.planners import ILQR, LQR, AugmentedLagrangian
-from forethought.planners.optimality import along
+from forethought.planners.around.optimality import along
 from forethought.problem import rollout
 from forethought.tasks import TASKS, gallery
 from forethought.tasks.optima import best_return

@@ -11,12 +11,12 @@ import pytest
 from forethought.core.results import name_of
 from forethought.planners import MCTS, MPC, CategoricalCEM, RandomShooting
 from forethought.planners.mpc import begin, closed_loop
-from forethought.planners.tabular import (
+from forethought.planners.tables.value_iteration import (
     closed_loop_value,
     open_loop_value,
     value_iteration,
 )
-from forethought.runs.planning import make_planner, plan_from, start_state
+from forethought.runs.plan.planning import make_planner, plan_from, start_state
 from forethought.tasks import load
 from forethought.tasks.grids import TASKS
 

@@ -9,8 +9,8 @@ import pytest
 
 from forethought.core.types import ravel
 from forethought.objectives.residual import Residual
-from forethought.planners.cem import CEM
 from forethought.planners.mpc import MPC, begin, closed_loop
+from forethought.planners.sampling.cem import CEM
 from forethought.problem import rollout
 from forethought.tasks.physics import TASKS, gymnasium_model, user_task
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from forethought.agents.base import AbstractAgent
-from forethought.agents.model_based import Bootstrap, ModelBased
+from forethought.agents.parts.planning import Bootstrap, ModelBased
 from forethought.data.replay import Replay
-from forethought.environments.gymnasium import GymnasiumEnvironment
-from forethought.models.fitting import FitSettings
+from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.models.learned.fitting import FitSettings
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.training.evaluate import evaluate_host

@@ -8,7 +8,7 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.base import AbstractAgent
-from forethought.agents.model_based import Given, ModelBased
+from forethought.agents.parts.planning import Given, ModelBased
 from forethought.data.replay import Replay
 from forethought.planners import LQR
 from forethought.training.evaluate import evaluate

@@ -8,9 +8,9 @@ import pytest
 
 from forethought.agents.base import AbstractAgent
 from forethought.data.replay import Replay
-from forethought.environments.grids import grid
-from forethought.environments.gymnasium import GymnasiumEnvironment
-from forethought.environments.tabular import TabularEnvironment
+from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.environments.tables.grids import grid
+from forethought.environments.tables.tabular import TabularEnvironment
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Training
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from forethought.agents.base import Metrics
-from forethought.agents.tabular import (
+from forethought.agents.parts.tabular import (
     AbstractTabular,
     Valued,
     Values,
@@ -21,7 +21,7 @@ from forethought.agents.tabular import (
 )
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.tabular import TabularCounts
+from forethought.models.tables.tabular import TabularCounts
 
 
 class Swept(Valued):

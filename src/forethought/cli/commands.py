@@ -32,10 +32,10 @@ def plan_command(arguments: list[str]) -> int:
     options: PlanOptions = parse(PlanOptions, "plan TASK", common)
     set_up(options.precision)
     task = load(name, options.objective)
-    from forethought.runs import session
-    from forethought.runs.control import prepare
-    from forethought.runs.folder import RunFolder
-    from forethought.runs.planning import make_planner
+    from forethought.cli import session
+    from forethought.runs.plan.control import prepare
+    from forethought.runs.plan.planning import make_planner
+    from forethought.runs.store.folder import RunFolder
 
     with bad_input():
         planner = make_planner(task, options.planner)
@@ -64,10 +64,10 @@ def compare_command(arguments: list[str]) -> int:
     names, rest = _subjects(arguments)
     options: CompareOptions = parse(CompareOptions, "compare TASK ...", rest)
     set_up(options.precision)
-    from forethought.runs import session
-    from forethought.runs.control import check
-    from forethought.runs.folder import RunFolder
-    from forethought.runs.planning import make_planner
+    from forethought.cli import session
+    from forethought.runs.plan.control import check
+    from forethought.runs.plan.planning import make_planner
+    from forethought.runs.store.folder import RunFolder
     from forethought.tasks import gallery
 
     with bad_input():
@@ -128,10 +128,10 @@ def report_command(arguments: list[str]) -> int:
     """Write a report again."""
     path, rest = subject("report", "DIR", ReportOptions, arguments)
     parse(ReportOptions, "report DIR", rest)
-    from forethought.runs.folder import RunFolder
-    from forethought.runs.report import write_report
-    from forethought.runs.reproduce import RESULT
-    from forethought.runs.reproduce_page import write_reproduction
+    from forethought.reports.pages.claim import write_reproduction
+    from forethought.reports.pages.run import write_report
+    from forethought.runs.claims.reproduce import RESULT
+    from forethought.runs.store.folder import RunFolder
 
     with bad_input():
         folder = RunFolder.open(path)

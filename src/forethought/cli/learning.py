@@ -31,8 +31,8 @@ def train_command(arguments: list[str]) -> int:
     """Learn to act on a task or in a Gymnasium environment."""
     name, rest = subject("train", TARGET, TrainOptions, arguments)
     options, learning = read_training(name, rest)
-    from forethought.runs import trained
-    from forethought.runs.folder import RunFolder
+    from forethought.runs.store.folder import RunFolder
+    from forethought.runs.train import trained
 
     with bad_input():
         path = options.out or trained.new_folder(learning)
@@ -60,7 +60,7 @@ def evaluate_command(arguments: list[str]) -> int:
     path, rest = subject("evaluate", "DIR", EvaluateOptions, arguments)
     options: EvaluateOptions = parse(EvaluateOptions, "evaluate DIR", rest)
     learning, folder, _ = _reopen("evaluate", path, [])
-    from forethought.runs.training import score
+    from forethought.runs.train.intervals import score
 
     with bad_input():
         if options.episodes < 1:
@@ -80,10 +80,10 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     common, fields = split(rest, "--agent.")
     options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
-    from forethought.runs.agents import rhythm, settings_for
-    from forethought.runs.log import summary_writer
-    from forethought.runs.planning import NAMES
-    from forethought.runs.training import Learning, check
+    from forethought.runs.plan.planning import NAMES
+    from forethought.runs.store.log import summary_writer
+    from forethought.runs.train.agents import rhythm, settings_for
+    from forethought.runs.train.intervals import Learning, check
     from forethought.tasks import TASKS
 
     with bad_input():
@@ -125,7 +125,7 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
 
 def _planning(settings: Any, name: str) -> Any:
     """The settings of an agent with another planner, which looks as far ahead."""
-    from forethought.runs.planning import NAMES, assemble
+    from forethought.runs.plan.planning import NAMES, assemble
 
     if type(settings.planner) is NAMES[name]:
         return settings
@@ -146,8 +146,8 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
         path: The folder.
         rest: Flags of `train` that were given besides.
     """
-    from forethought.runs.folder import RunFolder
-    from forethought.runs.trained import config_of, differences, refusal
+    from forethought.runs.store.folder import RunFolder
+    from forethought.runs.train.trained import config_of, differences, refusal
 
     with bad_input():
         folder = RunFolder.open(path)
@@ -189,7 +189,7 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
     """Train under a progress line; what is done is on the disk."""
     from rich.console import Console
 
-    from forethought.runs.trained import execute
+    from forethought.runs.train.trained import execute
 
     console = Console()
     try:

@@ -46,7 +46,7 @@ def tasks_command(arguments: list[str]) -> int:
 
 def planners_command(arguments: list[str]) -> int:
     """List the planners, or the fields of one."""
-    from forethought.runs.planning import NAMES, assemble
+    from forethought.runs.plan.planning import NAMES, assemble
 
     def default(name: str) -> Any:
         # Only the horizon has no default of its own: it comes from the task.
@@ -59,7 +59,7 @@ def planners_command(arguments: list[str]) -> int:
 
 def agents_command(arguments: list[str]) -> int:
     """List the agents that learn, or the fields of one."""
-    from forethought.runs.agents import AGENTS, settings_for
+    from forethought.runs.train.agents import AGENTS, settings_for
 
     if not arguments or arguments[0].startswith("-"):
         return _named("agent", AGENTS, arguments, "List who can learn.")

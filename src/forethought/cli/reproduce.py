@@ -47,7 +47,7 @@ def reproduce_command(arguments: list[str]) -> int:
         return _list()
     name, rest = subject("reproduce", "NAME", ReproduceOptions, arguments)
     options: ReproduceOptions = parse(ReproduceOptions, "reproduce NAME", rest)
-    from forethought.runs.mazes import STUDIES
+    from forethought.runs.claims.mazes import STUDIES
 
     with bad_input():
         if options.seeds is not None and options.seeds < 1:
@@ -56,7 +56,7 @@ def reproduce_command(arguments: list[str]) -> int:
     if name in STUDIES:
         return _study(name, options, options.out or pathlib.Path("runs") / default)
     plan = _plan(name, options)
-    from forethought.runs.reproduce import open_folder
+    from forethought.runs.claims.reproduce import open_folder
 
     with bad_input():
         folder = open_folder(plan, options.out or pathlib.Path("runs") / default)
@@ -67,8 +67,8 @@ def _list() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from forethought.runs.mazes import STUDIES
-    from forethought.runs.reproductions import REPRODUCTIONS
+    from forethought.runs.claims.mazes import STUDIES
+    from forethought.runs.claims.reproductions import REPRODUCTIONS
 
     table = Table(box=None, pad_edge=False)
     table.add_column("reproduction")
@@ -90,8 +90,8 @@ def _list() -> int:
 def _plan(name: str, options: ReproduceOptions) -> Any:
     """Everything that is going to be done, or one line that says what is wrong."""
     from forethought.cli.learning import read_training
-    from forethought.runs.mazes import STUDIES
-    from forethought.runs.reproductions import REPRODUCTIONS
+    from forethought.runs.claims.mazes import STUDIES
+    from forethought.runs.claims.reproductions import REPRODUCTIONS
 
     with bad_input():
         if name not in REPRODUCTIONS:
@@ -103,7 +103,7 @@ def _plan(name: str, options: ReproduceOptions) -> Any:
             )
     task, *words = [*entry.train, *(entry.paper if options.paper else ())]
     _, run = read_training(task, [*words, "--seed", str(options.seed)])
-    from forethought.runs.reproduce import Plan
+    from forethought.runs.claims.reproduce import Plan
 
     return Plan(
         name,
@@ -123,11 +123,11 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
     set_up(32)
     from rich.console import Console
 
-    from forethought.runs.folder import RunFolder
-    from forethought.runs.mazes import STUDIES
-    from forethought.runs.reproduce_page import publish, write_reproduction
-    from forethought.runs.studies import run_study
-    from forethought.runs.study_page import verdict
+    from forethought.reports.pages.claim import publish, write_reproduction
+    from forethought.reports.pages.study import verdict
+    from forethought.runs.claims.mazes import STUDIES
+    from forethought.runs.claims.studies import run_study
+    from forethought.runs.store.folder import RunFolder
 
     study, console = STUDIES[name], Console()
     seeds = range(options.seed, options.seed + (options.seeds or study.seeds))
@@ -173,9 +173,14 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from forethought.runs.reproduce import finish, outcome_of, run_seeds, yardsticks
-    from forethought.runs.reproduce_page import publish, write_reproduction
-    from forethought.runs.trained import state_cost
+    from forethought.reports.pages.claim import publish, write_reproduction
+    from forethought.runs.claims.reproduce import (
+        finish,
+        outcome_of,
+        run_seeds,
+        yardsticks,
+    )
+    from forethought.runs.train.trained import state_cost
 
     console = Console()
     console.print(plan.entry.claim, highlight=False)
@@ -227,8 +232,8 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
 def _summary(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from forethought.runs.cost import duration
-    from forethought.runs.reproduce_page import shown, verdict, yardstick
+    from forethought.reports.pages.claim import shown, verdict, yardstick
+    from forethought.runs.train.cost import duration
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for run in result["seeds"]:

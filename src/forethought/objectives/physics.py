@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Scalar
 
 from forethought.core.types import Action
-from forethought.environments.mujoco import MuJoCoState
+from forethought.environments.mujoco.system import MuJoCoState
 from forethought.objectives.base import AbstractObjective, constant
 
 

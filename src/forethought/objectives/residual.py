@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Scalar
 from forethought.core.linalg import Values
 from forethought.core.names import unknown
 from forethought.core.types import Action
-from forethought.environments.mujoco import MuJoCo, MuJoCoState
+from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.objectives.base import AbstractObjective, constant
 
 Source = Literal["sensor", "qpos", "qvel", "action"]
@@ -145,7 +145,7 @@ class Residual(AbstractObjective):
     velocities after it.
 
     ```python
-    >>> from forethought.environments.mujoco import MuJoCo
+    >>> from forethought.environments.mujoco.system import MuJoCo
     >>> from forethought.objectives.residual import L2, Residual, Term
     >>> system = MuJoCo('''<mujoco><worldbody><body name="b">
     ...   <joint name="slide" type="slide"/><geom size=".1"/></body></worldbody>

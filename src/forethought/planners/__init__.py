@@ -1,20 +1,20 @@
 """Planners: what should I do, given a model?"""
 
-from forethought.planners.anytime import plan_within
+from forethought.planners.around.augmented_lagrangian import AugmentedLagrangian
+from forethought.planners.around.implicit import Implicit
+from forethought.planners.around.polished import Polished
 from forethought.planners.base import AbstractPlanner
-from forethought.planners.categorical import CategoricalCEM
-from forethought.planners.cem import CEM
-from forethought.planners.constrained import AugmentedLagrangian
-from forethought.planners.gradient import GradientAscent
-from forethought.planners.ilqr import ILQR
-from forethought.planners.implicit import Implicit
-from forethought.planners.lqr import LQR
-from forethought.planners.mcts import MCTS
+from forethought.planners.linear.lqr import LQR
 from forethought.planners.mpc import MPC
-from forethought.planners.mppi import MPPI
-from forethought.planners.polished import Polished
-from forethought.planners.shooting import RandomShooting
-from forethought.planners.tree_policies import DefaultPolicy, TreePolicy, Widening
+from forethought.planners.sampling.categorical import CategoricalCEM
+from forethought.planners.sampling.cem import CEM
+from forethought.planners.sampling.mppi import MPPI
+from forethought.planners.sampling.shooting import RandomShooting
+from forethought.planners.smooth.gradient import GradientAscent
+from forethought.planners.smooth.ilqr import ILQR
+from forethought.planners.tree.anytime import plan_within
+from forethought.planners.tree.mcts import MCTS
+from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Widening
 
 PLANNERS: dict[str, type[AbstractPlanner]] = {
     "random-shooting": RandomShooting,

@@ -1,1 +1,1 @@
-"""Runs: what a run leaves behind, and what people look at: folder, plots, video."""
+"""Runs: what is done, and what it leaves on the disk."""

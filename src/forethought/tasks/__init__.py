@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from forethought.core.names import unknown
-from forethought.environments.to_gymnasium import register
+from forethought.environments.gymnasium.export import register
 from forethought.tasks import analytic, benchmarks, grids, physics
 from forethought.tasks.base import Task
 from forethought.tasks.user import user_task

@@ -15,12 +15,12 @@ from forethought.environments.analytic import (
     PointMass,
     Quadrotor,
 )
-from forethought.environments.integrate import euler
+from forethought.environments.analytic.integrate import euler
 from forethought.models.known import Known
-from forethought.models.linear import Linear
+from forethought.models.linear.dynamics import Linear
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Avoid, Parking, PendulumReward, Regulate
-from forethought.planners.gradient import Optimiser
+from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem
 from forethought.tasks.base import Task, whole, whole_episode
 from forethought.tasks.optima import best_return

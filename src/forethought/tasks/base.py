@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 
 from forethought.environments.base import AbstractEnvironment, AbstractSystem
 from forethought.environments.simulated import Simulated
-from forethought.planners.gradient import Optimiser
+from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem
 
 QUASI_NEWTON = Optimiser("lbfgs", 1.0)

@@ -9,14 +9,14 @@ paper are flags of `forethought reproduce pets-cartpole --paper`.
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from forethought.agents.model_based import Bootstrap
-from forethought.environments.mujoco import MuJoCo, MuJoCoState
+from forethought.agents.parts.planning import Bootstrap
+from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.environments.repeat import Repeat
 from forethought.environments.simulated import Simulated
-from forethought.models.fitting import FitSettings
 from forethought.models.known import Known
+from forethought.models.learned.fitting import FitSettings
 from forethought.objectives.physics import Balance, TipUp
-from forethought.planners.cem import CEM
+from forethought.planners.sampling.cem import CEM
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 from forethought.tasks.physics import asset

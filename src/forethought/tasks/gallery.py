@@ -42,15 +42,15 @@ from forethought.environments.analytic import (
     Pendulum,
     Unicycle,
 )
+from forethought.environments.analytic.integrate import euler
 from forethought.environments.base import AbstractSystem
-from forethought.environments.integrate import euler
 from forethought.models.known import Known
-from forethought.models.linear import Linear
+from forethought.models.linear.dynamics import Linear
 from forethought.objectives.base import AbstractObjective
 from forethought.objectives.constrained import Constrained, Outside, Reaches
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Parking, Regulate
-from forethought.planners.gradient import Optimiser
+from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem
 from forethought.tasks import analytic
 from forethought.tasks.base import QUASI_NEWTON, Task, whole, whole_episode

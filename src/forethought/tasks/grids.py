@@ -12,12 +12,16 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from forethought.core.table import Table
-from forethought.environments import grids
-from forethought.environments.tabular import Map, TabularEnvironment, TabularSystem
+from forethought.environments.tables import grids
+from forethought.environments.tables.tabular import (
+    Map,
+    TabularEnvironment,
+    TabularSystem,
+)
 from forethought.models.base import Predicted
 from forethought.models.known import Known
 from forethought.objectives.learned import Learned
-from forethought.planners.tree_policies import DefaultPolicy, TreePolicy
+from forethought.planners.tree.policies import DefaultPolicy, TreePolicy
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import mujoco
 
-from forethought.environments.mujoco import MuJoCo
+from forethought.environments.mujoco.system import MuJoCo
 from forethought.models.known import Known
 from forethought.objectives.physics import Run
 from forethought.objectives.residual import L2, Quadratic, Residual, SmoothAbs, Term

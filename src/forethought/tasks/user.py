@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from forethought.core.names import unknown
-from forethought.environments.mujoco import MuJoCo
+from forethought.environments.mujoco.system import MuJoCo
 from forethought.models.known import Known
 from forethought.objectives.base import AbstractObjective
 from forethought.problem import Problem

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.environments.base import AbstractEnvironment
-from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.training.host import act, fresh_carries, read, seed_of
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 from forethought.agents.base import AbstractAgent, Metrics
 from forethought.data.replay import Replay, ReplayState, newest
 from forethought.data.transitions import Transition
-from forethought.environments.gymnasium import GymnasiumEnvironment
+from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
 from forethought.training.host_online import Online
 from forethought.training.loop import (

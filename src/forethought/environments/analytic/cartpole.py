@@ -6,8 +6,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from forethought.core.spaces import Space, free_box
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, disc, draw
+from forethought.environments.analytic.integrate import Integrator, rk4
 from forethought.environments.base import AbstractSystem, Capsules
-from forethought.environments.integrate import Integrator, rk4
 
 
 class CartPole(AbstractSystem[Float[Array, "4"]]):

@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from forethought.core.spaces import Box, Space
 from forethought.environments.analytic.drawing import GOAL, STILL, disc, draw
+from forethought.environments.analytic.integrate import Integrator, semi_implicit_euler
 from forethought.environments.base import AbstractSystem, Capsules
-from forethought.environments.integrate import Integrator, semi_implicit_euler
 
 
 class PointMass(AbstractSystem[Float[Array, "4"]]):

@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from forethought.core.spaces import Box, Space
 from forethought.environments.analytic.drawing import GOAL, STILL, Stroke, disc, draw
+from forethought.environments.analytic.integrate import Integrator, rk4
 from forethought.environments.base import AbstractSystem, Capsules
-from forethought.environments.integrate import Integrator, rk4
 
 
 class Quadrotor(AbstractSystem[Float[Array, "6"]]):

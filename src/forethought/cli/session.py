@@ -1,0 +1,208 @@
+"""A run at the terminal: live progress, a short table, and a folder with a report."""
+
+import collections
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from forethought.core.results import names
+from forethought.planners import AbstractPlanner
+from forethought.planners.mpc import Episode
+from forethought.reports.pages.comparison import (
+    COLUMNS,
+    HEAD,
+    looks,
+    ranked,
+    rows_of,
+    write_comparison,
+)
+from forethought.reports.pages.run import finish
+from forethought.runs.plan.compare import Score, compare
+from forethought.runs.plan.control import Prepared, Run, execute
+from forethought.runs.plan.planning import NAMES
+from forethought.runs.plan.record import execution
+from forethought.runs.store.folder import RunFolder
+from forethought.tasks.base import Task
+
+CHUNK = 5
+"""Steps between two looks at the progress line, and between two lines on disk."""
+
+
+def name_of_planner(planner: AbstractPlanner) -> str:
+    """A planner's name on the command line, or its class where it has none."""
+    names = {cls: name for name, cls in NAMES.items()}
+    return names.get(type(planner), type(planner).__name__)
+
+
+def save(run: Run, path: str | os.PathLike) -> pathlib.Path:
+    """Write the folder of a run that ended; see `forethought.report`."""
+    config = settings(run.task, run.planner, {"seed": run.seed})
+    folder = RunFolder.create(path, config)
+    finish(run, folder, name_of_planner(run.planner))
+    return folder.path / "report.html"
+
+
+def settings(
+    task: Task,
+    planner: AbstractPlanner,
+    options: Any,
+    command: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Everything that a run's `config.json` says."""
+    config = {
+        "task": task.name,
+        "planner": name_of_planner(planner),
+        "settings": planner,
+        "options": options,
+        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
+    }
+    return config if command is None else config | {"command": command}
+
+
+def free_folder(name: str) -> pathlib.Path:
+    """A folder under `runs/` that no earlier run has taken."""
+    folder = pathlib.Path("runs") / name
+    number = 2
+    while folder.exists():
+        folder = pathlib.Path("runs") / f"{name}-{number}"
+        number += 1
+    return folder
+
+
+def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
+    """Execute a prepared run under a progress line, writing metrics as it goes."""
+    done, value, spent = 0, 0.0, 0.0
+    dt, every = prepared.task.system.dt, prepared.controller.replan_every
+    columns = (
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[shown]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=prepared.steps, shown="")
+
+        def on_progress(piece: Episode, seconds: np.ndarray) -> None:
+            nonlocal done, value, spent
+            rewards = np.asarray(piece.rewards)
+            returns = value + np.cumsum(rewards)
+            planned, codes = np.asarray(piece.planned), names(piece.result)
+            for i, reward in enumerate(rewards):
+                folder.append(
+                    {
+                        "step": done + i + 1,
+                        "time": (done + i + 1) * dt,
+                        "reward": reward,
+                        "return": returns[i],
+                        "planned": planned[i],
+                        "seconds": seconds[i],
+                        "result": codes[i],
+                    }
+                )
+            done, value = done + len(rewards), float(returns[-1])
+            spent += float(np.sum(seconds))
+            plans = -(-done // every)
+            shown = f"t {done * dt:.2f} s  return {value:.4g}"
+            shown += f"  {hertz(plans / spent)}  {codes[-1]}"
+            progress.update(bar, completed=done, shown=shown)
+
+        return execute(prepared, on_progress)
+
+
+def hertz(rate: float) -> str:
+    """A rate to three digits."""
+    return f"{rate:,.0f} Hz" if rate >= 100 else f"{rate:.3g} Hz"
+
+
+def summary(run: Run, folder: pathlib.Path) -> Table:
+    """What happened, in a few lines."""
+    episode = run.episode
+    counts = collections.Counter(names(episode.result).tolist())
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("task", run.task.name)
+    table.add_row("planner", name_of_planner(run.planner))
+    table.add_row("executed", execution(run))
+    table.add_row("return", f"{float(episode.value):.6g}")
+    if run.optimum is not None:
+        table.add_row("optimum", f"{run.optimum:.6g}")
+    table.add_row("steps", f"{int(np.sum(np.asarray(episode.alive)))}")
+    table.add_row(
+        "plan rate",
+        f"{hertz(run.plan_rate)} (compiled in {run.compile_seconds:.1f} s)",
+    )
+    table.add_row("results", ", ".join(f"{n} {code}" for code, n in counts.items()))
+    table.add_row("report", str(folder / "report.html"))
+    return table
+
+
+def plan_session(prepared: Prepared, folder: RunFolder) -> int:
+    """Run, report, and return the exit code."""
+    console = Console()
+    run = run_live(prepared, folder, console)
+    for notice in finish(run, folder, name_of_planner(run.planner)):
+        console.print(notice, markup=False)
+    console.print(summary(run, folder.path))
+    return 130 if run.interrupted else 0
+
+
+def compare_session(
+    contests: Sequence[tuple[Task, Mapping[str, AbstractPlanner]]],
+    folder: RunFolder,
+    *,
+    seeds: Sequence[int],
+    steps: int | None,
+    futures: int,
+) -> int:
+    """Compare planners on each task, showing as they are done; return the exit code."""
+    console = Console()
+    rows: list[dict[str, Any]] = []
+    report = folder.path
+    pairs = sum(len(planners) for _, planners in contests)
+    done = 0
+
+    with console.status("") as status:
+
+        def on_score(score: Score) -> None:
+            nonlocal done
+            done += 1
+            for row in rows_of(score, seeds):
+                rows.append(row)
+                folder.append({key: row[key] for key in COLUMNS})
+            status.update(f"{done} of {pairs}: {score.planner} on {score.task}")
+
+        for task, planners in contests:
+            compare(
+                task,
+                planners,
+                seeds=seeds,
+                steps=steps,
+                futures=futures,
+                on_score=on_score,
+            )
+            table = Table(box=None, pad_edge=False)
+            for i, heading in enumerate(HEAD):
+                table.add_column(
+                    heading if i or len(contests) == 1 else task.name,
+                    justify="right" if 0 < i < len(HEAD) - 1 else "left",
+                    no_wrap=i == 0,
+                )
+            own = [row for row in rows if row["task"] == task.name]
+            for line in ranked([row for row in own if not row["refusal"]]):
+                table.add_row(*line)
+            console.print(table)
+            for line in looks(own):
+                console.print(line, highlight=False)
+            for row in own:
+                if row["refusal"]:
+                    console.print(f"{row['planner']} refuses: {row['refusal']}")
+            console.print()
+            report = write_comparison(folder, rows)  # all that is known so far
+    console.print(f"report  {report}")
+    return 0

@@ -1,0 +1,1 @@
+"""Gymnasium, both ways: theirs acted in, ours registered there."""

@@ -1,0 +1,157 @@
+"""Our environments as Gymnasium environments, for any library that speaks it.
+
+`ToGymnasium` shows one environment through Gymnasium's interface, and `register` gives
+tasks an id, so that `gymnasium.make("forethought/pendulum-v0")` finds them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import PyTree
+
+from forethought.core.spaces import Box, Discrete
+from forethought.environments.base import AbstractEnvironment
+
+
+class ToGymnasium(gymnasium.Env):
+    """One of our environments, as a Gymnasium environment.
+
+    Observations are float32 arrays, boxes are float32, an action beyond its limits is
+    clipped to them, as an actuator saturates. The episode is truncated by the
+    environment itself, so no time limit needs to be wrapped around it. It runs on the
+    CPU: a single small environment is slower anywhere else.
+
+    ```python
+    >>> from forethought.environments.analytic import Pendulum
+    >>> from forethought.environments.gymnasium.export import ToGymnasium
+    >>> from forethought.environments.simulated import Simulated
+    >>> from forethought.objectives.task import PendulumReward
+    >>> env = ToGymnasium(Simulated(Pendulum(), PendulumReward(), 200))
+    >>> env.observation_space.shape, env.action_space.high.tolist()
+    ((3,), [2.0])
+
+    ```
+
+    Args:
+        environment: Any environment in pure JAX.
+        render_mode: None; it draws nothing by itself.
+
+    Raises:
+        ValueError: A render mode was asked for.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012  (Gymnasium's own declaration)
+
+    def __init__(
+        self, environment: AbstractEnvironment, render_mode: str | None = None
+    ):
+        if render_mode is not None:
+            raise ValueError(
+                f"This environment needs render_mode=None, got {render_mode!r}: it "
+                "draws nothing by itself."
+            )
+        spec = environment.spec
+        self.action_space = _their_space(spec.action)
+        self.observation_space = _their_space(spec.observation)
+        self._action = spec.action
+        self._cpu = jax.local_devices(backend="cpu")[0]
+        self._jit_reset = jax.jit(lambda key: environment.reset(key=key))
+        self._jit_step = jax.jit(
+            lambda state, action, key: environment.step(state, action, key=key)
+        )
+        self._state: Any = None
+        self._keys: Any = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; the same seed begins the same one."""
+        super().reset(seed=seed)
+        with jax.default_device(self._cpu):
+            key = jax.random.key(int(self.np_random.integers(2**31)))
+            reset_key, self._keys = jax.random.split(key)
+            self._state, first = self._jit_reset(reset_key)
+        return self._written(first.obs), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act once.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode has begun.
+        """
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("Call reset before the first step.")
+        with jax.default_device(self._cpu):
+            if isinstance(self._action, Box):
+                action = self._action.clip(jnp.asarray(action, float))
+            else:
+                action = jnp.asarray(action)
+            key, self._keys = jax.random.split(self._keys)
+            self._state, after = self._jit_step(self._state, action, key)
+        obs, ended = self._written(after.obs), bool(after.terminated)
+        return obs, float(after.reward), ended, bool(after.truncated), {}
+
+    def _written(self, obs: PyTree) -> Any:
+        """Fresh NumPy arrays of the declared types; a single number is no array."""
+        return jax.tree.map(
+            lambda leaf: np.array(
+                leaf, np.float32 if jnp.issubdtype(leaf.dtype, jnp.floating) else int
+            )[()],
+            obs,
+        )
+
+
+def _their_space(space: PyTree) -> spaces.Space:
+    """One of Gymnasium's spaces for one of ours, or for a pytree of them."""
+    if isinstance(space, Box):
+        return spaces.Box(
+            np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
+        )
+    if isinstance(space, Discrete):
+        return spaces.Discrete(space.n)
+    if isinstance(space, Mapping):
+        return spaces.Dict({key: _their_space(part) for key, part in space.items()})
+    if isinstance(space, Sequence):
+        return spaces.Tuple([_their_space(part) for part in space])
+    raise TypeError(
+        "Gymnasium needs an observation that is an array, a dictionary or a tuple of "
+        f"arrays, got the space {space}."
+    )
+
+
+class HasEnvironment(Protocol):
+    """What `register` needs of a task."""
+
+    @property
+    def environment(self) -> AbstractEnvironment: ...  # noqa: D102
+
+
+def register(tasks: Mapping[str, Callable[[], HasEnvironment]]) -> None:
+    """Give tasks ids of Gymnasium: `pendulum` becomes `forethought/pendulum-v0`.
+
+    Names that are registered already stay as they are. A task is built when its
+    environment is made, not here.
+
+    Args:
+        tasks: A task's name to the function that builds it.
+    """
+    for name, build in tasks.items():
+        id = f"forethought/{name}-v0"
+        if id not in gymnasium.registry:
+            gymnasium.register(id=id, entry_point=_EntryPoint(build))
+
+
+class _EntryPoint:
+    """Makes a task's environment; a class, because processes must send it around."""
+
+    def __init__(self, build: Callable[[], HasEnvironment]):
+        self.build = build
+
+    def __call__(self, **arguments: Any) -> ToGymnasium:
+        """Arguments are those that `gymnasium.make` was given."""
+        return ToGymnasium(self.build().environment, **arguments)

@@ -1,0 +1,1 @@
+"""MuJoCo: any MJCF file as a system."""

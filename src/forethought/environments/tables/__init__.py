@@ -1,0 +1,1 @@
+"""Finite worlds: mazes, grids, any table."""

@@ -1,0 +1,1 @@
+"""Networks that learn what happens, and what they do not know."""

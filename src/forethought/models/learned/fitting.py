@@ -1,0 +1,356 @@
+r"""Fitting an ensemble to data that grow.
+
+Each member sees a bootstrap of its own (`forethought.models.learned.rows`). A row that
+counts twice weighs twice in the loss; rows that count zero are skipped.
+
+One epoch is one compiled loop over minibatches, the fit a compiled loop over epochs.
+How many rows are valid is data and not shape: with rows padded to a power of two
+(`Rows.pad`), a second fit recompiles only when the data have outgrown their capacity.
+
+**Notation.** $y$ targets and $\mu, \sigma^2$ answers, mean and variance, in
+standardised units.
+"""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
+
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.mlp import MLP
+from forethought.models.learned.rows import Rows, split
+from forethought.models.learned.termination import LearnedEnd
+
+JUDGED = 256
+"""Hold-out rows that are judged at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """How an ensemble is fitted.
+
+    Args:
+        epochs: The most passes over the data.
+        patience: A member stops after this many epochs without improvement.
+        threshold: What counts as one, in nats per dimension on the hold-out rows.
+        holdout: Share of rows that members do not learn from.
+        batch: Rows in a minibatch.
+        updates: The fewest minibatches of an epoch. Few rows are passed several times
+            between two looks at the hold-out rows, or patience would end too soon.
+        learning_rate: Adam's step.
+        weight_decay: For each layer, or one for all; decoupled from the gradient.
+        clip: The largest norm of a member's gradient.
+        warm: Go on from the model's weights instead of drawing new ones. The transform
+            is fitted to all rows either way, and the first and the last layer are
+            changed such that a warm fit begins at the same function of observations
+            and actions (`Ensemble.under`). A model's first fit draws its weights.
+
+    Raises:
+        ValueError: A count is less than one, or a share lies outside [0, 1).
+    """
+
+    epochs: int = 200
+    patience: int = 10
+    threshold: float = 0.01
+    holdout: float = 0.1
+    batch: int = 64
+    updates: int = 30
+    learning_rate: float = 1e-3
+    weight_decay: float | tuple[float, ...] = 1e-4
+    clip: float = 10.0
+    warm: bool = False
+
+    def __post_init__(self):
+        """Check the numbers."""
+        counts = (self.epochs, self.patience, self.batch, self.updates)
+        if min(counts) < 1:
+            raise ValueError(
+                "FitSettings needs epochs, patience, batch and updates >= 1, got "
+                f"{', '.join(map(str, counts))}."
+            )
+        if not 0 <= self.holdout < 1:
+            raise ValueError(
+                f"FitSettings needs a holdout in [0, 1), got {self.holdout}."
+            )
+
+
+def negative_log_likelihood(
+    network: MLP,
+    x: Float[Array, "row input"],
+    y: Float[Array, "row output"],
+    weight: Float[Array, " row"],
+) -> Scalar:
+    r"""The loss of one member.
+
+    $$\overline{(\mu - y)^2 / \sigma^2 + \log \sigma^2}
+      + 0.01 \sum \ell_{\max} - 0.01 \sum \ell_{\min}$$
+
+    A deterministic member's is the mean squared error.
+
+    Args:
+        network: One member.
+        x: Inputs, standardised.
+        y: Targets, standardised.
+        weight: What each row counts, 1 on average.
+
+    References:
+        Chua et al., 2018, arXiv:1805.12114, equation 1 (per dimension and without its
+        constants); the bounds' price is that of the authors' code.
+    """
+    mean, variance = jax.vmap(network)(x)
+    if not network.probabilistic:
+        return jnp.mean(weight * jnp.mean((mean - y) ** 2, axis=1))
+    losses = (mean - y) ** 2 / variance + jnp.log(variance)
+    loss = jnp.mean(weight * jnp.mean(losses, axis=1))
+    bounds = jnp.sum(network.max_log_variance) - jnp.sum(network.min_log_variance)
+    return loss + 0.01 * bounds
+
+
+def score(
+    network: MLP,
+    x: Float[Array, "row input"],
+    y: Float[Array, "row output"],
+    count: Int[Array, ""],
+) -> Scalar:
+    r"""Nats per dimension on the first `count` rows, without constants; less is better.
+
+    $$\tfrac12 \log \overline{(\mu - y)^2 / \sigma^2}
+      + \tfrac12 \overline{\log \sigma^2}$$
+
+    averaged over dimensions: the negative log-likelihood, had the variance of each
+    dimension been scaled to fit. By the plain one a single surprising row costs a
+    member the more, the better it knows all other rows, and would stop its fit in the
+    first epochs; here it costs the logarithm of that. A deterministic network's is the
+    logarithm of its errors, so that one threshold serves both.
+    """
+    block = min(JUDGED, x.shape[0])
+
+    def add(i, total):
+        rows = i * block + jnp.arange(block)
+        seen, wanted = (jnp.take(part, rows, axis=0, mode="clip") for part in (x, y))
+        mean, variance = jax.vmap(network)(seen)
+        if not network.probabilistic:
+            variance = jnp.ones_like(mean)
+        terms = jnp.stack([(mean - wanted) ** 2 / variance, jnp.log(variance)])
+        return total + jnp.sum(jnp.where((rows < count)[None, :, None], terms, 0), 1)
+
+    blocks = (count + block - 1) // block
+    total = jax.lax.fori_loop(0, blocks, add, jnp.zeros((2, y.shape[1]), y.dtype))
+    errors, logs = total / jnp.maximum(count, 1).astype(y.dtype)
+    return 0.5 * jnp.mean(jnp.log(jnp.maximum(errors, 1e-12)) + logs)
+
+
+def fit(
+    model: Ensemble,
+    rows: Rows,
+    *,
+    key: PRNGKeyArray,
+    bootstrap: PRNGKeyArray,
+    settings: FitSettings = FitSettings(),
+) -> tuple[Ensemble, dict[str, Array]]:
+    """Fit every member to its own bootstrap of the data.
+
+    Members stop by themselves and keep the weights that were best on the hold-out
+    rows; the same rows are held out from all of them.
+
+    Args:
+        model: Its transform and sizes are used, and its weights where `settings.warm`.
+        rows: The data; only valid rows are looked at.
+        key: Draws weights and minibatches.
+        bootstrap: Draws what rows count; the same for all fits of one model.
+        settings: How to fit.
+
+    Returns:
+        The fitted model, and as metrics per member: `holdout`, the best `score`, in
+        nats per dimension; `epochs`, how many it took; `curve`, the score by epoch, NaN
+        where the fit had stopped, shape `[epochs, member]`. Where ends are learned,
+        `end_nats` is what they cost per hold-out row; it is no part of `holdout`, so
+        that learning them changes neither what members predict nor how long they fit.
+
+    Raises:
+        ValueError: `weight_decay` has another length than the networks have layers.
+
+    Note:
+        Decay is decoupled (Loshchilov and Hutter, 2019, arXiv:1711.05101) where PETS
+        adds it to the loss; the hold-out and the early stop are not PETS's either,
+        which makes 5 passes over all data.
+    """
+    layers, decay = model.depth + 1, settings.weight_decay
+    if isinstance(decay, tuple) and len(decay) != layers:
+        raise ValueError(
+            f"weight_decay needs one number for each of {layers} layers, got "
+            f"{len(decay)}."
+        )
+    return _fit(model, rows, key, bootstrap, settings)
+
+
+@eqx.filter_jit
+def _fit(
+    model: Ensemble,
+    rows: Rows,
+    key: PRNGKeyArray,
+    bootstrap: PRNGKeyArray,
+    settings: FitSettings,
+) -> tuple[Ensemble, dict[str, Array]]:
+    init_key, key = jax.random.split(key)
+    transform = model.transform.fit(
+        rows.obs, rows.action, rows.next_obs, rows.reward, rows.valid
+    )
+    known = model.transform.fitted
+    fresh = eqx.tree_at(lambda m: m.transform, model.fresh(key=init_key), transform)
+    if settings.warm:
+        model = jax.tree.map(
+            lambda old, new: jnp.where(known, old, new), model.under(transform), fresh
+        )
+    else:
+        model = fresh
+    x = jax.vmap(model.transform.inputs)(rows.obs, rows.action)
+    y = jax.vmap(model.transform.targets)(rows.obs, rows.next_obs, rows.reward)
+    counts, held = split(rows.valid, model.size, settings.holdout, key=bootstrap)
+    counts = counts.astype(y.dtype)
+    # Rows that are held out come first, so that no others need be looked at.
+    first_held = jnp.argsort(~held)
+    judged = (x[first_held], y[first_held], jnp.sum(held))
+    optimiser = _optimiser(model.members, settings)
+    batch = min(settings.batch, x.shape[0])
+
+    def fit_member(network, counts, key):
+        number = jnp.sum(counts > 0)
+        weights = counts * number.astype(y.dtype) / jnp.maximum(jnp.sum(counts), 1)
+        batches = jnp.maximum((number + batch - 1) // batch, settings.updates)
+
+        def epoch(network, state, key):
+            # Rows that count come first, shuffled; batches wrap around.
+            shuffle = jax.random.uniform(key, counts.shape, counts.dtype)
+            order = jnp.argsort(jnp.where(counts > 0, shuffle, 2.0))
+
+            def step(i, carry):
+                network, state = carry
+                chosen = order[(i * batch + jnp.arange(batch)) % jnp.maximum(number, 1)]
+                grads = jax.grad(negative_log_likelihood)(
+                    network, x[chosen], y[chosen], weights[chosen]
+                )
+                # Optax raises Python numbers to integer powers, which strict
+                # promotion bars.
+                with jax.numpy_dtype_promotion("standard"):
+                    updates, state = optimiser.update(grads, state, network)
+                return optax.apply_updates(network, updates), state
+
+            return jax.lax.fori_loop(0, batches, step, (network, state))
+
+        def go_on(search):
+            return (search.epoch < settings.epochs) & (search.stale < settings.patience)
+
+        def one_epoch(search):
+            t = search.epoch
+            network, state = epoch(
+                search.network, search.state, jax.random.fold_in(key, t)
+            )
+            found = score(network, *judged)
+            better = found < search.best_score
+            improved = found < search.mark - settings.threshold
+            return _Search(
+                epoch=t + 1,
+                network=network,
+                state=state,
+                best=jax.tree.map(
+                    lambda new, old: jnp.where(better, new, old), network, search.best
+                ),
+                best_score=jnp.where(better, found, search.best_score),
+                mark=jnp.where(improved, found, search.mark),
+                stale=jnp.where(improved, 0, search.stale + 1),
+                curve=search.curve.at[t].set(found),
+            )
+
+        first = score(network, *judged)
+        zero = jnp.zeros((), jnp.int32)
+        curve = jnp.full((settings.epochs,), jnp.nan, first.dtype)
+        state = optimiser.init(network)
+        return jax.lax.while_loop(
+            go_on,
+            one_epoch,
+            _Search(zero, network, state, network, first, first, zero, curve),
+        )
+
+    keys = jax.random.split(key, model.size)
+    if jax.default_backend() == "cpu":
+        # One member after another: a batch of small products is slow on a CPU, and
+        # a member that has stopped costs nothing.
+        found = jax.lax.map(
+            lambda each: fit_member(*each), (model.members, counts, keys)
+        )
+    else:
+        found = jax.vmap(fit_member)(model.members, counts, keys)
+    model = eqx.tree_at(lambda m: m.members, model, found.best)
+    metrics = {
+        "holdout": found.best_score,
+        "epochs": found.epoch,
+        "curve": found.curve.T,
+    }
+    if isinstance(model.termination, LearnedEnd):
+        model, metrics["end_nats"] = _fit_ends(model, rows, counts, held, key)
+    return model, metrics
+
+
+def _fit_ends(
+    model: Ensemble, rows: Rows, counts: Array, held: Array, key: PRNGKeyArray
+) -> tuple[Ensemble, Array]:
+    """The model with ends as its members learned them, and their hold-out scores."""
+    features = jax.vmap(model.transform.features)(rows.next_obs)
+
+    def fit_member(end, counts, key):
+        end = end.fit(features, rows.terminated, rows.valid, counts, key=key)
+        return end, end.nats(features, rows.terminated, held)
+
+    def learn(ends):
+        keys = jax.random.split(jax.random.fold_in(key, model.size), model.size)
+        return eqx.filter_vmap(fit_member)(ends, counts, keys)
+
+    def skip(ends):
+        return ends, jnp.zeros((model.size,), counts.dtype)
+
+    ended = jnp.any(rows.valid & rows.terminated)
+    ends, nats = jax.lax.cond(ended, learn, skip, model.termination)
+    return eqx.tree_at(lambda m: m.termination, model, ends), nats
+
+
+class _Search(eqx.Module):
+    """Where one member's fit stands."""
+
+    epoch: Array
+    network: MLP
+    state: PyTree
+    best: MLP
+    best_score: Array
+    mark: Array
+    """The score that the next improvement is measured from."""
+    stale: Array
+    """Epochs since the last improvement."""
+    curve: Array
+
+
+def _optimiser(members: MLP, settings: FitSettings) -> optax.GradientTransformation:
+    """Adam on clipped gradients, with decay of each layer's weights."""
+    decay = settings.weight_decay
+    layers = len(members.weights)
+    each = decay if isinstance(decay, tuple) else (decay,) * layers
+
+    def pull(updates, params):
+        weights = tuple(
+            update + rate * W
+            for update, rate, W in zip(
+                updates.weights, each, params.weights, strict=True
+            )
+        )
+        return eqx.tree_at(lambda network: network.weights, updates, weights)
+
+    # One long vector is clipped and scaled faster than many small arrays.
+    step = optax.chain(optax.clip_by_global_norm(settings.clip), optax.scale_by_adam())
+    return optax.chain(
+        optax.flatten(step),
+        optax.stateless(pull),
+        optax.scale_by_learning_rate(settings.learning_rate),
+    )

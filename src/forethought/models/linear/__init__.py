@@ -1,0 +1,1 @@
+"""Linear models, exact or under noise."""

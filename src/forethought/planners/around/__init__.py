@@ -1,0 +1,1 @@
+"""Planners around another planner."""

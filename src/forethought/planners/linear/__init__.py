@@ -1,0 +1,1 @@
+"""Linear-quadratic problems, solved exactly."""

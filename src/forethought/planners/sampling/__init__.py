@@ -1,0 +1,1 @@
+"""Planners that draw sequences of actions and keep the best."""

@@ -1,0 +1,1 @@
+"""Planners that follow derivatives."""

@@ -1,0 +1,360 @@
+r"""Monte-Carlo tree search.
+
+Random shooting spends as much on a bad first action as on a good one. A tree search
+looks at what it learned so far: each simulation walks down the tree to a leaf, guesses
+what the leaf is worth, and tells all nodes on its way, so that the next one goes where
+it is promising or where little is known.
+
+Two kinds of tree answer to chance in two ways. In the tree of *situations* (the
+default) an edge leads to each of the outcomes that were drawn, and the search decides
+anew in each of them: it values closed loops. In the tree of *plans* (`open_loop`) a
+node is a sequence of actions, whatever happens on the way, and its value is the mean
+over that: it needs less memory and fewer simulations, and values open loops.
+
+Two players who take turns are one whose discount is -1: what is good for the one who
+moves next is bad for the one who moved.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
+
+from forethought.core.host import calls_host
+from forethought.core.lanes import Lanes, in_lanes
+from forethought.core.results import Result
+from forethought.core.spaces import Box
+from forethought.planners.base import (
+    AbstractPlanner,
+    require_one_of,
+    require_positive,
+)
+from forethought.planners.tree.arrays import (
+    NONE,
+    Tree,
+    belief_at,
+    cut,
+    find,
+    means,
+    plant,
+)
+from forethought.planners.tree.lane import Search, draws
+from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Widening
+from forethought.planners.tree.simulate import simulate
+from forethought.problem import Plan, Problem
+
+OUTCOMES = 16
+"""Children of an edge where the model draws its outcome and no limit was set."""
+
+
+class MCTSState(eqx.Module):
+    """The tree of the last plan, and how many steps ago that was."""
+
+    tree: Tree | None
+    """None where nothing is reused."""
+    age: Int[Array, ""]
+
+
+class MCTS(AbstractPlanner[MCTSState]):
+    r"""Monte-Carlo tree search.
+
+    The plan is the principal line: the best edge of the root, the best one of the node
+    where it most often led, and so on to the end of the tree; from there on the default
+    policy fills it up to the horizon, as it did when the leaf was valued. Its value is
+    the mean return of the simulations that began with its first action.
+
+    Memory is linear in `nodes`: each takes a belief, what describes its actions (a
+    candidate a slot where they are continuous, a byte a slot where there is a mask, a
+    number a slot where there are priors), `4 * slots * (2 + outcomes)` bytes of edges
+    and 32 bytes besides, in float32; slots are the actions tried at a node.
+
+    A batch is searched by `jax.vmap` of `plan`: on a CPU tree by tree, each in one
+    native loop; on other devices, and where the model calls the host, all trees at once
+    in one loop over batched scatters. For a budget in milliseconds see `plan_within`.
+
+    ```python
+    >>> import jax
+    >>> from forethought import tasks
+    >>> from forethought.planners import MCTS, TreePolicy
+    >>> task, key = tasks.load("exam"), jax.random.key(0)
+    >>> planner = MCTS(2, simulations=500, tree_policy=TreePolicy(0.3))
+    >>> belief = task.problem.model.init(key=key)
+    >>> state = planner.init(task.problem, belief, key=key)
+    >>> plan, state = planner.plan(task.problem, belief, state, key=key)
+    >>> bool(plan.value > 0.4), int(plan.stats["visits"].sum())
+    (True, 500)
+
+    ```
+
+    Args:
+        horizon: Steps to look ahead, from the root to the end of a roll-out.
+        simulations: How many are done for each plan.
+        tree_policy: Which edge to follow inside the tree.
+        default_policy: What a leaf is worth.
+        widening: How many continuous actions are tried at a node; refused for discrete
+            ones, which are all tried.
+        chance: How many outcomes an edge may have. With limit 0 it is one where the
+            model is deterministic, else 16.
+        open_loop: Whether a node is a sequence of actions instead of a situation.
+        best: The best edge has the most "visits" or the highest "value".
+        reuse: Whether the next plan goes on with the part of the tree that is below the
+            belief met, if it is found there.
+        nodes: Most nodes of the tree; by default `simulations + 1` if nothing is
+            reused, else four times that. A tree that is full goes on to be refined.
+
+    Raises:
+        ValueError: A count is below one, or a word is unknown.
+
+    References:
+        Kocsis and Szepesvári, Bandit based Monte-Carlo planning, 2006. Browne et al., A
+        survey of Monte Carlo tree search methods, 2012, algorithm 2 (UCT). Couëtoux et
+        al., Continuous upper confidence trees, 2011 (double progressive widening).
+        Lecarpentier et al., Open loop execution of tree-search algorithms, 2018,
+        arXiv:1805.01367 (trees of plans).
+    """
+
+    horizon: int = eqx.field(static=True)
+    simulations: int = eqx.field(static=True, default=256)
+    tree_policy: TreePolicy = TreePolicy()
+    default_policy: DefaultPolicy = DefaultPolicy()
+    widening: Widening = Widening()
+    chance: Widening = Widening()
+    open_loop: bool = eqx.field(static=True, default=False)
+    best: Literal["visits", "value"] = eqx.field(static=True, default="visits")
+    reuse: bool = eqx.field(static=True, default=True)
+    nodes: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        require_positive("MCTS", horizon=self.horizon, simulations=self.simulations)
+        require_one_of("MCTS", "best", self.best, "visits", "value")
+        if self.nodes is not None and self.nodes < 2:
+            raise ValueError(
+                f"MCTS needs nodes >= 2, a root and a leaf, got {self.nodes}."
+            )
+
+    def init(
+        self,
+        problem: Problem,
+        belief: PyTree,
+        actions: Array | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> MCTSState:
+        """A tree of a root alone.
+
+        Raises:
+            TypeError: Actions are continuous and no widening is set, or the other way
+                round; or actions are given, with which a tree cannot begin.
+        """
+        if actions is not None:
+            raise TypeError(
+                "MCTS plans anew from every belief and cannot begin with actions; give "
+                "its default policy what to try instead."
+            )
+        search = self._search(problem, belief)
+        age = jnp.zeros((), jnp.int32)
+        return MCTSState(self._plant(search, belief, key) if self.reuse else None, age)
+
+    def plan(
+        self, problem: Problem, belief: PyTree, state: MCTSState, *, key: PRNGKeyArray
+    ) -> tuple[Plan, MCTSState]:
+        """Search on in the tree that is there, or in a new one."""
+        search = self._search(problem, belief)
+        together = _together(problem, belief)
+        return in_lanes(self._plan, search, belief, state, key, together=together)
+
+    def shift(self, problem: Problem, state: MCTSState) -> MCTSState:
+        """One step later: the next plan looks for its belief one level deeper."""
+        return MCTSState(state.tree, state.age + 1)
+
+    def _plan(
+        self,
+        lanes: Lanes[Search],
+        belief: PyTree,
+        state: MCTSState,
+        keys: Key[Array, " lane"],
+    ) -> tuple[Plan, MCTSState]:
+        """For a batch: every argument has an axis of lanes."""
+        tree = lanes.each(self._begin)(belief, state, keys)
+        search, n = lanes.rebuild(lanes.arrays), self.simulations
+
+        def steps_of(
+            key: PRNGKeyArray, tree: Tree
+        ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
+            # Keys go by the age of the tree, so that a search may be done in pieces.
+            steps = tree.simulations + jnp.arange(n, dtype=tree.size.dtype)
+            keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
+            if isinstance(search.problem.action, Box):
+                return keys, jnp.zeros((n,), jnp.int32)
+            bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
+            return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
+
+        steps, first = jax.vmap(steps_of, out_axes=1)(keys, tree)
+        tree = jax.lax.fori_loop(
+            0, n, lambda i, tree: simulate(lanes, tree, steps[i], first[i]), tree
+        )
+        return lanes.each(self._end)(tree, belief, keys)
+
+    def _end(
+        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
+    ) -> tuple[Plan, MCTSState]:
+        state = MCTSState(tree if self.reuse else None, jnp.zeros_like(tree.size))
+        return self._read(search, tree, belief, key), state
+
+    def _begin(
+        self, search: Search, belief: PyTree, state: MCTSState, key: PRNGKeyArray
+    ) -> Tree:
+        """The part of the last tree below this belief, or a new one."""
+        fresh = self._plant(search, belief, key)
+        if state.tree is None:
+            return fresh
+        node = find(state.tree, belief, state.age)
+        kept = cut(state.tree, jnp.maximum(node, 0), self.horizon)
+        kept = eqx.tree_at(
+            lambda tree: tree.beliefs,
+            kept,
+            jax.tree.map(lambda rows, root: rows.at[0].set(root), kept.beliefs, belief),
+        )
+        return jax.tree.map(lambda a, b: jnp.where(node >= 0, a, b), kept, fresh)
+
+    def _plant(self, search: Search, belief: PyTree, key: PRNGKeyArray) -> Tree:
+        most = self.simulations + 1
+        return plant(
+            belief,
+            search.describe(belief, key),
+            search.slots,
+            search.outcomes,
+            self.nodes or (4 * most if self.reuse else most),
+            search.problem.value(belief).dtype,
+            keep_beliefs=not self.open_loop,
+        )
+
+    def _read(
+        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
+    ) -> Plan:
+        """What a tree says."""
+
+        def step(carry, keys):
+            node, belief = carry
+            slot = self._best(tree, node)
+            inside = (node >= 0) & (tree.edge_visits[node, slot] > 0)
+            outside = search.default_policy(search.problem, belief, key=keys[0])
+            action = search.action(tree, node, slot)
+            action = jnp.where(inside, action, outside.astype(action.dtype))
+            after, *_ = search.step(belief, action, keys[1])
+            children = tree.children[node, slot]
+            visits = jnp.where(children >= 0, tree.visits[children], NONE)
+            child = jnp.where(inside, children[jnp.argmax(visits)], NONE)
+            if not self.open_loop:
+                after = jax.tree.map(
+                    lambda a, b: jnp.where(child >= 0, a, b),
+                    belief_at(tree, child),
+                    after,
+                )
+            return (child, after), (action, after, child)
+
+        root = jnp.zeros_like(tree.size)
+        _, (actions, beliefs, line) = jax.lax.scan(
+            step, (root, belief), jax.random.split(key, (self.horizon, 2))
+        )
+        beliefs = jax.tree.map(
+            lambda first, rest: jnp.concatenate([first[None], rest]), belief, beliefs
+        )
+        result = Result.where(
+            tree.non_finite < tree.simulations, Result.successful, Result.non_finite
+        )
+        legal = search.legal(belief)
+        if legal is not None:
+            result = Result.where(jnp.any(legal), result, Result.no_action)
+        value = means(tree, root)[self._best(tree, root)]
+        if not isinstance(search.problem.action, Box):
+            actions = actions.astype(int)
+        stats = self._stats(tree, line)
+        return Plan(actions, beliefs, value, None, result, stats)
+
+    def _best(self, tree: Tree, node: Int[Array, ""]) -> Int[Array, ""]:
+        """The best edge of a node; of equal ones the other measure decides."""
+        visits = tree.edge_visits[node].astype(tree.low.dtype)
+        values = jnp.where(visits > 0, means(tree, node), -jnp.inf)
+        first, second = (visits, values) if self.best == "visits" else (values, visits)
+        ties = jnp.where(first == jnp.max(first), second, -jnp.inf)
+        return jnp.argmax(ties).astype(tree.size.dtype)
+
+    def _stats(self, tree: Tree, line: Int[Array, " horizon"]) -> dict[str, Array]:
+        """The root's edges, and the whole tree to be drawn."""
+        parent = jnp.maximum(tree.parent, 0)
+        sums, counts = tree.edge_sums, tree.edge_visits.astype(tree.low.dtype)
+        total = jnp.maximum(jnp.sum(counts[0]), 1)
+        values = sums[parent, tree.slot] / jnp.maximum(counts[parent, tree.slot], 1)
+        values = values.at[0].set(jnp.sum(sums[0]) / total)
+        nodes = tree.parent.shape[0]
+        on_line = jnp.zeros((nodes,), int).at[0].set(1)
+        on_line = on_line.at[jnp.where(line >= 0, line, nodes)].set(1, mode="drop")
+        columns = (tree.parent, tree.slot, tree.depth, tree.visits, values, on_line)
+        stats = {
+            "visits": tree.edge_visits[0],
+            "values": means(tree, jnp.zeros_like(tree.size)),
+            "simulations": tree.simulations,
+            "nodes": tree.size,
+            "depth": jnp.max(tree.depth),
+            "non_finite": tree.non_finite,
+            "tree": jnp.stack([each.astype(values.dtype) for each in columns], axis=1),
+        }
+        if tree.about.actions is not None:
+            stats["root_actions"] = tree.about.actions[0]
+        return stats
+
+    def _search(self, problem: Problem, belief: PyTree) -> Search:
+        """The settings on a problem.
+
+        Raises:
+            TypeError: They do not fit its actions.
+        """
+        limit, space = self.widening.limit, problem.action
+        if isinstance(space, Box) and limit == 0:
+            raise TypeError(
+                "MCTS plans over finitely many actions unless widening.limit >= 1 says "
+                "how many of a Box to try at a node, but the problem's action space is "
+                f"{space} and widening.limit is 0."
+            )
+        if not isinstance(space, Box) and limit > 0:
+            raise TypeError(
+                "MCTS tries all discrete actions and widens continuous ones only, got "
+                f"{space} and widening.limit {limit}."
+            )
+        if isinstance(space, Box) and self.tree_policy.prior is not None:
+            raise TypeError(
+                "MCTS takes priors over discrete actions, but the problem's action "
+                f"space is {space}."
+            )
+        chance = self.chance
+        if chance.limit == 0:
+            found = OUTCOMES if draws(problem, belief) else 1
+            chance = Widening(found, chance.scale, chance.power)
+        return Search(
+            problem,
+            self.tree_policy,
+            self.default_policy,
+            self.widening,
+            chance,
+            self.horizon,
+            self.open_loop,
+        )
+
+
+def _together(problem: Problem, belief: PyTree) -> bool:
+    """Whether a batch is searched at once, or tree by tree.
+
+    A small model on a CPU is compiled with the whole search into one native loop, which
+    is faster than any batch.
+    """
+    return jax.default_backend() != "cpu" or calls_host(
+        lambda belief: problem.model.predict(
+            belief,
+            problem.action.sample(key=jax.random.key(0)),
+            key=jax.random.key(0),
+        ),
+        belief,
+    )

@@ -1,0 +1,173 @@
+r"""The two policies of a tree search, and how far it widens.
+
+Inside the tree the *tree policy* picks the edge with the best score; outside of it the
+*default policy* rolls out to the horizon, or a value function is asked instead.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from forethought.core.spaces import Box
+from forethought.core.types import Action
+from forethought.planners.base import require_one_of
+from forethought.planners.tree.arrays import Tree, means
+from forethought.problem import Problem
+
+
+class Widening(eqx.Module):
+    r"""How many children may be tried: $\min(\text{limit}, \lceil k N^\alpha \rceil)$.
+
+    Args:
+        limit: Never more than these; memory is kept for all of them.
+        scale: $k$, which is how many are tried at the first visit.
+        power: $\alpha$, in [0, 1]: how fast they grow with the visits $N$.
+
+    Raises:
+        ValueError: A setting lies outside its range.
+
+    References:
+        Couëtoux, Hoock, Sokolovska, Teytaud and Bonnard, Continuous upper confidence
+        trees, 2011, §3 (progressive widening of actions, and of outcomes: double).
+    """
+
+    limit: int = eqx.field(static=True, default=0)
+    scale: float = 1.0
+    power: float = 0.5
+
+    def __check_init__(self):
+        if self.limit < 0:
+            raise ValueError(f"Widening needs limit >= 0, got {self.limit}.")
+        if not self.scale > 0:
+            raise ValueError(f"Widening needs scale > 0, got {self.scale}.")
+        if not 0 <= self.power <= 1:
+            raise ValueError(f"Widening needs power in [0, 1], got {self.power}.")
+
+    def __call__(self, visits: Int[Array, ""], dtype: DTypeLike) -> Int[Array, ""]:
+        """How many children a node or an edge of so many visits may have."""
+        grown = jnp.maximum(visits, 1).astype(dtype) ** self.power
+        allowed = jnp.ceil(self.scale * grown).astype(visits.dtype)
+        return jnp.clip(allowed, 1, self.limit)
+
+
+class TreePolicy(eqx.Module):
+    r"""Which edge to follow inside the tree: the best score.
+
+    "uct", where an action that was not tried yet goes first:
+
+    $$\operatorname{Score}(s_t) = \frac{Q(s_t)}{N(s_t)}
+      + 2 C \sqrt{\frac{2 \ln N(s_{t-1})}{N(s_t)}}$$
+
+    "puct", where an action that was not tried yet has the mean value of its node:
+
+    $$\operatorname{Score}(s_t) = \frac{Q(s_t)}{N(s_t)}
+      + C P(a_{t-1} \mid s_{t-1}) \frac{\sqrt{N(s_{t-1})}}{1 + N(s_t)}$$
+
+    Args:
+        exploration: $C$, in units of return, or of its range if normalised.
+        score: Which of the two.
+        normalise: Whether $Q / N$ is scaled to [0, 1] by the range met in the tree.
+        prior: For "puct", from a belief to the logits of $P$; uniform by default.
+
+    Raises:
+        ValueError: The score is unknown, or a prior is given to "uct".
+
+    References:
+        Kocsis and Szepesvári, Bandit based Monte-Carlo planning, 2006, §2.2; Browne et
+        al., A survey of Monte Carlo tree search methods, 2012, §3.3.1, whose $C_p$ is
+        $C$ with the default $1/\sqrt 2$. Silver et al., Mastering the game of Go
+        without human knowledge, 2017, methods, "Search algorithm" (PUCT).
+        Schrittwieser et al., MuZero, 2020, eq. 5 (the range in the tree).
+    """
+
+    exploration: float = 0.7071067811865476
+    score: Literal["uct", "puct"] = eqx.field(static=True, default="uct")
+    normalise: bool = eqx.field(static=True, default=False)
+    prior: Callable[[PyTree], Float[Array, " choice"]] | None = None
+
+    def __check_init__(self):
+        require_one_of("TreePolicy", "score", self.score, "uct", "puct")
+        if self.prior is not None and self.score == "uct":
+            raise ValueError(
+                "TreePolicy needs score 'puct' to use a prior, got score 'uct'."
+            )
+
+    def __call__(
+        self,
+        tree: Tree,
+        node: Int[Array, ""],
+        open_slots: Bool[Array, " slot"],
+        first: Int[Array, ""],
+    ) -> Int[Array, ""]:
+        """The edge to follow; ties go to the first open one from `first` on, around."""
+        N, Q = tree.edge_visits[node], means(tree, node)
+        kind, slots = Q.dtype, N.shape[0]
+        parent, C = tree.visits[node].astype(kind), jnp.asarray(self.exploration, kind)
+        visited, count = N > 0, N.astype(kind)
+        if self.normalise:
+            span = tree.high - tree.low
+            Q = jnp.where(span > 0, (Q - tree.low) / jnp.where(span > 0, span, 1), 0)
+        if self.score == "uct":
+            rarity = jnp.sqrt(2 * jnp.log(jnp.maximum(parent, 1)))
+            scores = Q + 2 * C * rarity * jax.lax.rsqrt(jnp.maximum(count, 1))
+            scores = jnp.where(visited, scores, jnp.inf)
+        else:
+            mean = jnp.sum(count * Q) / jnp.maximum(jnp.sum(count), 1)
+            prior = tree.about.prior
+            P = jnp.asarray(1 / slots, kind) if prior is None else prior[node]
+            scores = jnp.where(visited, Q, mean)
+            scores = scores + C * P * jnp.sqrt(parent) / (1 + count)
+        scores = jnp.where(open_slots, scores, -jnp.inf)
+        best = open_slots & (scores >= jnp.max(scores))
+        index = jnp.arange(slots, dtype=node.dtype)
+        behind = index - first
+        behind = jnp.where(behind < 0, behind + slots, behind)
+        nearest = jnp.min(jnp.where(best, behind, slots)) + first
+        nearest = jnp.where(nearest >= slots, nearest - slots, nearest)
+        return jnp.clip(nearest, 0, slots - 1)
+
+
+class DefaultPolicy(eqx.Module):
+    r"""What a leaf is worth: the mean return of roll-outs from there to the horizon.
+
+    $$V(s_l) \approx \frac1R \sum_{i=1}^R \sum_{t=l}^{H-1} \gamma_{i,t} r_{i,t}
+      + \gamma_{i,H} V_{\text{objective}}(s_{i,H})$$
+
+    Args:
+        rollouts: $R$, side by side (leaf-parallel); 0 takes the objective's value of
+            the leaf itself, such as a value function that was learned.
+        policy: From a belief and a key to an action; uniform over what is legal by
+            default. It also fills up the plan beyond the tree, and where actions are
+            continuous it is the first one tried at a node.
+
+    Raises:
+        ValueError: The number of roll-outs is negative.
+    """
+
+    rollouts: int = eqx.field(static=True, default=1)
+    policy: Callable[[PyTree, PRNGKeyArray], Action] | None = None
+
+    def __check_init__(self):
+        if self.rollouts < 0:
+            raise ValueError(f"DefaultPolicy needs rollouts >= 0, got {self.rollouts}.")
+
+    def __call__(
+        self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
+    ) -> Action:
+        """An action from outside of the tree."""
+        if self.policy is not None:
+            return self.policy(belief, key)
+        space = problem.action
+        if isinstance(space, Box):
+            return space.sample(key=key).astype(problem.value(belief).dtype)
+        if problem.legal is None:
+            return space.sample(key=key)
+        legal = problem.legal(belief)
+        rank = jnp.cumsum(legal) - 1
+        count = jnp.maximum(jnp.sum(legal), 1)
+        return jnp.argmax(legal & (rank == jax.random.randint(key, (), 0, count)))

@@ -1,0 +1,1 @@
+"""One file for what is drawn of one kind of thing."""

@@ -1,0 +1,234 @@
+"""Put a figure of a book to the test: many seeds of a small world in one call.
+
+    config.json         what is reproduced, with which seeds
+    reproduction.json   all numbers, small enough to be committed
+    reproduction.png
+    report.html
+
+What differs from `forethought.runs.claims.reproduce`: a seed takes milliseconds, so
+that all of an arm run side by side in one compiled call, nothing is kept of each alone,
+and there is nothing to go on with: the same command does it again.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from forethought.agents.base import AbstractAgent
+from forethought.data.replay import Replay
+from forethought.environments.base import AbstractEnvironment
+from forethought.runs.claims.reproduce import RESULT
+from forethought.runs.store.folder import RunFolder, plain
+from forethought.runs.store.provenance import commit, machine
+from forethought.training.loop import Training
+
+Measure = Literal["steps per episode", "cumulative reward"]
+Means = Mapping[str, np.ndarray]
+"""For the name of each arm the mean over seeds, by episode or by step."""
+POINTS = 60
+"""A curve by steps is kept at about so many of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One curve of a figure.
+
+    Args:
+        agent: Who learns, online.
+        known: Points of the same curve as others measured it.
+    """
+
+    agent: AbstractAgent
+    known: tuple[tuple[int, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Promise:
+    """What must hold for the means over seeds.
+
+    Args:
+        words: In plain words.
+        value: A number made of the means.
+        low: The least that it may be.
+        high: The most.
+    """
+
+    words: str
+    value: Callable[[Means], float]
+    low: float = -np.inf
+    high: float = np.inf
+
+    def judge(self, means: Means) -> dict[str, Any]:
+        """The verdict, as `reproduction.json` keeps it."""
+        value = self.value(means)
+        return {
+            "promise": self.words,
+            "value": value,
+            "low": self.low,
+            "high": self.high,
+            "passed": bool(self.low <= value <= self.high),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A figure, and how it is made again.
+
+    Args:
+        claim: One line.
+        variant: Which world it is, and with which settings.
+        source: Where the known curves come from.
+        world: What is acted in.
+        arms: Its curves by name.
+        measure: What is drawn: by the number of the episode, or by steps.
+        length: How many episodes, or steps.
+        steps: Steps in which a seed must come to its end.
+        seeds: How many the figure has.
+        promises: What must hold.
+        seconds: Of all of it on one core of a Xeon, compiling included, as measured.
+        marks: Steps at which the world changes.
+    """
+
+    claim: str
+    variant: str
+    source: str
+    world: Callable[[], AbstractEnvironment]
+    arms: Mapping[str, Arm]
+    measure: Measure
+    length: int
+    steps: int
+    seeds: int
+    promises: tuple[Promise, ...]
+    seconds: float
+    marks: tuple[int, ...] = ()
+
+
+def side_by_side(function: Callable[[Array], PyTree], inputs: Array) -> PyTree:
+    """A function of one seed for all of them, in one compiled call.
+
+    On a CPU they take turns: a loop over small tables is compiled to one native
+    function as long as it is alone, and each seed ends when it is done.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(function, inputs)
+    return jax.vmap(function)(inputs)
+
+
+def curves(
+    study: Study, agent: AbstractAgent, seeds: Sequence[int]
+) -> tuple[np.ndarray, dict[str, float]]:
+    """One arm of a study.
+
+    Args:
+        study: What is tried.
+        agent: Who learns.
+        seeds: Of everything random.
+
+    Returns:
+        The measure, shape `[seed, episode or step]`, and the seconds that compiling
+        and running took.
+
+    Raises:
+        RuntimeError: A seed did not come to its end.
+    """
+    training = Training(agent, study.world(), Replay(1), learn_every=1)
+    by_episode = study.measure == "steps per episode"
+
+    def seed(seed: Array) -> tuple[Array, Array]:
+        key: PRNGKeyArray = jax.random.key(seed)
+        state = training.begin(key=key)
+        episodes = study.length if by_episode else None
+        _, trace = training.collect(state, study.steps, episodes=episodes)
+        return trace.rewards[:, 0], trace.ended[:, 0]
+
+    began = time.perf_counter()
+    inputs = jnp.asarray(seeds, jnp.uint32)
+    call = jax.jit(lambda seeds: side_by_side(seed, seeds)).lower(inputs).compile()
+    compiled = time.perf_counter()
+    rewards, ended = jax.block_until_ready(call(inputs))
+    seconds = {
+        "compile": compiled - began,
+        "run": time.perf_counter() - compiled,
+    }
+    if not by_episode:
+        return np.cumsum(np.asarray(rewards, float), axis=1), seconds
+    found = []
+    for each, row in zip(seeds, np.asarray(ended), strict=True):
+        ends = np.flatnonzero(row)[: study.length]
+        if len(ends) < study.length:
+            raise RuntimeError(
+                f"Seed {each} needs {study.length} episodes, but only {len(ends)} "
+                f"ended within {study.steps} steps."
+            )
+        found.append(np.diff(ends, prepend=-1))
+    return np.array(found, float), seconds
+
+
+def run_study(
+    name: str,
+    study: Study,
+    seeds: Sequence[int],
+    folder: RunFolder,
+    on_arm: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """Make a figure again and judge it.
+
+    Args:
+        name: Of the study.
+        study: What is tried.
+        seeds: Of everything random; each arm has the same.
+        folder: Where `reproduction.json` is written.
+        on_arm: Called with the name of each arm before it begins.
+
+    Returns:
+        What `reproduction.json` holds.
+
+    Raises:
+        RuntimeError: A seed did not come to its end.
+    """
+    arms, means = {}, {}
+    at = np.arange(1, study.length + 1)
+    if study.measure == "cumulative reward":
+        each = study.length // POINTS
+        at = at[each - 1 :: each]
+    for label, arm in study.arms.items():
+        on_arm(label)
+        found, seconds = curves(study, arm.agent, seeds)
+        means[label] = np.mean(found, axis=0)
+        arms[label] = {
+            "agent": type(arm.agent).__name__,
+            "settings": arm.agent,
+            "mean": _short(means[label][at - 1]),
+            "std": _short(np.std(found, axis=0)[at - 1]),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "known": arm.known,
+        }
+    words = ["forethought", "reproduce", name]
+    words += ["--seeds", str(len(seeds)), "--seed", str(seeds[0])]
+    result = {
+        "name": name,
+        "claim": study.claim,
+        "variant": study.variant,
+        "source": study.source,
+        "measure": study.measure,
+        "marks": study.marks,
+        "command": " ".join(words),
+        "commit": commit(),
+        "machine": machine(),
+        "seeds": list(seeds),
+        "checks": [promise.judge(means) for promise in study.promises],
+        "at": at,
+        "arms": arms,
+    }
+    folder.write_json(RESULT, plain(result))
+    return folder.read_json(RESULT)
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]

@@ -1,0 +1,1 @@
+"""Plan, control, compare: runs with known dynamics."""

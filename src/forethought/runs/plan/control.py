@@ -1,0 +1,330 @@
+"""Plan and act on a task: what the command line and `forethought.control` both do."""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+
+from forethought.planners import MPC, AbstractPlanner
+from forethought.planners.base import looking_ahead
+from forethought.planners.mpc import Episode, Loop, begin, closed_loop
+from forethought.problem import Plan, Problem
+from forethought.runs.plan.planning import make_planner, start_state
+from forethought.tasks.base import Task
+
+_advance: Any = eqx.filter_jit(closed_loop)
+Execution = Literal["closed loop", "closed loop by feedback", "open loop"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An episode, how it was planned, and what it cost."""
+
+    task: Task
+    planner: AbstractPlanner
+    execution: Execution
+    replan_every: int
+    seed: int
+    first: Plan
+    """The first plan in full, with the statistics of its search."""
+    episode: Episode
+    seconds: np.ndarray
+    """Wall time of each step, planning and simulation together, shape `[time]`."""
+    compile_seconds: float
+    optimum: float | None
+    """The best return of this very episode, where it is known."""
+    interrupted: bool = False
+
+    @property
+    def plans(self) -> int:
+        """How many plans were made."""
+        return -(-len(self.seconds) // self.replan_every)
+
+    @property
+    def plan_rate(self) -> float:
+        """Plans per second of wall time."""
+        return self.plans / max(float(np.sum(self.seconds)), 1e-9)
+
+
+Progress = Callable[[Episode, np.ndarray], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A control run that is compiled and ready to start."""
+
+    task: Task
+    controller: MPC
+    execution: Execution
+    steps: int
+    chunk: int
+    seed: int
+    loop: Loop
+    keys: Key[Array, " time"]
+    advance: Callable[..., tuple[Loop, Episode]]
+    compile_seconds: float
+    optimum: float | None
+
+
+def check(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    steps: int | None = None,
+    *,
+    replan_every: int | None = None,
+    open_loop: bool = False,
+) -> tuple[MPC, int]:
+    """The controller and the number of steps of a run, once all is found to fit.
+
+    Raises:
+        ValueError: A number is wrong.
+        TypeError: The planner cannot work on this task.
+    """
+    planner = planner or make_planner(task, "cem")
+    steps = task.steps if steps is None else steps
+    if steps < 1:
+        raise ValueError(f"Control needs steps >= 1, got {steps}.")
+    if open_loop:
+        if replan_every is not None:
+            raise ValueError(
+                "Open loop plans once, so it takes no replan_every, got "
+                f"{replan_every}."
+            )
+        planner = looking_ahead(planner, steps)
+        controller = MPC(planner, steps, feedback=False)
+    else:
+        every = task.replan_every if replan_every is None else replan_every
+        if replan_every is None:
+            every = min(every, planner.horizon)
+        controller = MPC(planner, every)
+    eqx.filter_eval_shape(
+        lambda key: controller.init(task.problem, task.system.start(key=key), key=key),
+        jax.random.key(0),
+    )
+    return controller, steps
+
+
+def prepare(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    start: Any = None,
+    replan_every: int | None = None,
+    open_loop: bool = False,
+    chunk: int | None = None,
+) -> Prepared:
+    """Check everything that `control` needs, and compile it.
+
+    Raises:
+        ValueError: A number, the start state or the planner's settings are wrong.
+        TypeError: The planner cannot work on this task.
+    """
+    controller, steps = check(
+        task, planner, steps, replan_every=replan_every, open_loop=open_loop
+    )
+    loop, keys = _begin(task, controller, start, seed, steps)
+    chunk = steps if chunk is None else _divisor(steps, chunk)
+
+    began = time.perf_counter()
+    lowered = _advance.lower(
+        controller, task.problem, task.system, loop, keys=keys[:chunk]
+    )
+    advance = lowered.compile()
+    seconds = time.perf_counter() - began
+    execution: Execution = "closed loop"
+    if open_loop:
+        execution = "open loop"
+    elif controller.replan_every >= steps:
+        plan = loop.controller.plan
+        gains = plan is not None and plan.feedback is not None
+        execution = "closed loop by feedback" if gains else "open loop"
+    return Prepared(
+        task,
+        controller,
+        execution,
+        steps,
+        chunk,
+        seed,
+        loop,
+        keys,
+        advance,
+        seconds,
+        task.optimum if steps == task.steps and start is None else None,
+    )
+
+
+def _begin(
+    task: Task, controller: MPC, start: Any, seed: int, steps: int
+) -> tuple[Loop, Key[Array, " time"]]:
+    """The loop before its first step, and a key for each step."""
+    start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
+    state = start_state(task, start, key=start_key)
+    loop = begin(controller, task.problem, state, key=begin_key)
+    return loop, jax.random.split(key, steps)
+
+
+def reseed(prepared: Prepared, seed: int) -> Prepared:
+    """The same run from another seed, without compiling again."""
+    loop, keys = _begin(prepared.task, prepared.controller, None, seed, prepared.steps)
+    return dataclasses.replace(prepared, seed=seed, loop=loop, keys=keys)
+
+
+def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
+    """Run what was prepared; Ctrl-C ends it early with what happened so far.
+
+    Args:
+        prepared: From `prepare`.
+        on_progress: Called after each chunk with its part of the episode and the wall
+            seconds of each of its steps.
+    """
+    task, loop = prepared.task, prepared.loop
+    pieces: list[Episode] = []
+    seconds: list[np.ndarray] = []
+    interrupted = False
+    try:
+        for i in range(0, prepared.steps, prepared.chunk):
+            began = time.perf_counter()
+            loop, piece = prepared.advance(
+                prepared.controller,
+                task.problem,
+                task.system,
+                loop,
+                keys=prepared.keys[i : i + prepared.chunk],
+            )
+            jax.block_until_ready(piece)
+            spent = time.perf_counter() - began
+            pieces.append(piece)
+            seconds.append(np.full(prepared.chunk, spent / prepared.chunk))
+            if on_progress is not None:
+                on_progress(piece, seconds[-1])
+    except KeyboardInterrupt:
+        if not pieces:
+            raise
+        interrupted = True
+    planner = prepared.controller.planner
+    key = jax.random.split(prepared.keys[0], 3)[1]
+    first = _first_plan(
+        planner,
+        task.problem,
+        prepared.loop.controller.planner,
+        prepared.loop.state,
+        key=key,
+    )
+    return Run(
+        task,
+        planner,
+        prepared.execution,
+        prepared.controller.replan_every,
+        prepared.seed,
+        first,
+        join(pieces),
+        np.concatenate(seconds),
+        prepared.compile_seconds,
+        prepared.optimum,
+        interrupted,
+    )
+
+
+def control(
+    task: Task,
+    planner: AbstractPlanner | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    start: Any = None,
+    replan_every: int | None = None,
+    open_loop: bool = False,
+) -> Run:
+    """Act on a task by planning.
+
+    Args:
+        task: What to control.
+        planner: Any planner; by default CEM with the task's settings.
+        steps: Length of the episode; by default the task's.
+        seed: Of the start state, the planner's draws and the system's noise.
+        start: The state to begin in; by default the task's own.
+        replan_every: Steps between plans; by default the task's.
+        open_loop: Plan once for the whole episode, and act with closed eyes.
+
+    Returns:
+        The episode, the first plan in full, and the wall time of each step.
+
+    Raises:
+        ValueError: A number, the start state or the planner's settings are wrong.
+        TypeError: The planner cannot work on this task.
+    """
+    return execute(
+        prepare(
+            task,
+            planner,
+            steps=steps,
+            seed=seed,
+            start=start,
+            replan_every=replan_every,
+            open_loop=open_loop,
+        )
+    )
+
+
+def report(run: Run, path: str | os.PathLike) -> pathlib.Path:
+    """Write a run folder: settings, arrays, plots, video and `report.html`.
+
+    Args:
+        run: From `forethought.control`.
+        path: The folder; what an older run left there is replaced.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: Nothing can be written there.
+    """
+    from forethought.cli import session
+
+    return session.save(run, path)
+
+
+@eqx.filter_jit
+def _first_plan(
+    planner: AbstractPlanner,
+    problem: Problem,
+    memory: PyTree,
+    state: PyTree,
+    *,
+    key: PRNGKeyArray,
+) -> Plan:
+    belief = problem.model.observe(state, state, key=key)
+    return planner.plan(problem, belief, memory, key=key)[0]
+
+
+def join(pieces: list[Episode]) -> Episode:
+    """Consecutive pieces of one episode as a whole."""
+    states = jax.tree.map(
+        lambda *leaves: jnp.concatenate(
+            [leaves[0], *(leaf[1:] for leaf in leaves[1:])]
+        ),
+        *(piece.states for piece in pieces),
+    )
+    joined = {
+        name: jax.tree.map(
+            lambda *leaves: jnp.concatenate(leaves),
+            *(getattr(piece, name) for piece in pieces),
+        )
+        for name in ("actions", "rewards", "alive", "planned", "result", "stats")
+    }
+    return Episode(states=states, final=pieces[-1].final, **joined)
+
+
+def _divisor(steps: int, at_most: int) -> int:
+    """The largest divisor of `steps` that is no larger than `at_most`."""
+    return next(n for n in range(min(steps, at_most), 0, -1) if steps % n == 0)

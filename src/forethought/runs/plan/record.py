@@ -1,0 +1,369 @@
+"""A finished run as plain arrays: all that plots, video and report need.
+
+`record` looks at an episode and at its first plan through the task's own model and
+turns them into NumPy arrays; afterwards neither task nor planner is needed, so that a
+report can be made again from the disk alone, years later and without running code
+that a folder brings along.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from forethought.core.results import names
+from forethought.core.spaces import Discrete
+from forethought.core.types import ravel
+from forethought.environments.base import AbstractSystem, Capsules
+from forethought.environments.tables.tabular import TabularSystem
+from forethought.planners.mpc import Episode
+from forethought.planners.tables.value_iteration import value_iteration
+from forethought.problem import Plan, Problem, rollout
+from forethought.runs.plan.control import Run
+from forethought.runs.store.folder import RunFolder, flatten
+
+FILE = "episode.npz"
+SHADES, LINES = 8, 24
+"""At most so many iterations of a search are kept, and lines of each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One episode and its first plan, on the host.
+
+    The horizon is that of the planner; `time` is the number of steps that were taken.
+    States are vectors, in the order of `state_names`. Where a planner has nothing of
+    the kind, arrays are empty.
+    """
+
+    task: str
+    summary: str
+    planner: str
+    execution: str
+    """How the plans were executed, in words: open or closed loop."""
+    state_names: list[str]
+    action_names: list[str]
+    dt: float
+    horizon: int
+    replan_every: int
+    optimum: float
+    """NaN where it is not known."""
+    final: float
+    """Discounted value of the last state."""
+    low: np.ndarray
+    high: np.ndarray
+    states: np.ndarray
+    """`[time + 1, state]`"""
+    actions: np.ndarray
+    """`[time, action]`"""
+    rewards: np.ndarray
+    """`[time]`, discounted, so that they add up."""
+    alive: np.ndarray
+    planned: np.ndarray
+    """`[time]`, the return that the plan in force expected when it was made."""
+    seconds: np.ndarray
+    """`[time]`, wall time of each step."""
+    results: np.ndarray
+    """`[time]`, names of result codes."""
+    discounts: np.ndarray
+    """`[time + 1]`, the product of all discounts before each step."""
+    values: np.ndarray
+    """`[time + 1]`, what the objective says lies beyond each state."""
+    plan_states: np.ndarray
+    """`[horizon + 1, state]`: what the first plan expected."""
+    plan_actions: np.ndarray
+    plan_rewards: np.ndarray
+    plan_final: float
+    gains: np.ndarray
+    """`[horizon, action, state]` of the first plan."""
+    plan_stats: dict[str, np.ndarray]
+    """Statistics of the first plan, but for its candidates."""
+    stats: dict[str, np.ndarray]
+    """Statistics of all plans: a leading axis of `time`."""
+    fan_iterations: np.ndarray
+    """`[shade]`: which iterations of the first plan's search are kept."""
+    fan_states: np.ndarray
+    """`[shade, line, horizon + 1, state]`: where its candidates would have led."""
+    fan_actions: np.ndarray
+    fan_returns: np.ndarray
+    """`[shade, line]`, best first."""
+    sketch: dict[str, np.ndarray]
+    """`start`, `end`, `radius`, `kind` of capsules, each with `time + 1` in front."""
+    table: dict[str, np.ndarray]
+    """For a table: `choices`, the names of its actions; its map as `letters`, and the
+    `place` of each state on it; `arrows` of the actions; values `V` and `Q` of the best
+    policy. Else empty."""
+
+    @property
+    def tick(self) -> float:
+        """What a step takes, as `clock` counts: steps of a table, else seconds."""
+        return 1.0 if self.table else self.dt
+
+    @property
+    def clock(self) -> str:
+        """What time is counted in, for axes."""
+        return "step" if self.table else "time [s]"
+
+    @property
+    def ahead(self) -> str:
+        """What time from now on is counted in, for axes."""
+        return "steps ahead" if self.table else "time ahead [s]"
+
+    @property
+    def value(self) -> float:
+        """The realised return."""
+        return float(np.sum(self.rewards) + self.final)
+
+    @property
+    def made(self) -> np.ndarray:
+        """The steps at which a plan was made."""
+        return np.arange(0, len(self.rewards), self.replan_every)
+
+    @property
+    def plan_rate(self) -> float:
+        """Plans per second of wall time."""
+        return len(self.made) / max(float(np.sum(self.seconds)), 1e-9)
+
+    def save(self, folder: RunFolder) -> None:
+        """Write `episode.npz`."""
+        arrays: dict[str, np.ndarray] = {}
+        for field in dataclasses.fields(self):
+            arrays |= flatten_field(field.name, getattr(self, field.name))
+        folder.save_arrays(FILE, arrays)
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> "Record":
+        """Read `episode.npz`.
+
+        Raises:
+            ValueError: It is missing, broken, or not a record.
+        """
+        arrays = folder.arrays(FILE)
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.type == dict[str, np.ndarray]:
+                prefix = f"{field.name}/"
+                values[field.name] = {
+                    name.removeprefix(prefix): array
+                    for name, array in arrays.items()
+                    if name.startswith(prefix)
+                }
+                continue
+            if field.name not in arrays:
+                raise ValueError(
+                    f"A record needs the array {field.name!r}, which {folder.path}/"
+                    f"{FILE} lacks."
+                )
+            array = arrays[field.name]
+            values[field.name] = (
+                array.tolist() if field.type in (str, float, int, list[str]) else array
+            )
+        return cls(**values)
+
+
+def flatten_field(name: str, value: Any) -> dict[str, np.ndarray]:
+    """A record's field as arrays; a list of names stays one array of strings."""
+    if isinstance(value, dict):
+        return flatten(value, name)
+    return {name: np.asarray(value)}
+
+
+def record(run: Run, planner: str) -> Record:
+    """Look at a finished run.
+
+    Args:
+        run: What was done, from `forethought.runs.plan.control`.
+        planner: The planner's name, as on the command line.
+
+    Returns:
+        Everything there is to show.
+    """
+    task, episode, plan = run.task, run.episode, run.first
+    key = jax.random.key(run.seed)
+    stats = dict(plan.stats)
+    fan = stats.pop("elites", None)
+    best = stats.pop("candidates", None)
+    if fan is None:
+        empty = jnp.zeros((0, 0, *plan.actions.shape), plan.actions.dtype)
+        fan = empty if best is None else best[None]
+    # A search narrows fastest at first, so its early iterations are kept densest.
+    shades = np.geomspace(1, max(len(fan), 1), SHADES).round().astype(int) - 1
+    shades = np.unique(shades)[: len(fan)]
+    fan = fan[shades][:, :LINES]
+    seen = host(_look(task.problem, task.system, episode, plan, key=key))
+    imagined = host(_imagine(task.problem, task.system, episode.states, fan, key=key))
+    space = task.system.action
+    if isinstance(space, Discrete):
+        low, high = np.zeros(1), np.full(1, space.n - 1.0)
+    else:
+        low, high = np.asarray(space.low), np.asarray(space.high)
+    steps, horizon = episode.rewards.shape[0], plan.actions.shape[0]
+    chosen = np.asarray(plan.actions).reshape(horizon, -1)
+    gains = None if plan.feedback is None else np.asarray(plan.feedback.gains)
+    return Record(
+        task=task.name,
+        summary=task.summary,
+        planner=planner,
+        execution=execution(run),
+        state_names=list(task.system.state_names),
+        action_names=list(task.system.action_names),
+        dt=float(task.system.dt),
+        horizon=horizon,
+        replan_every=run.replan_every,
+        optimum=float("nan") if run.optimum is None else float(run.optimum),
+        final=float(episode.final),
+        low=low,
+        high=high,
+        actions=np.asarray(episode.actions).reshape(steps, -1),
+        rewards=np.asarray(episode.rewards),
+        alive=np.asarray(episode.alive),
+        planned=np.asarray(episode.planned),
+        seconds=np.asarray(run.seconds),
+        results=names(episode.result),
+        plan_actions=chosen,
+        gains=np.zeros((0, 0, 0)) if gains is None else gains,
+        plan_stats={name: np.asarray(stat) for name, stat in stats.items()},
+        stats={name: np.asarray(stat) for name, stat in episode.stats.items()},
+        fan_iterations=shades,
+        fan_actions=np.asarray(fan).reshape(*fan.shape[:3], chosen.shape[1]),
+        table=_table(task.problem, task.system, key=key),
+        **seen,
+        **imagined,
+    )
+
+
+def host(arrays: PyTree) -> PyTree:
+    """Device arrays as NumPy arrays, and single numbers as numbers."""
+    arrays = jax.tree.map(np.asarray, arrays)
+    return {
+        name: value.item()
+        if isinstance(value, np.ndarray) and not value.ndim
+        else value
+        for name, value in arrays.items()
+    }
+
+
+def coordinates(system: AbstractSystem, belief: PyTree) -> Float[Array, " state"]:
+    """A belief as numbers, in the order of the system's `state_names`."""
+    if isinstance(system, TabularSystem):
+        return system.observe(belief)[None].astype(float)
+    return ravel(belief)[0]
+
+
+def _table(
+    problem: Problem, system: AbstractSystem, *, key: PRNGKeyArray
+) -> dict[str, np.ndarray]:
+    """What there is to show of a table; nothing of other systems."""
+    if not isinstance(system, TabularSystem):
+        return {}
+    x = problem.model.readout(problem.model.observe(*[system.at(0)] * 2, key=key))
+    gamma = float(problem.objective.discount(x, jnp.asarray(0), x))
+    solution = eqx.filter_jit(value_iteration)(system.table, gamma, iterations=10_000)
+    return {
+        "choices": np.array(system.names),
+        "letters": system.map.letters,
+        "place": np.asarray(system.map.place),
+        "arrows": np.asarray(system.map.arrows),
+        "V": np.asarray(solution.V),
+        "Q": np.asarray(solution.Q),
+    }
+
+
+@eqx.filter_jit
+def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
+    """What the episode's states are worth, look like, and were expected to be."""
+
+    def belief(state):
+        return problem.model.observe(state, state, key=key)
+
+    def discount(state, action, after):
+        x, next_x = (problem.model.readout(belief(each)) for each in (state, after))
+        return problem.objective.discount(x, action, next_x)
+
+    states = episode.states
+    before = jax.tree.map(lambda leaf: leaf[:-1], states)
+    after = jax.tree.map(lambda leaf: leaf[1:], states)
+    discounts = jnp.cumprod(jax.vmap(discount)(before, episode.actions, after))
+    start = belief(jax.tree.map(lambda leaf: leaf[0], states))
+    expected = rollout(problem, start, plan.actions, key=key)
+    sketch: Capsules = jax.vmap(system.sketch)(states)
+    return {
+        "states": jax.vmap(lambda state: coordinates(system, state))(states),
+        "discounts": jnp.concatenate([jnp.ones_like(discounts[:1]), discounts]),
+        "values": jax.vmap(lambda state: problem.value(belief(state)))(states),
+        "plan_states": jax.vmap(lambda each: coordinates(system, each))(plan.beliefs),
+        "plan_rewards": expected.rewards,
+        "plan_final": expected.final,
+        "sketch": {
+            "start": sketch.start,
+            "end": sketch.end,
+            "radius": sketch.radius,
+            "kind": sketch.kind,
+        },
+    }
+
+
+@eqx.filter_jit
+def _imagine(problem, system, states: PyTree, fan: Array, *, key: PRNGKeyArray):
+    """Where the candidates of the first plan would have led."""
+    start = jax.tree.map(lambda leaf: leaf[0], states)
+    start = problem.model.observe(start, start, key=key)
+    size = coordinates(system, start).shape[0]
+    if fan.shape[0] == 0:
+        shape = (*fan.shape[:2], fan.shape[2] + 1, size)
+        return {"fan_states": jnp.zeros(shape), "fan_returns": jnp.zeros(shape[:2])}
+
+    def imagine(actions):
+        future = rollout(problem, start, actions, key=key)
+        seen = jax.vmap(lambda each: coordinates(system, each))(future.beliefs)
+        return seen, future.value
+
+    fan_states, fan_returns = jax.vmap(jax.vmap(imagine))(fan)
+    return {"fan_states": fan_states, "fan_returns": fan_returns}
+
+
+def execution(run: Run) -> str:
+    """How plans were executed, in words: open or closed loop, and how often made."""
+    if run.execution == "open loop":
+        return "open loop: planned once, executed with closed eyes"
+    if run.execution == "closed loop by feedback":
+        return "closed loop: planned once, followed by its feedback gains"
+    often = run.replan_every
+    every = "every step" if often == 1 else f"every {often} steps"
+    return f"closed loop: replanned {every}"
+
+
+def realised_returns(
+    rewards: np.ndarray, discounts: np.ndarray, values: np.ndarray, horizon: int
+) -> np.ndarray:
+    r"""What plans of a horizon should have expected, had they known.
+
+    $$G_t = \frac1{\gamma_t} \left( \sum_{i=t}^{t+H-1} r_i
+      + \gamma_{t+H} V(x_{t+H}) \right)$$
+
+    where rewards $r_i$ are already discounted by $\gamma_i$.
+
+    Args:
+        rewards: Discounted rewards, shape `[time]`.
+        discounts: $\gamma$, shape `[time + 1]`; zero once the episode ended.
+        values: $V(x)$, shape `[time + 1]`.
+        horizon: $H$.
+
+    Returns:
+        Shape `[time]`; NaN where the recording stopped before the horizon, and after
+        the end of the episode.
+    """
+    steps = len(rewards)
+    total = np.concatenate([[0.0], np.cumsum(rewards, dtype=float)])
+    beyond = np.where(discounts > 0, discounts * values, 0.0)
+    realised = np.full(steps, np.nan)
+    for t in range(steps):
+        end = min(t + horizon, steps)
+        known = t + horizon <= steps or discounts[steps] == 0
+        if known and discounts[t] > 0:
+            realised[t] = (total[end] - total[t] + beyond[end]) / discounts[t]
+    return realised

@@ -1,0 +1,1 @@
+"""Train: runs that learn."""

@@ -1,0 +1,324 @@
+"""A training run that cannot be lost: interval by interval, each one on the disk.
+
+An interval is what lies between two times that the agent learns, an episode unless
+told otherwise; one that learns at every step does so within. After each interval the
+metrics grow by a line and everything that the run carries is saved, so that a run that
+was killed goes on from its last interval and ends with the same lines as one that never
+was.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from forethought.agents.base import Metrics
+from forethought.environments.base import AbstractEnvironment
+from forethought.runs.store import checkpoint
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.train.agents import (
+    AGENTS,
+    PETS,
+    ModelBasedV2,
+    make_agent,
+    settings_for,
+)
+from forethought.runs.train.cards import write_card
+from forethought.runs.train.settings import Learning, check
+from forethought.training.evaluate import evaluate, evaluate_host
+from forethought.training.host_loop import HostTraining
+from forethought.training.loop import Trace, Training, TrainState
+
+__all__ = [
+    "AGENTS",
+    "PETS",
+    "Learning",
+    "ModelBasedV2",
+    "Row",
+    "check",
+    "learn",
+    "make_agent",
+    "pace",
+    "score",
+    "settings_for",
+]
+
+Row = dict[str, Any]
+EVALUATION = 0xE7A1
+"""Sets the random stream of evaluation episodes apart from that of training."""
+
+
+def learn(
+    run: Learning,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    on_row: Callable[[Row], None] = lambda row: None,
+) -> tuple[TrainState, tuple[str, ...]]:
+    """Train, writing a line of metrics and a checkpoint after each interval.
+
+    | in a line | is |
+    |---|---|
+    | `interval`, `step`, `episode` | the number of each that was reached |
+    | `kind` | of the actions: random or planned |
+    | `return` | the mean over episodes that ended here; null where none did |
+    | `episodes`, `returns`, `ends` | how many ended, what each earned, at which step |
+    | `lengths` | how many steps each of them had |
+    | `evaluation`, `evaluation_std` | mean and spread over episodes apart |
+    | `seconds` | wall time of all of it |
+
+    and what the agent told: while acting, the means of real numbers (where finite) and
+    the sums of counts; while learning, means. In between, a model is examined on what
+    it has not learned yet (`forethought.training.forecasts`).
+
+    Args:
+        run: What to do.
+        folder: Where it is kept.
+        resume: Whether to go on from the newest usable checkpoint. A run that was
+            stopped before it had one begins anew, which leads to the same lines.
+        on_row: Called with each line of metrics.
+
+    Returns:
+        Where training ended, and sentences about checkpoints that were passed over
+        and environments that could not be brought back.
+
+    Raises:
+        ValueError: All checkpoints are damaged, or do not fit what is to be run.
+        FloatingPointError: A reward or an observation is not finite; the message names
+            the step and the environment. What was saved before stays usable.
+        OSError: Nothing can be written. What was saved before stays usable.
+    """
+    training = run.training
+    state = training.begin(key=jax.random.key(run.seed))
+    interval, episodes, notices, begun = 0, 0, (), [0] * run.count
+    if resume and checkpoint.any_finished(folder.path):
+        found = checkpoint.load(folder.path, state)
+        interval, episodes = found.step, found.host["episodes"]
+        begun = found.host.get("begun", begun)
+        state, lost = training.resume(found.tree)
+        notices = (*found.notices, *lost)
+    if resume:
+        folder.keep_metrics(interval)
+
+    while (step := int(state.flow.step)) < run.total_steps:
+        began = time.perf_counter()
+        interval += 1
+        random = step < run.first_steps
+        state, trace = _collect(training, state, **_stretch(run, step, episodes))
+        trace = trace.taken()
+        _require_finite(run.name, trace, step // run.count)
+        before, now = episodes, int(state.flow.step)
+        ends, lengths, begun = _ends(trace, step, run.count, begun)
+        episodes += len(ends)
+        card = write_card(
+            folder,
+            training.agent,
+            state,
+            interval=interval,
+            new=now - step,
+            seed=run.seed,
+            count=run.count,
+            task=run.task,
+        )
+        told = []
+        for _ in range(_updates(run, step, now)):
+            state, metrics = training.learn(state)
+            told.append(metrics)
+        returns = [value for _, value in ends]
+        row: Row = {
+            "interval": interval,
+            "step": now,
+            "episode": episodes,
+            "kind": "random" if random else "planned",
+            "return": float(np.mean(returns)) if returns else None,
+            "episodes": len(ends),
+            "returns": returns,
+            "ends": [end for end, _ in ends],
+            "lengths": lengths,
+        }
+        if run.evaluate is not None and run.evaluate.due(
+            steps=now, episodes=episodes
+        ) > run.evaluate.due(steps=step, episodes=before):
+            key = jax.random.fold_in(jax.random.key(run.seed), EVALUATION)
+            key = jax.random.fold_in(key, interval)
+            found = _evaluated(run, state.learner, run.evaluate_episodes, key)
+            row["evaluation"] = _number(np.mean(found))
+            row["evaluation_std"] = _number(np.std(found))
+        row |= _acting(trace.watched) | _acting(trace.learned)
+        row |= _learning(told) | card
+        row["seconds"] = time.perf_counter() - began
+        folder.append(row)
+        host = {"episodes": episodes, "begun": begun}
+        checkpoint.save(folder.path, interval, state, host)
+        on_row(row)
+    return state, notices
+
+
+def pace(run: Learning) -> float:
+    """Seconds of a step in the loop, with what is learned in it: a measurement.
+
+    It is taken in the first interval of the run, which is thrown away.
+    """
+    training = run.training
+    state = training.begin(key=jax.random.key(run.seed))
+    stretch = _stretch(run, max(0, run.first_steps), 0)
+    few = {"limit": jnp.asarray(1, jnp.int32)}
+    jax.block_until_ready(_collect(training, state, **stretch | few))
+    if isinstance(training, HostTraining):
+        state, few = training.begin(key=jax.random.key(run.seed)), {"limit": 50}
+    else:
+        few = {}
+    began = time.perf_counter()
+    _, trace = jax.block_until_ready(_collect(training, state, **stretch | few))
+    return (time.perf_counter() - began) / max(1, int(trace.steps) * run.count)
+
+
+def score(
+    run: Learning, folder: RunFolder, *, episodes: int, seed: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns of evaluation episodes with what a run has learned so far.
+
+    Raises:
+        ValueError: There is no usable checkpoint, or episodes have no length.
+    """
+    like = run.training.begin(key=jax.random.key(run.seed))
+    found = checkpoint.load(folder.path, like)
+    key = jax.random.key(seed)
+    return _evaluated(run, found.tree.learner, episodes, key), found.notices
+
+
+def _collect(
+    training: Training | HostTraining, state: TrainState, **stretch: Any
+) -> tuple[TrainState, Trace]:
+    """Collect, compiled where it can be: once for all runs of equal settings."""
+    if isinstance(training, HostTraining):
+        return training.collect(state, **stretch)
+    return _compiled_collect(training, state, stretch)
+
+
+@eqx.filter_jit
+def _compiled_collect(
+    training: Training, state: TrainState, stretch: dict[str, Any]
+) -> tuple[TrainState, Trace]:
+    return training.collect(state, **stretch)
+
+
+_compiled_evaluate = eqx.filter_jit(evaluate)
+
+
+def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
+    """How to collect until it is time to learn.
+
+    Only sizes are static, and these are the same in every interval; where it stops is
+    data, so that nothing is compiled again.
+    """
+
+    def rounds(steps: int) -> int:
+        return -(-steps // run.count)
+
+    def data(number: int) -> jax.Array:
+        return jnp.asarray(number, jnp.int32)
+
+    if step < run.first_steps:
+        size = rounds(run.first_steps)
+        return {"steps": size, "random": True, "limit": data(size)}
+    left = rounds(run.total_steps - step)
+    wait = run.period.wait(steps=step, episodes=episodes)
+    size = {"steps": run.interval_steps}
+    if run.period.unit == "episodes":
+        return size | {"limit": data(left), "episodes": data(wait)}
+    return size | {"limit": data(min(left, rounds(wait)))}
+
+
+def _updates(run: Learning, before: int, now: int) -> int:
+    """How often to learn from the interval between two steps, once it is over."""
+    if run.online:
+        return 0
+    if run.updates.unit != "ratio" or before < run.first_steps:
+        return 1
+    due = [run.updates.due(steps=step, episodes=0) for step in (before, now)]
+    return max(1, due[1] - due[0])
+
+
+def _ends(
+    trace: Trace, step: int, count: int, begun: list[int]
+) -> tuple[list[tuple[int, float]], list[int], list[int]]:
+    """Episodes that ended.
+
+    Args:
+        trace: What happened.
+        step: Environment steps before it.
+        count: Environments that were acted in side by side.
+        begun: Steps that each had done when its episode began.
+
+    Returns:
+        The step at which each episode ended and what it had earned; how many steps it
+        had; and where the episodes that are under way now began.
+    """
+    rows, copies = np.nonzero(np.asarray(trace.ended))
+    earned = np.asarray(trace.episode_returns)[rows, copies]
+    steps = step + (rows + 1) * count
+    begun, lengths = list(begun), []
+    for end, copy in zip((steps // count).tolist(), copies, strict=True):
+        lengths.append(end - begun[copy])
+        begun[copy] = end
+    ends = [(int(end), float(value)) for end, value in zip(steps, earned, strict=True)]
+    return ends, lengths, begun
+
+
+def _evaluated(
+    run: Learning, learner: PyTree, episodes: int, key: PRNGKeyArray
+) -> np.ndarray:
+    agent, environment = run.training.agent, run.apart
+    if isinstance(environment, AbstractEnvironment):
+        found = _compiled_evaluate(
+            agent, environment, learner, episodes=episodes, key=key
+        )
+    else:
+        found = evaluate_host(agent, environment, learner, episodes=episodes, key=key)
+    return np.asarray(found)
+
+
+def _acting(watched: Metrics) -> Row:
+    """What the agent told step by step: counts add up, real numbers are averaged."""
+    row: Row = {}
+    for name, leaf in watched.items():
+        values = np.asarray(leaf)
+        if values.dtype.kind == "f":
+            finite = values[np.isfinite(values)]
+            row[name] = float(np.mean(finite)) if finite.size else None
+        else:
+            row[name] = int(np.sum(values))
+    return row
+
+
+def _learning(told: list[Metrics]) -> Row:
+    """What the agent told while learning: means, over members and updates too."""
+    if not told:
+        return {}
+    return {
+        name: _number(np.mean([np.mean(np.asarray(each[name])) for each in told]))
+        for name, value in told[-1].items()
+        if np.ndim(value) <= 1
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A number as JSON can hold it."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _require_finite(name: str, trace: Trace, before: int) -> None:
+    """Refuse to learn from what is no number."""
+    finite = np.asarray(trace.finite)
+    if not finite.all():
+        row, copy = np.argwhere(~finite)[0]
+        raise FloatingPointError(
+            f"{name} gave a reward or an observation that is not finite, in "
+            f"environment {copy} at step {before + row + 1}."
+        )

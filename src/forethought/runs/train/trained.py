@@ -1,0 +1,379 @@
+"""A training run as one thing, from Python as from the command line.
+
+    import forethought as ft
+
+    run = ft.train("Pendulum-v1", agent="pets", steps=1200, out="runs/mine")
+    run.returns
+    run.report()
+
+The folder is that of `forethought train`, and the same call with `resume=True` goes on
+with it wherever it stopped.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from forethought.runs.store.folder import RunFolder, plain
+from forethought.runs.train.agents import AGENTS, settings_for
+from forethought.runs.train.cost import FILE, Cost, duration, foresee, measured
+from forethought.runs.train.intervals import Learning, check, learn, pace, score
+from forethought.tasks import TASKS
+from forethought.training.schedule import Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A training run that came to its end, and its folder."""
+
+    learning: Learning
+    folder: RunFolder
+    notices: tuple[str, ...] = ()
+    """What the user should read: checkpoints that could not be used, and why."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of metrics, one for each interval."""
+        return self.folder.metrics()
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The return of each episode that ended, shape `[episode]`."""
+        return np.array([value for row in self.rows for value in row["returns"]], float)
+
+    def evaluate(self, episodes: int = 5, *, seed: int = 1000) -> np.ndarray:
+        """Returns of episodes in which the agent does its best and learns nothing.
+
+        Args:
+            episodes: How many.
+            seed: Of the episodes; not that of the training run.
+
+        Raises:
+            ValueError: Fewer than one is asked for, or no checkpoint can be used.
+        """
+        if episodes < 1:
+            raise ValueError(f"evaluate needs episodes >= 1, got {episodes}.")
+        return score(self.learning, self.folder, episodes=episodes, seed=seed)[0]
+
+    def report(self) -> pathlib.Path:
+        """Write plots and `report.html` into the folder, and say where it is."""
+        from forethought.reports.pages.run import (
+            write_report,  # plots take half a second
+        )
+
+        return write_report(self.folder)
+
+
+def train(
+    name: str,
+    agent: Any = "pets",
+    *,
+    steps: int | None = None,
+    random_steps: int | None = None,
+    seed: int = 0,
+    learn: Schedule | None = None,
+    interval: Schedule | None = None,
+    evaluate: Schedule | None = None,
+    evaluate_episodes: int = 5,
+    count: int = 1,
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    epilogue: bool = True,
+    progress: bool = True,
+) -> Trained:
+    """Learn to act where the dynamics are unknown.
+
+    Args:
+        name: Of a task, or of a Gymnasium environment.
+        agent: Its name, then with the settings that suit the task; or its settings,
+            such as `forethought.PETS(planner=forethought.CEM(20))`.
+        steps: Environment steps; by default six episodes.
+        random_steps: How many of them are random, at first; by default one episode, or
+            none for an agent that learns online.
+        seed: Of everything random.
+        learn: When the agent learns; as suits it by default, which is after every
+            episode, or after every step for one that learns online.
+        interval: How often one that learns online writes a line of metrics and a
+            checkpoint; after each episode by default.
+        evaluate: When the agent is evaluated in episodes of their own; None for never.
+        evaluate_episodes: How many episodes each evaluation plays.
+        count: Environments that are acted in side by side.
+        out: The run folder; by default a new one under `runs/`.
+        resume: Whether to go on with the run that `out` holds.
+        tensorboard: Whether scalars are written to `tensorboard` in it as well.
+        epilogue: Whether training is followed by what its report wants besides: what
+            random actions and an exact model earn, and a video of what was learned.
+        progress: Whether to tell at the terminal what it costs and how far it is.
+
+    Returns:
+        What came out; everything is in its folder as well.
+
+    Raises:
+        ValueError: Something that was given is wrong, or a run is to be gone on with
+            that had other settings; they are named.
+        TypeError: The agent cannot act in this environment.
+        FloatingPointError: The environment gave a number that is not finite.
+        OSError: The folder cannot be written.
+    """
+    from rich.console import Console
+
+    from forethought.runs.store.log import summary_writer
+
+    settings = agent
+    if isinstance(agent, str):
+        settings = settings_for(TASKS[name]() if name in TASKS else None, agent)
+    learning = Learning(
+        name,
+        settings,
+        steps=steps,
+        random_steps=random_steps,
+        seed=seed,
+        learn=learn,
+        interval=interval,
+        evaluate=evaluate,
+        evaluate_episodes=evaluate_episodes,
+        count=count,
+    )
+    check(learning)
+    if tensorboard:
+        summary_writer()
+    command = command_of(learning, agent) if isinstance(agent, str) else None
+    config = config_of(learning, command)
+    if not resume:
+        folder = RunFolder.create(out or new_folder(learning), config)
+    elif out is None:
+        raise ValueError("Going on needs the folder of a run: train(..., out=DIR).")
+    else:
+        folder = RunFolder.open(out)
+        if changed := differences(folder.config(), config):
+            raise ValueError(refusal(changed))
+    console = Console(quiet=not progress)
+    return execute(
+        learning,
+        folder,
+        console,
+        resume=resume,
+        tensorboard=tensorboard,
+        epilogue=epilogue,
+    )
+
+
+def execute(
+    learning: Learning,
+    folder: RunFolder,
+    console: Any,
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
+    epilogue: bool = True,
+) -> Trained:
+    """Tell what planning will cost, then train, telling how far it is.
+
+    Args:
+        learning: What to do; `check` has let it pass.
+        folder: Where it is kept; its config is written.
+        console: Where it is told.
+        resume: Whether to go on from what the folder holds.
+        tensorboard: Whether to write events as well.
+        epilogue: Whether to measure bounds and film what was learned at the end.
+
+    Raises:
+        ValueError: There is nothing to go on from, or a package is missing.
+        FloatingPointError: The environment gave a number that is not finite.
+        OSError: The folder cannot be written.
+    """
+    from forethought.runs.store.log import TensorBoard, live
+
+    done = 0
+    if resume:
+        done = max((row["step"] for row in folder.metrics()), default=0)
+    says: list[Callable[[Mapping[str, Any]], None]] = []
+    events = TensorBoard(folder.path, done) if tensorboard else None
+    if events is not None:
+        says.append(events)
+    try:
+        state_cost(learning, folder, console, done)
+        with live(console, learning.total_steps) as show:
+            says.append(show)
+
+            def on_row(row: Mapping[str, Any]) -> None:
+                for say in says:
+                    say(row)
+
+            state, notices = learn(learning, folder, resume=resume, on_row=on_row)
+    finally:
+        if events is not None:
+            events.close()
+    if epilogue:
+        from forethought.reports.film.policy import conclude
+
+        with console.status("measuring bounds, filming what was learned"):
+            notices = (*notices, *conclude(folder, learning, state.learner))
+    return Trained(learning, folder, notices)
+
+
+def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -> None:
+    """Say what the plans of a run cost, and keep it beside its settings.
+
+    The floor is said before anything is compiled, the rest once one plan was timed. Of
+    an agent that learns online its steps are timed instead, learning included.
+    """
+    if learning.online:
+        console.print(_pace(learning, done), highlight=False, soft_wrap=True)
+        return
+    plans = plans_after(learning, done)
+    if not plans:
+        return
+    training = learning.training
+    agent, spec = training.agent, training.environment.spec
+    cost = foresee(agent, spec, plans)
+    tell(console, cost)
+    cost = measured(cost, agent, spec, count=learning.count)
+    tell(console, cost)
+    if not done:
+        folder.write_json(FILE, dataclasses.asdict(cost) | {"floor": cost.floor})
+
+
+def _pace(learning: Learning, done: int) -> str:
+    """What a step of acting and learning takes, and all that are left, in a sentence.
+
+    What is compiled for it serves training again.
+    """
+    took, left = pace(learning), max(0, learning.total_steps - done)
+    return (
+        f"a step, with what is learned from it, takes {duration(took)} (measured); "
+        f"{left:,} steps take about {duration(left * took)}, and writing checkpoints "
+        "comes on top"
+    )
+
+
+def tell(console: Any, cost: Cost) -> None:
+    """Say a cost at the terminal."""
+    console.print(str(cost), highlight=False, soft_wrap=True)
+
+
+def plans_after(learning: Learning, done: int) -> int:
+    """How many plans a run still makes after so many environment steps."""
+    steps, first = learning.total_steps, max(done, learning.first_steps)
+    plans = max(0, steps - first)
+    if learning.evaluate is None or learning.length is None:
+        return plans
+    length = learning.length
+    times = learning.evaluate.due(
+        steps=steps, episodes=steps // length
+    ) - learning.evaluate.due(steps=done, episodes=done // length)
+    return plans + times * learning.evaluate_episodes * length
+
+
+def config_of(
+    learning: Learning, command: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Everything that the `config.json` of a training run says.
+
+    Args:
+        learning: The run.
+        command: That which began it, where there was one.
+    """
+    from forethought.cli.session import name_of_planner
+
+    kinds = {kind: name for name, kind in AGENTS.items()}
+    options = {
+        field.name: getattr(learning, field.name)
+        for field in dataclasses.fields(learning)
+        if field.name not in ("name", "settings")
+    }
+    if (planner := getattr(learning.settings, "planner", None)) is not None:
+        options["planner"] = name_of_planner(planner)
+    options |= {
+        "learn": learning.updates,
+        "interval": learning.period if learning.online else None,
+        "steps": learning.total_steps,
+        "random_steps": learning.first_steps,
+        "precision": jnp.finfo(jnp.result_type(float)).bits,
+    }
+    config = {
+        "task": learning.name,
+        "planner": kinds.get(type(learning.settings), "an agent"),
+        "settings": learning.settings,
+        "options": options,
+        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
+    }
+    return config if command is None else config | {"command": list(command)}
+
+
+Changed = dict[str, tuple[Any, Any]]
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Changed:
+    """Settings in which two configs differ, leaf by leaf: as there, and as here.
+
+    Args:
+        there: What a folder holds.
+        here: What is asked for.
+    """
+    old, new = _leaves(there), _leaves(here)
+    pairs = {name: (old.get(name), new.get(name)) for name in sorted(old | new)}
+    return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
+
+
+def refusal(changed: Changed) -> str:
+    """Why a run does not go on with other settings."""
+    told = [f"{name}={old}, got {new}" for name, (old, new) in changed.items()]
+    return f"resume goes on with {'; with '.join(told)}."
+
+
+def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting that decides what a run does, by its flag's name."""
+    known = {
+        "task": config.get("task"),
+        "agent": {"": config.get("planner")} | plain(config.get("settings", {})),
+    } | plain(config.get("options", {}))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        known, is_leaf=lambda node: isinstance(node, list)
+    )
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".").rstrip("."): leaf
+        for path, leaf in leaves
+    }
+
+
+def command_of(learning: Learning, agent: str) -> list[str]:
+    """What to type for the same run, where its agent is one that has a name."""
+    flags = {
+        "agent": agent,
+        "steps": learning.total_steps,
+        "random-steps": learning.first_steps,
+        "seed": learning.seed,
+        "count": learning.count,
+        "learn.every": learning.updates.every,
+        "learn.unit": learning.updates.unit,
+        "evaluate-episodes": learning.evaluate_episodes,
+        "precision": jnp.finfo(jnp.result_type(float)).bits,
+    }
+    if learning.evaluate is not None:
+        flags |= {
+            "evaluate.every": learning.evaluate.every,
+            "evaluate.unit": learning.evaluate.unit,
+        }
+    if learning.interval is not None:
+        flags |= {
+            "interval.every": learning.interval.every,
+            "interval.unit": learning.interval.unit,
+        }
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
+    return ["forethought", "train", learning.name, *map(str, words)]
+
+
+def new_folder(learning: Learning) -> pathlib.Path:
+    """A folder of its own for a run that was given none."""
+    from forethought.cli.session import free_folder
+
+    return free_folder(f"{learning.name}-{config_of(learning)['planner']}")

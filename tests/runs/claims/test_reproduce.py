@@ -1,0 +1,352 @@
+"""Reproductions: numbers by hand, runs that are never done twice, a list to read."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from forethought import cli
+from forethought.cli.learning import read_training
+from forethought.models.learned.fitting import FitSettings
+from forethought.planners import CEM
+from forethought.reports.pages.claim import publish, write_reproduction
+from forethought.runs.claims import reproduce
+from forethought.runs.claims.reproduce import Plan
+from forethought.runs.claims.reproductions import (
+    REPRODUCTIONS,
+    Check,
+    Outcome,
+    Published,
+    Reproduction,
+    best_by,
+    first_above,
+    last_planned,
+)
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.train.bounds import summary
+from forethought.runs.train.intervals import Learning, ModelBasedV2
+from forethought.training.schedule import Schedule
+
+WORDS = (
+    *("double-integrator", "--steps", "180", "--agent", "mbrl-v2"),
+    *("--agent.model.width", "4", "--agent.model.depth", "1"),
+    *("--agent.model.fitting.epochs", "2", "--agent.planner.horizon", "3"),
+    *("--agent.planner.population", "6", "--agent.planner.hold", "1"),
+)
+ENTRY = Reproduction(
+    claim="a tiny ensemble learns next to nothing",
+    variant="our own double integrator",
+    train=WORDS,
+    checks=(
+        Check("it is not ruined", best_by(180), ">", -1e6, "best", (180, -1e6)),
+        Check("it earns a fortune", last_planned(2), "≥", 1e6, "each", (180, 0.0)),
+    ),
+    published=(
+        Published("somebody", "nowhere", ((60, -100.0), (120, -50.0))),
+        Published("somebody patient", "nowhere", ((6000, -9.0),)),
+    ),
+    measured=math.nan,
+)  # fmt: skip
+TINY = ModelBasedV2(
+    model=dataclasses.replace(
+        ModelBasedV2().model, width=4, depth=1, fitting=FitSettings(epochs=2)
+    ),
+    planner=dataclasses.replace(
+        ModelBasedV2().planner, horizon=3, population=6, hold=1
+    ),
+)
+SEEDS = (101, 102)
+BOUNDS = {
+    "random": summary(np.array([-40.0, -60.0]), 1.0),
+    "exact": summary(np.array([-9.0, -11.0]), 1.0),
+}
+
+
+def plan_of(settings=TINY, seeds=SEEDS):
+    return Plan(
+        "tiny",
+        ENTRY,
+        False,
+        seeds,
+        lambda seed: Learning("double-integrator", settings, 180, seed, Schedule(1.0)),
+        lambda seed: ["forethought", "train", *WORDS, "--seed", str(seed)],
+    )
+
+
+def told(result):
+    """What a reproduction found, but for the wall clock."""
+    seeds = [run | {"seconds": 0} for run in result["seeds"]]
+    return result | {"seeds": seeds, "commit": "", "machine": {}}
+
+
+PROGRAM = """
+import json, sys
+sys.path.insert(0, {here!r})
+from test_reproduce import BOUNDS, ENTRY
+from forethought.cli import main
+from forethought.runs.claims import reproduce
+from forethought.runs.train import trained
+from forethought.runs.claims.reproductions import REPRODUCTIONS
+REPRODUCTIONS["tiny"] = ENTRY
+# Tested where they are written; here they would only be compiled.
+reproduce.write_bounds = lambda *_, **__: BOUNDS
+trained.state_cost = lambda *_: None
+for words in json.loads(sys.argv[1]):
+    try:
+        main(["reproduce", "tiny", *words])
+    except SystemExit as stop:
+        print("code", stop.code)
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A reproduction that was killed in its second seed and then went on.
+
+    Returns its folder, its result, what was printed when it went on, and another
+    folder that holds the second seed alone, which nobody interrupted.
+    """
+    place = tmp_path_factory.mktemp("reproduction")
+    folder, apart = RunFolder(place / "run"), RunFolder(place / "apart")
+    program = PROGRAM.format(here=str(pathlib.Path(__file__).parent))
+    words = [
+        ["--seeds", "2", "--out", str(folder.path)],
+        ["--seeds", "1", "--seed", "102", "--out", str(apart.path)],
+    ]
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(place / "cache")}
+    metrics = folder.path / "seed-102" / "metrics.jsonl"
+    process = subprocess.Popen(
+        [*command, json.dumps(words[:1])],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not metrics.exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (folder.path / "seed-101" / "outcome.json").exists()
+    assert not (folder.path / "seed-102" / "outcome.json").exists()
+    before = (folder.path / "seed-101" / "metrics.jsonl").stat().st_mtime_ns
+    folder.write_json("bounds.json", BOUNDS)
+    done = subprocess.run(
+        [*command, json.dumps(words)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    after = (folder.path / "seed-101" / "metrics.jsonl").stat().st_mtime_ns
+    assert before == after, "A finished seed was run again."
+    return folder, folder.read_json("reproduction.json"), done.stdout, apart
+
+
+def by_hand(seed, *returns):
+    steps = tuple(10 * (i + 1) for i in range(len(returns)))
+    return Outcome(seed, steps, returns, (False, *(True for _ in returns[1:])), 1.0)
+
+
+RUNS = (
+    by_hand(1, -9.0, -5.0, -1.0, -2.0),
+    by_hand(2, -8.0, -3.0, -4.0, -6.0),
+    by_hand(3, -7.0, -2.0, -3.0, -1.0),
+)
+
+
+def test_measures_are_those_that_one_counts_by_hand():
+    assert [best_by(20)(run) for run in RUNS] == [-5.0, -3.0, -2.0]
+    assert [best_by(39)(run) for run in RUNS] == [-1.0, -3.0, -2.0]
+    assert best_by(9)(RUNS[0]) == -math.inf
+    assert [last_planned(2)(run) for run in RUNS] == [-1.5, -5.0, -2.0]
+    assert last_planned(4)(RUNS[0]) == -math.inf  # the random one is none of them
+    assert [first_above(-3.0)(run) for run in RUNS] == [2, math.inf, 1]
+    assert first_above(-10.0)(RUNS[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("measure", "relation", "goal", "median", "passed"),
+    [
+        (best_by(20), "≥", -3.0, -3.0, True),
+        (best_by(20), ">", -3.0, -3.0, False),
+        (last_planned(2), ">", -2.5, -2.0, True),
+        (first_above(-3.0), "≤", 2.0, 2.0, True),
+        (first_above(-3.0), "≤", 1.0, 2.0, False),
+        (first_above(0.0), "≤", 9.0, math.inf, False),
+    ],
+)
+def test_a_check_is_about_the_median_over_seeds(
+    measure, relation, goal, median, passed
+):
+    found = Check("so it is", measure, relation, goal, "best", (1, 1.0)).judge(RUNS)
+    assert (found["median"], found["passed"]) == (median, passed)
+    assert found["seeds"] == [measure(run) for run in RUNS]
+
+
+def test_curves_lie_on_common_steps_and_the_maximum_never_falls():
+    steps, each, best = reproduce.curves(RUNS)
+    np.testing.assert_array_equal(steps, [10, 20, 30, 40])
+    np.testing.assert_array_equal(each, [run.returns for run in RUNS])
+    np.testing.assert_array_equal(np.median(each, axis=0), [-8, -3, -3, -2])
+    np.testing.assert_array_equal(
+        best, [[-9, -5, -1, -1], [-8, -3, -3, -3], [-7, -2, -2, -1]]
+    )
+
+
+def test_a_return_stands_until_the_next_episode_ends():
+    early = Outcome(1, (5, 25), (1.0, 3.0), (False, True), 0.0)
+    late = Outcome(2, (10, 20), (4.0, 2.0), (False, True), 0.0)
+    steps, each, best = reproduce.curves([early, late])
+    np.testing.assert_array_equal(steps, [10, 20, 25])
+    np.testing.assert_array_equal(each, [[1, 1, 3], [4, 2, 2]])
+    np.testing.assert_array_equal(best, [[1, 1, 3], [4, 4, 4]])
+
+
+def test_the_result_holds_every_number_and_says_where_it_comes_from(whole):
+    folder, result, _, _ = whole
+    for seed, run in zip(SEEDS, result["seeds"], strict=True):
+        rows = RunFolder.open(folder.path / f"seed-{seed}").metrics()
+        assert run["returns"] == [value for row in rows for value in row["returns"]]
+        assert run["steps"] == [60, 120, 180]
+        assert run["planned"] == [False, True, True]
+    assert [check["passed"] for check in result["checks"]] == [True, False]
+    assert result["bound"] == {"mean": -10, "std": pytest.approx(2**0.5), "episodes": 2}
+    assert result["floor"]["mean"] == -50
+    assert result["command"] == "forethought reproduce tiny --seeds 2 --seed 101"
+    assert result["machine"]["precision"] == 32
+    assert result["run"]["task"] == "double-integrator"
+    text = json.dumps(result)
+    assert str(pathlib.Path.home()) not in text and str(folder.path) not in text
+
+
+def test_what_is_done_is_not_done_again(whole):
+    folder, result, _, _ = whole
+    plan = plan_of()
+    seen = []
+    outcomes = reproduce.run_seeds(plan, folder, lambda seed, row: seen.append(seed))
+    assert not seen
+    assert told(reproduce.finish(plan, folder, outcomes)) == told(result)
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(whole):
+    folder, _, _, _ = whole
+    other = dataclasses.replace(TINY, known_reward=False)
+    with pytest.raises(ValueError, match=r"agent\.known_reward=True, got False"):
+        reproduce.open_folder(plan_of(other), folder.path)
+    with pytest.raises(ValueError, match=r"of its own, but .* holds another run"):
+        reproduce.open_folder(plan_of(), folder.path / "seed-101")
+
+
+def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
+    _, result, _, _ = whole
+    copy = RunFolder(tmp_path / "copy")
+    copy.path.mkdir()
+    copy.write_json("reproduction.json", result)
+    page = write_reproduction(copy).read_text()
+    assert "1 of 2" in page and "it earns a fortune" in page
+    assert "somebody patient" in page
+    copy.write_json("config.json", {})
+    (copy.path / "report.html").unlink()
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(copy.path)])
+    assert (copy.path / "report.html").read_text() == page
+    made = publish(copy, tmp_path / "results")
+    assert [path.name for path in made] == ["tiny.json", "tiny.png"]
+    assert sorted(os.listdir(tmp_path / "results")) == ["tiny.json", "tiny.png"]
+    assert json.loads(made[0].read_text()) == result
+    assert made[0].stat().st_size < 20_000
+
+
+def test_a_killed_reproduction_ends_with_the_numbers_of_one_that_was_not(whole):
+    _, result, printed, apart = whole
+    alone = apart.read_json("reproduction.json")
+    assert told(result)["seeds"][1] == told(alone)["seeds"][0]
+    assert result["run"] == alone["run"]
+    assert printed.count("code 1") == 2  # one of the checks fails
+    assert "FAILED: it earns a fortune" in " ".join(printed.split())
+
+
+def test_the_list_fits_a_screen_and_names_every_claim(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["reproduce", "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert stop.value.code == 0
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert {line.split()[0] for line in lines if line[:1].isalpha()} >= {*REPRODUCTIONS}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["pets-pendulm"], "did you mean 'pets-pendulum'?"),
+        ([], "reproduce needs NAME first"),
+        (["pets-pendulum", "--seeds", "0"], "reproduce needs seeds >= 1, got 0"),
+        (["pets-pendulum", "--paper"], "has no settings of a paper"),
+        (["pets-pendulum", "--sed", "1"], "did you mean '--seed"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line(words, complaint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["reproduce", *words])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert complaint in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_every_entry_says_what_is_compared_and_is_a_command(name):
+    entry = REPRODUCTIONS[name]
+    assert entry.checks and entry.variant and entry.train[1] == "--steps"
+    steps = int(entry.train[2])
+    assert all(check.mark[0] <= steps for check in entry.checks)
+    assert all(each.source and each.points for each in entry.published)
+    assert bool(entry.paper) == bool(entry.paper_note)
+
+
+def test_the_flags_of_the_paper_make_the_papers_agent():
+    entry = REPRODUCTIONS["pets-cartpole"]
+    words = [*entry.train[1:], *entry.paper]
+    _, learning = read_training(entry.train[0], words)
+    settings = learning.settings
+    assert (learning.steps, settings.model.propagation) == (3000, "TSinf")
+    assert settings.model.fitting == FitSettings(
+        epochs=5,
+        patience=5,
+        holdout=0.0,
+        batch=32,
+        updates=1,
+        learning_rate=1e-3,
+        weight_decay=(1e-4, 2.5e-4, 2.5e-4, 5e-4),
+        clip=math.inf,
+        warm=True,
+    )
+    # Their search stops at a variance of 0.001, which is of a force within ±3.
+    pets = CEM.pets(25, particles=20, stop_std=0.0105)
+    assert jax.tree.leaves(settings.planner) == jax.tree.leaves(pets)
+    assert jax.tree.structure(settings.planner) == jax.tree.structure(pets)
+    training = learning.training
+    networks = jax.eval_shape(
+        lambda: (
+            eqx.filter(
+                training.agent.init(training.environment.spec, key=jax.random.key(0)),
+                eqx.is_array,
+            ).model.members.weights
+        )
+    )
+    # Sine, cosine, position, two speeds and the force; four means and variances.
+    sizes = [(5, 6, 500), (5, 500, 500), (5, 500, 500), (5, 500, 8)]
+    assert [each.shape for each in networks] == sizes
