@@ -14,8 +14,9 @@ from forethought.planners import (
     RandomShooting,
 )
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
+from forethought.reports import report
 from forethought.runs.plan.compare import Score, compare
-from forethought.runs.plan.control import Run, control, report
+from forethought.runs.plan.control import Run, control
 from forethought.runs.plan.planning import make_planner, plan
 from forethought.runs.train.agents import PETS, ModelBasedV2
 from forethought.runs.train.trained import Trained, train

@@ -66,7 +66,7 @@ def at_home(tmp_path_factory, stay_at):
     with stay_at(home) as patch:
         # What a report shows is held to its promises in tests/runs.
         patch.setattr(
-            "forethought.reports.pages.run.write_report",
+            "forethought.reports.report.write_report",
             lambda folder: folder.path / "report.html",
         )
         yield home
@@ -322,7 +322,7 @@ def test_three_lines_of_python_do_what_the_command_does(whole, at_home, capsys):
         "double-integrator", SETTINGS, steps=180, seed=1, out="mine", **quiet
     )
     assert run.returns.shape == (3,)
-    assert run.report() == pathlib.Path("mine/report.html")
+    assert ft.report(run) == pathlib.Path("mine/report.html")
     assert capsys.readouterr().out == ""
     rows = rows_of(whole[0])
     np.testing.assert_allclose(run.returns, [row["return"] for row in rows], rtol=1e-5)

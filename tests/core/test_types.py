@@ -2,9 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.core.names import unknown
 from forethought.core.results import NAMES, Result, name_of
 from forethought.core.types import Opaque, Stamped, ravel
+from forethought.core.words import unknown
 
 
 def test_ravel_sees_inexact_leaves_and_puts_back_what_it_left_alone():

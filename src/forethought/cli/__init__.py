@@ -16,7 +16,7 @@ from forethought.cli.parse import (
     Failed,
     bad_input,
 )
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 
 OVERVIEW = """forethought: acting by thinking ahead
 

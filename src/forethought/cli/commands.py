@@ -33,9 +33,9 @@ def plan_command(arguments: list[str]) -> int:
     set_up(options.precision)
     task = load(name, options.objective)
     from forethought.cli import session
-    from forethought.runs.plan.control import prepare
+    from forethought.runs.plan.control import config_of, prepare
     from forethought.runs.plan.planning import make_planner
-    from forethought.runs.store.folder import RunFolder
+    from forethought.runs.store.folder import RunFolder, free_folder
 
     with bad_input():
         planner = make_planner(task, options.planner)
@@ -52,9 +52,9 @@ def plan_command(arguments: list[str]) -> int:
             open_loop=options.open_loop,
             chunk=session.CHUNK,
         )
-        path = options.out or session.free_folder(f"{task.name}-{options.planner}")
+        path = options.out or free_folder(f"{task.name}-{options.planner}")
         command = ["forethought", "plan", *arguments]
-        config = session.settings(task, planner, options, command)
+        config = config_of(task, planner, options, command)
         folder = RunFolder.create(path, config)
     return session.plan_session(prepared, folder)
 
@@ -67,7 +67,7 @@ def compare_command(arguments: list[str]) -> int:
     from forethought.cli import session
     from forethought.runs.plan.control import check
     from forethought.runs.plan.planning import make_planner
-    from forethought.runs.store.folder import RunFolder
+    from forethought.runs.store.folder import RunFolder, free_folder
     from forethought.tasks import gallery
 
     with bad_input():
@@ -100,7 +100,7 @@ def compare_command(arguments: list[str]) -> int:
         if len(refusals) == len(tasks) * len(options.planners):
             raise refusals[0]
         shown = "gallery" if options.gallery else names[0]
-        path = options.out or session.free_folder(f"compare-{shown}")
+        path = options.out or free_folder(f"compare-{shown}")
         config = {
             "task": ", ".join(task.name for task in tasks),
             "planner": ", ".join(options.planners),
@@ -128,15 +128,10 @@ def report_command(arguments: list[str]) -> int:
     """Write a report again."""
     path, rest = subject("report", "DIR", ReportOptions, arguments)
     parse(ReportOptions, "report DIR", rest)
-    from forethought.reports.pages.claim import write_reproduction
-    from forethought.reports.pages.run import write_report
-    from forethought.runs.claims.reproduce import RESULT
-    from forethought.runs.store.folder import RunFolder
+    from forethought.reports.report import write_report
 
     with bad_input():
-        folder = RunFolder.open(path)
-        reproduced = (folder.path / RESULT).exists()
-        report = (write_reproduction if reproduced else write_report)(folder)
+        report = write_report(path)
     print(report)
     return 0
 

@@ -20,7 +20,7 @@ from forethought.cli.parse import (
     subject,
 )
 from forethought.cli.setup import set_up
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 
 TARGET = "TASK_OR_GYM_ID"
 NEWEST = 40
@@ -189,6 +189,7 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
     """Train under a progress line; what is done is on the disk."""
     from rich.console import Console
 
+    from forethought.reports.report import film_training, write_report
     from forethought.runs.train.trained import execute
 
     console = Console()
@@ -207,11 +208,15 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
         return INTERRUPTED
     except (FloatingPointError, OSError) as error:
         raise Failed(f"{error} What was done is in {folder.path}.") from error
-    for notice in run.notices:
+    filmed = []
+    if options.epilogue:
+        with console.status("filming what was learned"):
+            filmed = film_training(run)
+    for notice in (*run.notices, *filmed):
         console.print(notice, markup=False)
     newest = run.returns[-NEWEST:]
     shown = ", ".join(f"{value:.4g}" for value in newest)
     more = f"… {shown} (the last {NEWEST})" if len(newest) < len(run.returns) else shown
     console.print(f"returns  {more}")
-    console.print(f"report   {run.report()}")
+    console.print(f"report   {write_report(folder)}")
     return 0

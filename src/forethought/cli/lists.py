@@ -7,7 +7,7 @@ from typing import Any
 from forethought.cli.options import NoOptions
 from forethought.cli.parse import arguments_of, bad_input, parse
 from forethought.cli.setup import set_up
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 
 MODELS = {
     "known": ("a system", "its state", "exact"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 
 FAILED = 1
 BAD_INPUT = 2

@@ -9,7 +9,7 @@ import tyro
 
 from forethought.cli.parse import FAILED, INTERRUPTED, Failed, bad_input, parse, subject
 from forethought.cli.setup import set_up
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,8 +232,8 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
 def _summary(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
+    from forethought.core.words import duration
     from forethought.reports.pages.claim import shown, verdict, yardstick
-    from forethought.runs.train.cost import duration
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for run in result["seeds"]:

@@ -1,10 +1,8 @@
 """A run at the terminal: live progress, a short table, and a folder with a report."""
 
 import collections
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from forethought.core.results import names
+from forethought.core.words import hertz
 from forethought.planners import AbstractPlanner
 from forethought.planners.mpc import Episode
 from forethought.reports.pages.comparison import (
@@ -23,57 +22,16 @@ from forethought.reports.pages.comparison import (
     rows_of,
     write_comparison,
 )
-from forethought.reports.pages.run import finish
+from forethought.reports.report import finish
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
-from forethought.runs.plan.planning import NAMES
+from forethought.runs.plan.planning import name_of
 from forethought.runs.plan.record import execution
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
 
 CHUNK = 5
 """Steps between two looks at the progress line, and between two lines on disk."""
-
-
-def name_of_planner(planner: AbstractPlanner) -> str:
-    """A planner's name on the command line, or its class where it has none."""
-    names = {cls: name for name, cls in NAMES.items()}
-    return names.get(type(planner), type(planner).__name__)
-
-
-def save(run: Run, path: str | os.PathLike) -> pathlib.Path:
-    """Write the folder of a run that ended; see `forethought.report`."""
-    config = settings(run.task, run.planner, {"seed": run.seed})
-    folder = RunFolder.create(path, config)
-    finish(run, folder, name_of_planner(run.planner))
-    return folder.path / "report.html"
-
-
-def settings(
-    task: Task,
-    planner: AbstractPlanner,
-    options: Any,
-    command: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Everything that a run's `config.json` says."""
-    config = {
-        "task": task.name,
-        "planner": name_of_planner(planner),
-        "settings": planner,
-        "options": options,
-        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
-    }
-    return config if command is None else config | {"command": command}
-
-
-def free_folder(name: str) -> pathlib.Path:
-    """A folder under `runs/` that no earlier run has taken."""
-    folder = pathlib.Path("runs") / name
-    number = 2
-    while folder.exists():
-        folder = pathlib.Path("runs") / f"{name}-{number}"
-        number += 1
-    return folder
 
 
 def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
@@ -116,18 +74,13 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
         return execute(prepared, on_progress)
 
 
-def hertz(rate: float) -> str:
-    """A rate to three digits."""
-    return f"{rate:,.0f} Hz" if rate >= 100 else f"{rate:.3g} Hz"
-
-
 def summary(run: Run, folder: pathlib.Path) -> Table:
     """What happened, in a few lines."""
     episode = run.episode
     counts = collections.Counter(names(episode.result).tolist())
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("task", run.task.name)
-    table.add_row("planner", name_of_planner(run.planner))
+    table.add_row("planner", name_of(run.planner))
     table.add_row("executed", execution(run))
     table.add_row("return", f"{float(episode.value):.6g}")
     if run.optimum is not None:
@@ -146,7 +99,7 @@ def plan_session(prepared: Prepared, folder: RunFolder) -> int:
     """Run, report, and return the exit code."""
     console = Console()
     run = run_live(prepared, folder, console)
-    for notice in finish(run, folder, name_of_planner(run.planner)):
+    for notice in finish(run, folder):
         console.print(notice, markup=False)
     console.print(summary(run, folder.path))
     return 130 if run.interrupted else 0

@@ -24,8 +24,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar
 
 from forethought.core.linalg import Values
-from forethought.core.names import unknown
 from forethought.core.types import Action
+from forethought.core.words import unknown
 from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.objectives.base import AbstractObjective, constant
 

@@ -1,1 +1,42 @@
 """What people look at: figures, pages, films."""
+
+import os
+from pathlib import Path
+
+from forethought.runs.plan.control import Run, config_of
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.train.trained import Trained
+
+
+def report(run: Run | Trained, path: str | os.PathLike | None = None) -> Path:
+    """Write plots, a video and `report.html` of a run.
+
+    Args:
+        run: From `forethought.control` or `forethought.train`.
+        path: The folder of a run of `control`; what an older run left there is
+            replaced. A training run has a folder already.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: Nothing can be written there, or it is not said where.
+    """
+    # Plots take half a second to import.
+    from forethought.reports.report import film_training, finish, write_report
+
+    match run, path:
+        case Trained(), None:
+            film_training(run)
+            return write_report(run.folder)
+        case Run(), os.PathLike() | str():
+            config = config_of(run.task, run.planner, {"seed": run.seed})
+            folder = RunFolder.create(path, config)
+            finish(run, folder)
+            return folder.path / "report.html"
+        case Trained(), _:
+            raise ValueError(
+                f"A training run is reported in its own folder, {run.folder.path}, got "
+                f"{path} besides."
+            )
+    raise ValueError("The report of a run needs a folder: report(run, PATH).")

@@ -16,8 +16,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from forethought.runs.plan.record import Record
-
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, YELLOW = "#56B4E9", "#E69F00"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
@@ -97,11 +95,6 @@ def above(figure: Figure, handles: list[Any], names: list[str]) -> None:
         handlelength=1.6,
         borderaxespad=0.2,
     )
-
-
-def times(record: Record, count: int) -> np.ndarray:
-    """The first `count` multiples of the time step, as `record.clock` counts them."""
-    return np.arange(count) * record.tick
 
 
 def choose(worth: np.ndarray, series: np.ndarray, count: int) -> np.ndarray:

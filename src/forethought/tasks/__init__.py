@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 from forethought.environments.gymnasium.export import register
 from forethought.tasks import analytic, benchmarks, grids, physics
 from forethought.tasks.base import Task

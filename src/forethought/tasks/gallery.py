@@ -33,8 +33,8 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from forethought.core.names import unknown
 from forethought.core.spaces import Box
+from forethought.core.words import unknown
 from forethought.environments.analytic import (
     Acrobot,
     Car,

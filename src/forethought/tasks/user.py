@@ -7,7 +7,7 @@ import pathlib
 import sys
 from typing import Any
 
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 from forethought.environments.mujoco.system import MuJoCo
 from forethought.models.known import Known
 from forethought.objectives.base import AbstractObjective

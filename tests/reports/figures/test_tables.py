@@ -17,7 +17,7 @@ from forethought.tasks import load
 def seen():
     """The last steps through the maze."""
     planner = CategoricalCEM(8, population=64, elites=8, iterations=3)
-    return record(control(load("maze"), planner, steps=4, start=35), "categorical-cem")
+    return record(control(load("maze"), planner, steps=4, start=35))
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_every_figure_of_a_table_is_drawn(seen, draw):
 def test_a_map_of_tables_that_are_no_grid_names_the_best_actions():
     task = load("exam")
     planner = CategoricalCEM(2, population=32, elites=4, iterations=2, particles=8)
-    figure = table_plots.where(record(control(task, planner), "categorical-cem"))
+    figure = table_plots.where(record(control(task, planner)))
     words = {text.get_text() for text in figure.axes[0].texts}
     assert {"take part", "leave it", ".6", "1"} <= words
 

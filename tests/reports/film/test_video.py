@@ -158,7 +158,7 @@ def cart_record():
     problem = Problem(Known(system), objective, system.action)
     task = Task("cart", "a cart", system, problem, 6, {})
     run = control(task, RandomShooting(horizon=2, population=3))
-    return record(run, "random-shooting"), system
+    return record(run), system
 
 
 def test_a_film_strip_shows_pictures_spread_evenly_over_the_episode():

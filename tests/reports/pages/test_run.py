@@ -9,11 +9,8 @@ from matplotlib.figure import Figure
 from forethought.reports.figures import episode as plots
 from forethought.reports.figures import search as search_plots
 from forethought.reports.pages.comparison import rows_of, write_comparison
-from forethought.reports.pages.run import (
-    SECTIONS,
-    finish,
-    write_report,
-)
+from forethought.reports.pages.run import SECTIONS
+from forethought.reports.report import finish, write_report
 from forethought.reports.style import choose, gap, number
 from forethought.runs.plan.compare import Score
 from forethought.runs.plan.control import control, make_planner
@@ -73,7 +70,7 @@ def finished(cem_run, tmp_path_factory):
         tmp_path_factory.mktemp("run") / "run",
         {"task": "pendulum", "planner": "cem", "command": command, "note": NASTY},
     )
-    assert finish(cem_run, folder, "cem") == []
+    assert finish(cem_run, folder) == []
     return folder
 
 
@@ -119,7 +116,7 @@ def test_a_run_that_was_killed_still_has_a_report(tmp_path):
 
 
 def test_a_plan_with_gains_shows_them_and_one_without_a_search_shows_none(lqr_run):
-    seen = record(lqr_run, "lqr")
+    seen = record(lqr_run)
     assert search_plots.fan(seen) is None
     assert search_plots.search(seen) is None
     figure = search_plots.gains(seen)
@@ -132,14 +129,14 @@ def test_a_plan_with_gains_shows_them_and_one_without_a_search_shows_none(lqr_ru
 
 def test_the_known_optimum_and_the_gap_to_it_are_told(lqr_run, tmp_path):
     folder = RunFolder.create(tmp_path, {"task": "double-integrator"})
-    finish(lqr_run, folder, "lqr")
+    finish(lqr_run, folder)
     text = Page((tmp_path / "report.html").read_text()).text
     assert "known optimum" in text and "0.00%below the optimum" in text
 
 
 def test_expected_and_realised_returns_are_drawn_as_recorded(lqr_run):
     # One plan for the whole episode on exact dynamics: both curves are the same.
-    figure = plots.returns(record(lqr_run, "lqr"))
+    figure = plots.returns(record(lqr_run))
     expected, _, realised, _ = figure.axes[0].lines
     np.testing.assert_allclose(
         expected.get_ydata(), realised.get_ydata(), rtol=1e-4, atol=1e-5
@@ -151,7 +148,7 @@ def test_drawing_touches_nothing_global(cem_run):
     import matplotlib.pyplot
 
     before = dict(matplotlib.rcParams)
-    seen = record(cem_run, "cem")
+    seen = record(cem_run)
     for _, _, draw in SECTIONS.values():
         draw(seen)
     assert dict(matplotlib.rcParams) == before

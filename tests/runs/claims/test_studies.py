@@ -13,15 +13,16 @@ from forethought.agents.dyna import Dyna
 from forethought.agents.sweeping import Sweeping
 from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment
-from forethought.reports.film.policy import conclude
 from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.reports.pages.learning import body
+from forethought.reports.report import film_training
 from forethought.runs.claims.mazes import STUDIES
 from forethought.runs.claims.studies import Arm, Promise, Study, curves, run_study
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import sparkline
-from forethought.runs.train.bounds import solved_bound
+from forethought.runs.train.bounds import solved_bound, write_bounds
 from forethought.runs.train.intervals import PETS, Learning, learn, pace, score
+from forethought.runs.train.trained import Trained
 from forethought.tasks import TASKS
 from forethought.training.schedule import Schedule
 
@@ -170,8 +171,8 @@ def test_in_gymnasium_too(tmp_path):
 
 def test_its_page_shows_values_and_lengths_and_leaves_out_what_it_has_not(trained):
     folder, state = trained
-    notices = conclude(folder, MAZE, state.learner)
-    assert notices == ()
+    write_bounds(folder, MAZE.name, MAZE.task, MAZE.training.agent, MAZE.seed)
+    assert film_training(Trained(MAZE, folder, state.learner)) == []
     bounds = folder.read_json("bounds.json")
     assert bounds["exact"]["mean"] == 1.0 and bounds["exact"]["label"] == "table solved"
     _, parts = body(folder, {"task": "maze", "planner": "dyna"})

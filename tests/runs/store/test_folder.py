@@ -138,7 +138,7 @@ def test_pickles_are_refused_and_never_run(tmp_path):
 
 
 def test_a_record_holds_the_episode_and_survives_the_disk(run, tmp_path):
-    seen = record(run, "cem")
+    seen = record(run)
     episode = run.episode
     states = jax.vmap(lambda state: ravel(state)[0])(episode.states)
     np.testing.assert_array_equal(seen.states, states)
@@ -163,7 +163,7 @@ def test_a_record_holds_the_episode_and_survives_the_disk(run, tmp_path):
 
 
 def test_the_fan_holds_each_iterations_elites_best_first(run):
-    seen = record(run, "cem")
+    seen = record(run)
     assert seen.fan_states.shape == (2, 3, 5, 2)
     np.testing.assert_array_equal(
         seen.fan_states[:, :, 0], np.broadcast_to(seen.states[0], (2, 3, 2))
@@ -176,7 +176,7 @@ def test_the_fan_holds_each_iterations_elites_best_first(run):
 
 def test_a_record_that_lacks_an_array_says_which(run, tmp_path):
     folder = RunFolder.create(tmp_path, {})
-    record(run, "cem").save(folder)
+    record(run).save(folder)
     arrays = folder.arrays("episode.npz")
     del arrays["rewards"]
     folder.save_arrays("episode.npz", arrays)

@@ -14,8 +14,8 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import PyTree
 
-from forethought.core.names import unknown
 from forethought.core.spaces import Box, Discrete
+from forethought.core.words import unknown
 from forethought.environments.base import EnvironmentSpec, TimeStep
 from forethought.environments.gymnasium.export import ToGymnasium, register
 

@@ -25,9 +25,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from forethought.core.linalg import Values, matvec
-from forethought.core.names import unknown
 from forethought.core.spaces import Box, Space
 from forethought.core.types import Opaque
+from forethought.core.words import unknown
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.mujoco.engine import Engine
 from forethought.environments.mujoco.names import coordinate_names, quaternions

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from forethought.core.names import unknown
 from forethought.core.table import Table
+from forethought.core.words import unknown
 from forethought.environments.tables.tabular import (
     GOAL,
     MOVES,

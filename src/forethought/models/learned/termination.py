@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 from forethought.models.learned.mlp import MLP
 
 Ends = Callable[[Float[Array, " observation"]], Bool[Array, ""]]

@@ -23,7 +23,6 @@ from forethought.reports.style import (
     logarithmic,
     number,
     panels,
-    times,
 )
 from forethought.runs.plan.record import Record, realised_returns
 
@@ -55,11 +54,9 @@ def states(record: Record) -> Figure:
             continue
         name, column = record.state_names[chosen[i]], chosen[i]
         seen, expected = record.states[:, column], record.plan_states[:, column]
+        axis.plot(record.times(len(seen)), seen, color=BLUE, linewidth=1.8, label="met")
         axis.plot(
-            times(record, len(seen)), seen, color=BLUE, linewidth=1.8, label="met"
-        )
-        axis.plot(
-            times(record, len(expected)),
+            record.times(len(expected)),
             expected,
             color=ORANGE,
             linewidth=1.4,
@@ -91,7 +88,7 @@ def actions(record: Record) -> Figure:
             continue
         axis.stairs(
             record.actions[:, i],
-            times(record, len(record.actions) + 1),
+            record.times(len(record.actions) + 1),
             baseline=None,
             color=BLUE,
             linewidth=1.5,
@@ -203,7 +200,7 @@ def _return_so_far(record: Record) -> Figure:
     ):
         total = np.concatenate([[0.0], np.cumsum(rewards)])
         axis.plot(
-            times(record, len(total)), total, color=colour, linewidth=1.7, label=name
+            record.times(len(total)), total, color=colour, linewidth=1.7, label=name
         )
         end = (len(total) - 1) * record.tick
         axis.plot(end, total[-1] + final, "o", color=colour, ms=5)
@@ -221,7 +218,7 @@ def timing(record: Record) -> Figure:
     """Wall time of each step, and how each plan ended."""
     figure, axes = panels(2, height=1.35)
     top, bottom = axes[:, 0]
-    edges = times(record, len(record.seconds) + 1)
+    edges = record.times(len(record.seconds) + 1)
     top.stairs(1e3 * record.seconds, edges, baseline=None, color=BLUE, linewidth=1.5)
     rate = f"{number(float(f'{record.plan_rate:.3g}'))} plans a second"
     if not record.table:

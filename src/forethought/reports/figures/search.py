@@ -25,7 +25,6 @@ from forethought.reports.style import (
     legend,
     logarithmic,
     panels,
-    times,
 )
 from forethought.runs.plan.record import Record
 
@@ -115,7 +114,7 @@ def fan(record: Record) -> Figure | None:
         return None
     count = len(record.fan_states)
     figure, axes = panels(2, 2, height=2.0, share=False)
-    seconds = times(record, record.horizon + 1)
+    seconds = record.times(record.horizon + 1)
     rates = np.array([name.endswith("/s)") for name in record.state_names])
     plane, columns = _plane(record), _telling(record.fan_states, 2, rates)
     for i, axis in enumerate(axes[0]):
@@ -135,7 +134,7 @@ def fan(record: Record) -> Figure | None:
         axis.plot(plan_x, plan_y, color=ORANGE, linewidth=2)
         label(axis, *names)
     column = _telling(record.fan_actions, 1, np.zeros(len(record.low), bool))[0]
-    held = times(record, record.horizon)
+    held = record.times(record.horizon)
     _fan_lines(axes[1, 0], held, record.fan_actions[..., column])
     axes[1, 0].plot(held, record.plan_actions[:, column], color=ORANGE, linewidth=2)
     for bound in (record.low[column], record.high[column]):
@@ -224,7 +223,7 @@ def gains(record: Record) -> Figure | None:
     if record.gains.size == 0:
         return None
     horizon, outputs, inputs = record.gains.shape
-    seconds = times(record, horizon)
+    seconds = record.times(horizon)
     if outputs * inputs > 24 or inputs > 6:
         flat = record.gains.reshape(horizon, -1).T
         limit = np.abs(flat).max() or 1.0

@@ -25,7 +25,6 @@ from forethought.reports.style import (
     above,
     label,
     panels,
-    times,
 )
 from forethought.runs.plan.record import Record
 
@@ -157,11 +156,11 @@ def choices(record: Record) -> Figure:
     figure, axes = panels(1, height=0.9 + 0.22 * len(names))
     axis = axes[0, 0]
     alive = record.alive
-    steps = times(record, len(alive))
+    steps = record.times(len(alive))
     chosen = record.actions[:, 0]
     planned = record.plan_actions[:, 0]
     axis.plot(
-        times(record, len(planned)),
+        record.times(len(planned)),
         planned,
         "o",
         mfc="none",

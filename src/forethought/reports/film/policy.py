@@ -18,12 +18,10 @@ from PIL import Image
 from forethought.agents.base import AbstractAgent
 from forethought.core.types import ravel
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
-from forethought.reports.figures.values import save_values
 from forethought.reports.film.drawing import caption
 from forethought.reports.film.video import film, frames
 from forethought.runs.store.folder import RunFolder
-from forethought.runs.train.bounds import write_bounds
-from forethought.runs.train.settings import Learning
+from forethought.runs.train.trained import Trained
 from forethought.tasks.base import Task
 from forethought.training.evaluate import evaluate_host
 from forethought.training.play import Played, play
@@ -77,17 +75,13 @@ class Footage:
             ) from error
 
 
-def film_policy(folder: RunFolder, run: Learning, learner: PyTree) -> str | None:
+def film_policy(trained: Trained) -> str | None:
     """Let the trained agent act for an episode, and write `video.mp4` of it.
-
-    Args:
-        folder: Of the run.
-        run: What was run.
-        learner: What was learned.
 
     Returns:
         A sentence for the user where there is no video, or not the one wanted.
     """
+    folder, run, learner = trained.folder, trained.learning, trained.learner
     key = jax.random.fold_in(jax.random.key(run.seed), STREAM)
     agent = run.training.agent
     if run.task is None:
@@ -200,22 +194,3 @@ def film_host(
         reason = " ".join(str(error).split())
         return f"There is no video, because {name} cannot be drawn here: {reason}"
     return None
-
-
-def conclude(folder: RunFolder, run: Learning, learner: PyTree) -> tuple[str, ...]:
-    """What is left to do after training: measure its bounds, film what was learned.
-
-    See `write_bounds` for what the bounds cost; the video costs one episode.
-
-    Args:
-        folder: Of the run.
-        run: What was run.
-        learner: What was learned.
-
-    Returns:
-        Sentences that the user should read.
-    """
-    write_bounds(folder, run.name, run.task, run.training.agent, run.seed)
-    save_values(folder, run.task, learner)
-    notice = film_policy(folder, run, learner)
-    return (notice,) if notice else ()

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from forethought.core.words import duration
 from forethought.reports import page
 from forethought.reports.page import leaves
 from forethought.reports.pages import study as study_page
@@ -29,7 +30,6 @@ from forethought.reports.style import (
     png,
 )
 from forethought.runs.store.folder import RunFolder, write_atomically
-from forethought.runs.train.cost import duration
 
 FIGURE = "reproduction.png"
 Result = Mapping[str, Any]

@@ -1,26 +1,16 @@
-"""The report of a run: one file that opens anywhere, made from the folder alone.
-
-`finish` writes all that a run leaves behind; `write_report` makes plots and page again
-from what is on the disk.
-"""
+"""The page of an episode that was planned."""
 
 import math
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
-from forethought.environments.base import AbstractSystem
 from forethought.reports import page
 from forethought.reports.figures import episode, search, tables, tree
-from forethought.reports.film.video import film, frames
-from forethought.reports.pages import comparison, learning
 from forethought.reports.style import gap, number, png
-from forethought.runs.plan.control import Run
-from forethought.runs.plan.record import FILE, Record, record
+from forethought.runs.plan.record import Record
 from forethought.runs.store.folder import RunFolder, write_atomically
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
@@ -89,69 +79,6 @@ TABLE_SECTIONS = SECTIONS | {
 """The same for episodes in a table."""
 
 
-def finish(run: Run, folder: RunFolder, planner: str) -> list[str]:
-    """Write arrays, video, plots and report of a run that ended.
-
-    Args:
-        run: What was done.
-        folder: Where it began.
-        planner: The planner's name, as on the command line.
-
-    Returns:
-        Sentences that the user should read, if any.
-    """
-    seen = record(run, planner)
-    seen.save(folder)
-    notice = make_video(folder, seen, run.task.system)
-    write_report(folder)
-    return [notice] if notice else []
-
-
-def make_video(
-    folder: RunFolder, seen: Record, system: AbstractSystem | None = None
-) -> str | None:
-    """Write `video.mp4` and `plots/strip.png`, and return a sentence for the user."""
-    pictures, rate, notice = frames(seen, system)
-    film(folder, pictures, rate)
-    return notice
-
-
-def write_report(folder: RunFolder | str | os.PathLike) -> Path:
-    """Make plots, report, and the video where there is none, from the disk alone.
-
-    A folder whose run was killed before its end has only metrics: then they are what
-    the report shows.
-
-    Args:
-        folder: A run folder.
-
-    Returns:
-        The path of `report.html`.
-
-    Raises:
-        ValueError: It is no run folder, or its files are broken.
-    """
-    if not isinstance(folder, RunFolder):
-        folder = RunFolder.open(folder)
-    config = folder.config()
-    if (folder.path / comparison.FILE).exists():
-        rows = folder.read_json(comparison.FILE)["rows"]
-        return comparison.write_comparison(folder, rows)
-    if (folder.path / FILE).exists():
-        seen = Record.load(folder)
-        if not (folder.path / "video.mp4").exists():
-            make_video(folder, seen)
-        title, body = _finished(folder, seen)
-    elif folder.metrics() and "interval" in folder.metrics()[0]:
-        title, body = learning.body(folder, config)
-    else:
-        title, body = _unfinished(folder, config)
-    body = [*body, *page.how(config)]
-    path = folder.path / "report.html"
-    write_atomically(path, page.document(title, body).encode())
-    return path
-
-
 def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:
     """Save every figure under `plots/`; return each as a card and its height."""
     made = {}
@@ -167,7 +94,8 @@ def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:
     return made
 
 
-def _finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
+def finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
+    """Title and body of an episode that was recorded."""
     results = seen.results[seen.made]
     counts = {name: int((results == name).sum()) for name in NAMES}
     steps = int(seen.alive.sum())
@@ -204,7 +132,8 @@ def _seconds(seen: Record, steps: int) -> str:
     return "" if seen.table else f", {steps * seen.dt:.3g} s"
 
 
-def _unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+def unfinished(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Title and body of a run that was killed before its end: its metrics alone."""
     title = f"{config.get('task', 'A run')} · {config.get('planner', '')}"
     rows = folder.metrics()
     columns = ("step", "time", "return", "seconds", "result")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from forethought.core.words import duration
 from forethought.reports import page
 from forethought.reports.page import leaves
 from forethought.reports.style import (
@@ -19,7 +20,6 @@ from forethought.reports.style import (
     number,
     panels,
 )
-from forethought.runs.train.cost import duration
 
 Result = Mapping[str, Any]
 BY_EPISODE = "steps per episode"

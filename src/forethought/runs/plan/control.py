@@ -1,10 +1,9 @@
 """Plan and act on a task: what the command line and `forethought.control` both do."""
 
 import dataclasses
-import os
-import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any, Literal
 
 import equinox as eqx
@@ -17,7 +16,7 @@ from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
 from forethought.planners.mpc import Episode, Loop, begin, closed_loop
 from forethought.problem import Plan, Problem
-from forethought.runs.plan.planning import make_planner, start_state
+from forethought.runs.plan.planning import make_planner, name_of, start_state
 from forethought.tasks.base import Task
 
 _advance: Any = eqx.filter_jit(closed_loop)
@@ -276,22 +275,21 @@ def control(
     )
 
 
-def report(run: Run, path: str | os.PathLike) -> pathlib.Path:
-    """Write a run folder: settings, arrays, plots, video and `report.html`.
-
-    Args:
-        run: From `forethought.control`.
-        path: The folder; what an older run left there is replaced.
-
-    Returns:
-        The path of the report.
-
-    Raises:
-        ValueError: Nothing can be written there.
-    """
-    from forethought.cli import session
-
-    return session.save(run, path)
+def config_of(
+    task: Task,
+    planner: AbstractPlanner,
+    options: Any,
+    command: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Everything that the `config.json` of a run says."""
+    config = {
+        "task": task.name,
+        "planner": name_of(planner),
+        "settings": planner,
+        "options": options,
+        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
+    }
+    return config if command is None else config | {"command": command}
 
 
 @eqx.filter_jit

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from forethought.core.names import unknown
 from forethought.core.table import require_state
 from forethought.core.types import ravel
+from forethought.core.words import unknown
 from forethought.environments.tables.tabular import TabularSystem
 from forethought.models.base import Predicted
 from forethought.planners import (
@@ -36,6 +36,12 @@ NAMES: Mapping[str, type[AbstractPlanner]] = {
     **{name: cls for name, (cls, _) in COMPOSED.items()},
 }
 """Every planner that the command line knows."""
+
+
+def name_of(planner: AbstractPlanner) -> str:
+    """A planner's name on the command line, or its class where it has none."""
+    names = {cls: name for name, cls in NAMES.items()}
+    return names.get(type(planner), type(planner).__name__)
 
 
 @eqx.filter_jit

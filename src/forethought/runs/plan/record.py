@@ -24,6 +24,7 @@ from forethought.planners.mpc import Episode
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Plan, Problem, rollout
 from forethought.runs.plan.control import Run
+from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, flatten
 
 FILE = "episode.npz"
@@ -108,6 +109,10 @@ class Record:
         """What time is counted in, for axes."""
         return "step" if self.table else "time [s]"
 
+    def times(self, count: int) -> np.ndarray:
+        """The first `count` multiples of the time step, as `clock` counts them."""
+        return np.arange(count) * self.tick
+
     @property
     def ahead(self) -> str:
         """What time from now on is counted in, for axes."""
@@ -172,16 +177,8 @@ def flatten_field(name: str, value: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(value)}
 
 
-def record(run: Run, planner: str) -> Record:
-    """Look at a finished run.
-
-    Args:
-        run: What was done, from `forethought.runs.plan.control`.
-        planner: The planner's name, as on the command line.
-
-    Returns:
-        Everything there is to show.
-    """
+def record(run: Run) -> Record:
+    """Everything there is to show of a finished run."""
     task, episode, plan = run.task, run.episode, run.first
     key = jax.random.key(run.seed)
     stats = dict(plan.stats)
@@ -207,7 +204,7 @@ def record(run: Run, planner: str) -> Record:
     return Record(
         task=task.name,
         summary=task.summary,
-        planner=planner,
+        planner=name_of(run.planner),
         execution=execution(run),
         state_names=list(task.system.state_names),
         action_names=list(task.system.action_names),

@@ -272,3 +272,13 @@ def flatten(tree: Any, prefix: str) -> dict[str, np.ndarray]:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         named[f"{prefix}/{name}" if name else prefix] = np.asarray(leaf)
     return named
+
+
+def free_folder(name: str) -> pathlib.Path:
+    """A folder under `runs/` that no earlier run has taken."""
+    folder = pathlib.Path("runs") / name
+    number = 2
+    while folder.exists():
+        folder = pathlib.Path("runs") / f"{name}-{number}"
+        number += 1
+    return folder

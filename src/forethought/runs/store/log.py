@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from forethought.runs.train.cost import duration
+from forethought.core.words import duration
 
 Row = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"

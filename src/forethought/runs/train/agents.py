@@ -7,7 +7,7 @@ from forethought.agents.base import AbstractAgent
 from forethought.agents.dyna import Dyna
 from forethought.agents.parts.planning import Bootstrap, ModelBased
 from forethought.agents.sweeping import Sweeping
-from forethought.core.names import unknown
+from forethought.core.words import unknown
 from forethought.objectives.learned import Learned, Observed
 from forethought.planners import CEM, AbstractPlanner, RandomShooting
 from forethought.tasks import Task

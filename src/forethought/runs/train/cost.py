@@ -33,6 +33,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.core.spaces import Box, Discrete
+from forethought.core.words import duration, scientific
 from forethought.environments.base import EnvironmentSpec
 from forethought.training.host import act, fresh_carries
 
@@ -230,21 +231,3 @@ def _shape(variable: Any) -> tuple[int, ...]:
 def _called(params: Mapping[str, Any]) -> list[Jaxpr | ClosedJaxpr]:
     values = params.values()
     return [value for value in values if isinstance(value, Jaxpr | ClosedJaxpr)]
-
-
-def scientific(number: float) -> str:
-    """A number to two digits, such as 1.2e11."""
-    return f"{number:.1e}".replace("e+", "e").replace("e0", "e")
-
-
-def duration(seconds: float) -> str:
-    """A time to two digits, in the unit that suits it."""
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3))
-    chosen = ("µs", 1e-6)
-    for unit, size in units:
-        if seconds >= (1.5 * size if size > 1 else size):
-            chosen = unit, size
-            break
-    unit, size = chosen
-    amount = seconds / size
-    return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"

@@ -10,8 +10,8 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from forethought.core.names import unknown
 from forethought.core.spaces import Box, Discrete
+from forethought.core.words import unknown
 from forethought.data.replay import Replay, power_of_two
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment

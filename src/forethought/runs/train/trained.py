@@ -4,7 +4,7 @@
 
     run = ft.train("Pendulum-v1", agent="pets", steps=1200, out="runs/mine")
     run.returns
-    run.report()
+    ft.report(run)
 
 The folder is that of `forethought train`, and the same call with `resume=True` goes on
 with it wherever it stopped.
@@ -20,10 +20,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from forethought.runs.store.folder import RunFolder, plain
+from forethought.core.words import duration
+from forethought.runs.plan.planning import name_of
+from forethought.runs.store.folder import RunFolder, free_folder, plain
 from forethought.runs.train.agents import AGENTS, settings_for
-from forethought.runs.train.cost import FILE, Cost, duration, foresee, measured
+from forethought.runs.train.bounds import write_bounds
+from forethought.runs.train.cost import FILE, Cost, foresee, measured
 from forethought.runs.train.intervals import Learning, check, learn, pace, score
 from forethought.tasks import TASKS
 from forethought.training.schedule import Schedule
@@ -35,6 +39,8 @@ class Trained:
 
     learning: Learning
     folder: RunFolder
+    learner: PyTree
+    """What was learned."""
     notices: tuple[str, ...] = ()
     """What the user should read: checkpoints that could not be used, and why."""
 
@@ -61,14 +67,6 @@ class Trained:
         if episodes < 1:
             raise ValueError(f"evaluate needs episodes >= 1, got {episodes}.")
         return score(self.learning, self.folder, episodes=episodes, seed=seed)[0]
-
-    def report(self) -> pathlib.Path:
-        """Write plots and `report.html` into the folder, and say where it is."""
-        from forethought.reports.pages.run import (
-            write_report,  # plots take half a second
-        )
-
-        return write_report(self.folder)
 
 
 def train(
@@ -109,8 +107,8 @@ def train(
         out: The run folder; by default a new one under `runs/`.
         resume: Whether to go on with the run that `out` holds.
         tensorboard: Whether scalars are written to `tensorboard` in it as well.
-        epilogue: Whether training is followed by what its report wants besides: what
-            random actions and an exact model earn, and a video of what was learned.
+        epilogue: Whether training is followed by measuring what random actions and an
+            exact model earn, which the report sets beside it.
         progress: Whether to tell at the terminal what it costs and how far it is.
 
     Returns:
@@ -183,7 +181,8 @@ def execute(
         console: Where it is told.
         resume: Whether to go on from what the folder holds.
         tensorboard: Whether to write events as well.
-        epilogue: Whether to measure bounds and film what was learned at the end.
+        epilogue: Whether to measure at the end what random actions and an exact model
+            earn.
 
     Raises:
         ValueError: There is nothing to go on from, or a package is missing.
@@ -213,11 +212,10 @@ def execute(
         if events is not None:
             events.close()
     if epilogue:
-        from forethought.reports.film.policy import conclude
-
-        with console.status("measuring bounds, filming what was learned"):
-            notices = (*notices, *conclude(folder, learning, state.learner))
-    return Trained(learning, folder, notices)
+        with console.status("measuring bounds"):
+            agent = learning.training.agent
+            write_bounds(folder, learning.name, learning.task, agent, learning.seed)
+    return Trained(learning, folder, state.learner, notices)
 
 
 def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -> None:
@@ -282,8 +280,6 @@ def config_of(
         learning: The run.
         command: That which began it, where there was one.
     """
-    from forethought.cli.session import name_of_planner
-
     kinds = {kind: name for name, kind in AGENTS.items()}
     options = {
         field.name: getattr(learning, field.name)
@@ -291,7 +287,7 @@ def config_of(
         if field.name not in ("name", "settings")
     }
     if (planner := getattr(learning.settings, "planner", None)) is not None:
-        options["planner"] = name_of_planner(planner)
+        options["planner"] = name_of(planner)
     options |= {
         "learn": learning.updates,
         "interval": learning.period if learning.online else None,
@@ -374,6 +370,4 @@ def command_of(learning: Learning, agent: str) -> list[str]:
 
 def new_folder(learning: Learning) -> pathlib.Path:
     """A folder of its own for a run that was given none."""
-    from forethought.cli.session import free_folder
-
     return free_folder(f"{learning.name}-{config_of(learning)['planner']}")

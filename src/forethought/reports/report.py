@@ -1,0 +1,92 @@
+"""The report of a run: one file that opens anywhere, made from the folder alone.
+
+`finish` and `film_training` write what a run leaves behind; `write_report` makes plots
+and page again from what is on the disk, whatever kind of run it was.
+"""
+
+import os
+from pathlib import Path
+
+from forethought.environments.base import AbstractSystem
+from forethought.reports import page
+from forethought.reports.figures.values import save_values
+from forethought.reports.film.policy import film_policy
+from forethought.reports.film.video import film, frames
+from forethought.reports.pages import claim, comparison, learning
+from forethought.reports.pages import run as episode
+from forethought.runs.claims.reproduce import RESULT
+from forethought.runs.plan.control import Run
+from forethought.runs.plan.record import FILE, Record, record
+from forethought.runs.store.folder import RunFolder, write_atomically
+from forethought.runs.train.trained import Trained
+
+
+def finish(run: Run, folder: RunFolder) -> list[str]:
+    """Write arrays, video, plots and report of a run that ended.
+
+    Returns:
+        Sentences that the user should read, if any.
+    """
+    seen = record(run)
+    seen.save(folder)
+    notice = make_video(folder, seen, run.task.system)
+    write_report(folder)
+    return [notice] if notice else []
+
+
+def film_training(run: Trained) -> list[str]:
+    """Film what was learned, and keep a table of it where there is one.
+
+    Returns:
+        Sentences that the user should read, if any.
+    """
+    save_values(run.folder, run.learning.task, run.learner)
+    notice = film_policy(run)
+    return [notice] if notice else []
+
+
+def make_video(
+    folder: RunFolder, seen: Record, system: AbstractSystem | None = None
+) -> str | None:
+    """Write `video.mp4` and `plots/strip.png`, and return a sentence for the user."""
+    pictures, rate, notice = frames(seen, system)
+    film(folder, pictures, rate)
+    return notice
+
+
+def write_report(folder: RunFolder | str | os.PathLike) -> Path:
+    """Make plots, report, and the video where there is none, from the disk alone.
+
+    A folder whose run was killed before its end has only metrics: then they are what
+    the report shows.
+
+    Args:
+        folder: A run folder.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        ValueError: It is no run folder, or its files are broken.
+    """
+    if not isinstance(folder, RunFolder):
+        folder = RunFolder.open(folder)
+    config = folder.config()
+    if (folder.path / RESULT).exists():
+        return claim.write_reproduction(folder)
+    if (folder.path / comparison.FILE).exists():
+        rows = folder.read_json(comparison.FILE)["rows"]
+        return comparison.write_comparison(folder, rows)
+    if (folder.path / FILE).exists():
+        seen = Record.load(folder)
+        if not (folder.path / "video.mp4").exists():
+            make_video(folder, seen)
+        title, body = episode.finished(folder, seen)
+    elif folder.metrics() and "interval" in folder.metrics()[0]:
+        title, body = learning.body(folder, config)
+    else:
+        title, body = episode.unfinished(folder, config)
+    body = [*body, *page.how(config)]
+    path = folder.path / "report.html"
+    write_atomically(path, page.document(title, body).encode())
+    return path
