@@ -32,6 +32,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.spaces import Box, free_box
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
@@ -61,8 +62,8 @@ class Unicycle(AbstractModel[Array]):
     def observe(self, belief: Array, obs: Array, *, key: PRNGKeyArray) -> Array:
         return obs
 
-    def readout(self, belief: Array) -> Array:
-        return belief
+    def readout(self, belief: Array) -> Readout[Array]:
+        return Readout(belief)
 
 
 class UnicycleCost(AbstractObjective):

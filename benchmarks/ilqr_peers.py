@@ -50,6 +50,7 @@ import mpc.mpc
 import torch
 
 from forethought.core.linalg import matvec, solve_positive
+from forethought.core.readout import Readout
 from forethought.core.spaces import Box, free_box
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
@@ -76,8 +77,8 @@ class Equations(AbstractModel[Array]):
     def observe(self, belief: Array, obs: Array, *, key: PRNGKeyArray) -> Array:
         return obs
 
-    def readout(self, belief: Array) -> Array:
-        return belief
+    def readout(self, belief: Array) -> Readout[Array]:
+        return Readout(belief)
 
 
 class Costs(AbstractObjective):

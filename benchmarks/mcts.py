@@ -31,6 +31,7 @@ from gymcts.gymcts_agent import GymctsAgent
 from gymcts.gymcts_deepcopy_wrapper import DeepCopyMCTSGymEnvWrapper
 from jaxtyping import Array, PRNGKeyArray
 
+from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete
 from forethought.environments.tables import grids
 from forethought.models.base import AbstractModel
@@ -54,8 +55,8 @@ class Jumps(AbstractModel[Array]):
     def observe(self, belief: Array, obs: Array, *, key: PRNGKeyArray) -> Array:
         return obs
 
-    def readout(self, belief: Array) -> Array:
-        return belief
+    def readout(self, belief: Array) -> Readout[Array]:
+        return Readout(belief)
 
 
 def jump(state: Array, action: Array) -> Array:

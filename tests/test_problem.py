@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.readout import Readout
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box
 from forethought.models.base import AbstractModel
@@ -28,7 +29,7 @@ class Counter(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief["count"]
+        return Readout(belief["count"])
 
 
 class EndsAbove(AbstractObjective):

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.readout import AbstractJudge
 from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Space
 from forethought.core.types import Action, ravel
 from forethought.models.base import AbstractCloud, AbstractModel, Independent
-from forethought.objectives.base import AbstractObjective
 
 Belief = TypeVar("Belief")
 
@@ -36,7 +36,7 @@ class Problem(eqx.Module, Generic[Belief]):
     """
 
     model: AbstractModel[Belief]
-    objective: AbstractObjective
+    objective: AbstractJudge
     action: Space
     cloud: AbstractCloud = Independent()
     legal: Callable[[Belief], Bool[Array, " choice"]] | None = None
@@ -52,13 +52,12 @@ class Problem(eqx.Module, Generic[Belief]):
         self, belief: Belief, action: Action, next_belief: Belief
     ) -> tuple[Scalar, Scalar]:
         """The reward of a transition, and the discount after it."""
-        x, next_x = self.model.readout(belief), self.model.readout(next_belief)
-        reward = self.objective.reward(x, action, next_x)
-        return reward, self.objective.discount(x, action, next_x)
+        before, after = self.model.readout(belief), self.model.readout(next_belief)
+        return self.objective.judge(before, action, after)
 
     def value(self, belief: Belief) -> Scalar:
         """The return to expect beyond the horizon."""
-        return self.objective.value(self.model.readout(belief))
+        return self.objective.beyond(self.model.readout(belief))
 
 
 class Feedback(eqx.Module):

@@ -8,27 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Discrete
 from forethought.core.table import Table
 from forethought.models.tables.tabular import Tabular
-from forethought.objectives.base import AbstractObjective
 from forethought.problem import Problem
 
 
-class Discounted(AbstractObjective):
+class Discounted(AbstractJudge):
     """What a table predicts, discounted, and a value for each state."""
 
     gamma: float
     values: jax.Array
 
-    def reward(self, x, action, next_x):
-        return next_x.reward
+    def judge(self, before, action, after):
+        return after.reward, after.discount * self.gamma
 
-    def discount(self, x, action, next_x):
-        return next_x.discount * self.gamma
-
-    def value(self, x):
-        return self.values[x.obs]
+    def beyond(self, seen):
+        return self.values[seen.x]
 
 
 def random_table(seed, states=6, actions=3, outcomes=1, ends=0.0):

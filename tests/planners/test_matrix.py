@@ -8,6 +8,7 @@ import pytest
 
 from forethought import tasks
 from forethought.core.gaussian import Gaussian
+from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Opaque, Stamped
 from forethought.models.base import AbstractModel
@@ -56,7 +57,7 @@ class Nested(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief["body"]
+        return Readout(belief["body"])
 
 
 class Jumps(AbstractModel):
@@ -72,7 +73,7 @@ class Jumps(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 class Near(AbstractObjective):
@@ -90,7 +91,7 @@ class Near(AbstractObjective):
 
 
 def _numbers(x):
-    return jax.tree.leaves(x.obs if hasattr(x, "obs") else x)
+    return jax.tree.leaves(x)
 
 
 def of_task(name):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
 from forethought.models.base import AbstractModel
@@ -73,7 +74,7 @@ class Thrusters(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 class ToTheOrigin(AbstractObjective):

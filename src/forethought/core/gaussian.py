@@ -12,9 +12,10 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.linalg import cholesky, matmul, matvec, solve_positive, symmetrise
+from forethought.core.types import ravel
 
 
 class Gaussian(eqx.Module):
@@ -98,6 +99,15 @@ class Gaussian(eqx.Module):
         cov = matmul(keep, matmul(self.cov, keep.T))
         cov = cov + matmul(gain, matmul(noise, gain.T))
         return Gaussian(self.mean + matvec(gain, y - seen.mean), symmetrise(cov))
+
+
+def moments(x: PyTree) -> tuple[Float[Array, " dimension"], Array | None]:
+    """Mean and covariance of a state: itself, and None, where it is known exactly.
+
+    Args:
+        x: A `Gaussian`, or any pytree of numbers, which is seen as one vector.
+    """
+    return (x.mean, x.cov) if isinstance(x, Gaussian) else (ravel(x)[0], None)
 
 
 def kl_divergence(p: Gaussian, q: Gaussian) -> Scalar:

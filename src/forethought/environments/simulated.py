@@ -1,13 +1,14 @@
 """A system and an objective as an environment to act in."""
 
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Int, PRNGKeyArray
 
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.spaces import Box
 from forethought.core.types import Action
 from forethought.environments.base import (
@@ -18,14 +19,6 @@ from forethought.environments.base import (
 )
 
 State = TypeVar("State")
-
-
-@runtime_checkable
-class Judge(Protocol):
-    """What an environment needs of an objective."""
-
-    def reward(self, x: PyTree, action: Action, next_x: PyTree) -> Scalar: ...  # noqa: D102
-    def discount(self, x: PyTree, action: Action, next_x: PyTree) -> Scalar: ...  # noqa: D102
 
 
 class Timed(eqx.Module, Generic[State]):
@@ -45,7 +38,7 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
     """
 
     system: AbstractSystem[State]
-    objective: Judge
+    objective: AbstractJudge
     episode_length: int = eqx.field(static=True)
 
     @property
@@ -80,9 +73,11 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
     ) -> tuple[Timed[State], TimeStep]:
         """One step of physics, judged by the objective."""
         after = self.system.step(state.system, action, key=key)
-        reward = self.objective.reward(state.system, action, after)
-        terminated = self.objective.discount(state.system, action, after) == 0
         time = state.time + 1
+        reward, discount = self.objective.judge(
+            Readout.of(state.system, state.time), action, Readout.of(after, time)
+        )
+        terminated = discount == 0
         obs = self.system.observe(after)
         truncated = (time >= self.episode_length) & ~terminated
         return Timed(after, time), TimeStep(obs, reward, terminated, truncated)

@@ -14,8 +14,9 @@ from typing import Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
+from forethought.core.readout import Readout
 from forethought.core.types import Action
 
 Belief = TypeVar("Belief")
@@ -39,18 +40,8 @@ class AbstractModel(eqx.Module, Generic[Belief]):
         """The belief once `obs` was seen."""
 
     @abc.abstractmethod
-    def readout(self, belief: Belief) -> PyTree[Array]:
-        """What an objective may look at."""
-
-
-class Predicted(eqx.Module):
-    """What a model that also predicts reward or end lets an objective look at."""
-
-    obs: PyTree[Array]
-    reward: Scalar
-    """The reward that was earned on the way here; zero where nothing led here."""
-    discount: Scalar
-    """The probability that the episode goes on from here; one where nothing led."""
+    def readout(self, belief: Belief) -> Readout:
+        """What objectives and policies may look at."""
 
 
 class AbstractCloud(eqx.Module):

@@ -2,8 +2,9 @@
 
 from typing import Generic, TypeVar
 
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
+from forethought.core.readout import Readout
 from forethought.core.types import Action
 from forethought.environments.base import AbstractSystem
 from forethought.models.base import AbstractModel
@@ -35,6 +36,6 @@ class Known(AbstractModel[State], Generic[State]):
         """The state that was seen."""
         return obs
 
-    def readout(self, belief: State) -> PyTree[Array]:
+    def readout(self, belief: State) -> Readout:
         """The state."""
-        return belief
+        return Readout.of(belief)

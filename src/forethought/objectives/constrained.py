@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
-from forethought.objectives.base import AbstractObjective, Readout, constant
+from forethought.objectives.base import X, constant
 
-Running = Callable[[Readout, Action], Array]
+Running = Callable[[X, Action], Array]
 """From what the model reads out and an action to the values of constraints."""
-Final = Callable[[Readout], Array]
+Final = Callable[[X], Array]
 """From what the model reads out at the end to the values of constraints."""
 
 
@@ -89,7 +90,7 @@ class Reaches(eqx.Module):
         return x - jnp.asarray(self.goal, x.dtype)
 
 
-class Constrained(AbstractObjective):
+class Constrained(AbstractJudge):
     r"""An objective with constraints on states and actions.
 
     $$r = r_0 - p \Big( \sum_i \max(g_i(x, u), 0) + \sum_j |h_j(x, u)| \Big)$$
@@ -98,11 +99,13 @@ class Constrained(AbstractObjective):
 
     ```python
     >>> import jax.numpy as jnp
+    >>> from forethought.core.readout import Readout
     >>> from forethought.objectives.constrained import Constrained
     >>> from forethought.objectives.quadratic import Quadratic
     >>> slow = Constrained(Quadratic(jnp.eye(3)), lambda x, u: jnp.abs(x[1:]) - 1.0)
     >>> x, u = jnp.array([0.0, 3.0]), jnp.zeros(1)
-    >>> float(slow.reward(x, u, x)), slow.running(x, u).inequality.tolist()
+    >>> reward, _ = slow.judge(Readout(x), u, Readout(x))
+    >>> float(reward), slow.running(x, u).inequality.tolist()
     (-204.5, [2.0])
 
     ```
@@ -124,7 +127,7 @@ class Constrained(AbstractObjective):
         exact penalty) and theorem 17.3.
     """
 
-    objective: AbstractObjective
+    objective: AbstractJudge
     inequality: Running | None = None
     equality: Running | None = None
     final_inequality: Final | None = None
@@ -143,7 +146,7 @@ class Constrained(AbstractObjective):
         if not self.price >= 0:
             raise ValueError(f"Constrained needs price >= 0, got {self.price}.")
 
-    def running(self, x: Readout, action: Action) -> Residuals:
+    def running(self, x: X, action: Action) -> Residuals:
         """The constraints on a state and what is done in it."""
         none = constant(x, 0)[None][:0]
         return Residuals(
@@ -151,7 +154,7 @@ class Constrained(AbstractObjective):
             none if self.equality is None else self.equality(x, action),
         )
 
-    def final(self, x: Readout) -> Residuals:
+    def final(self, x: X) -> Residuals:
         """The constraints on the last state."""
         none = constant(x, 0)[None][:0]
         return Residuals(
@@ -159,23 +162,22 @@ class Constrained(AbstractObjective):
             none if self.final_equality is None else self.final_equality(x),
         )
 
-    def reward(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
+    def judge(
+        self, before: Readout, action: Action, after: Readout
+    ) -> tuple[Scalar, Scalar]:
         """The objective's reward, less the price of what is broken."""
-        broken = jnp.sum(self.running(x, action).broken)
-        return self.objective.reward(x, action, next_x) - self.price * broken
+        broken = jnp.sum(self.running(before.x, action).broken)
+        reward, discount = self.objective.judge(before, action, after)
+        return reward - self.price * broken, discount
 
-    def discount(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
-        """The objective's."""
-        return self.objective.discount(x, action, next_x)
-
-    def value(self, x: Readout) -> Scalar:
+    def beyond(self, seen: Readout) -> Scalar:
         """The objective's value, less the price of what is broken."""
-        broken = jnp.sum(self.final(x).broken)
-        return self.objective.value(x) - self.price * broken
+        broken = jnp.sum(self.final(seen.x).broken)
+        return self.objective.beyond(seen) - self.price * broken
 
 
-class Priced(AbstractObjective):
-    r"""The augmented Lagrangian of a constrained objective; readouts are `Stamped`.
+class Priced(AbstractJudge):
+    r"""The augmented Lagrangian of a constrained objective; readouts tell the time.
 
     $$r = r_0 - \frac1{2 \rho} \Big( \lVert \max(\lambda_t + \rho g, 0) \rVert^2
         + \lVert \nu_t + \rho h \rVert^2 - \lVert \lambda_t \rVert^2
@@ -197,20 +199,19 @@ class Priced(AbstractObjective):
     final: Residuals
     penalty: Scalar
 
-    def reward(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
+    def judge(
+        self, before: Readout, action: Action, after: Readout
+    ) -> tuple[Scalar, Scalar]:
         """The objective's reward, less what its constraints cost at these prices."""
-        multipliers = jax.tree.map(lambda leaf: leaf[x.time], self.running)
-        cost = self._cost(self.constrained.running(x.value, action), multipliers)
-        return self.constrained.objective.reward(x.value, action, next_x.value) - cost
+        multipliers = jax.tree.map(lambda leaf: leaf[before.time], self.running)
+        cost = self._cost(self.constrained.running(before.x, action), multipliers)
+        reward, discount = self.constrained.objective.judge(before, action, after)
+        return reward - cost, discount
 
-    def discount(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
-        """The objective's."""
-        return self.constrained.discount(x.value, action, next_x.value)
-
-    def value(self, x: Readout) -> Scalar:
+    def beyond(self, seen: Readout) -> Scalar:
         """The objective's value, less what the last constraints cost."""
-        cost = self._cost(self.constrained.final(x.value), self.final)
-        return self.constrained.objective.value(x.value) - cost
+        cost = self._cost(self.constrained.final(seen.x), self.final)
+        return self.constrained.objective.beyond(seen) - cost
 
     def _cost(self, residuals: Residuals, multipliers: Residuals) -> Scalar:
         moved = jax.tree.leaves(raised(multipliers, residuals, self.penalty))

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
-from forethought.models.base import Predicted
-from forethought.objectives.base import AbstractObjective, constant
+from forethought.objectives.base import constant
 
 
-class Learned(AbstractObjective):
+class Learned(AbstractJudge):
     """The reward and the end that the model itself predicts, for models that do.
 
     Args:
@@ -26,20 +27,30 @@ class Learned(AbstractObjective):
         if not 0 < self.gamma <= 1:
             raise ValueError(f"Learned needs gamma in (0, 1], got {self.gamma}.")
 
-    def reward(self, x: Predicted, action: Action, next_x: Predicted) -> Scalar:
-        """What the model said the step would earn."""
-        return next_x.reward
+    def judge(
+        self, before: Readout, action: Action, after: Readout
+    ) -> tuple[Scalar, Scalar]:
+        """What the model said, its discount times `gamma`.
 
-    def discount(self, x: Predicted, action: Action, next_x: Predicted) -> Scalar:
-        """`gamma` times the probability that the model gave the episode to go on."""
-        return self.gamma * next_x.discount
+        Raises:
+            TypeError: The model predicts no rewards.
+        """
+        if after.reward is None:
+            raise TypeError(
+                "Learned needs a model that predicts rewards, but what this one reads "
+                "out has none; fit it with reward=True."
+            )
+        goes_on = jnp.ones_like(after.reward)
+        if after.discount is not None:
+            goes_on = after.discount
+        return after.reward, self.gamma * goes_on
 
-    def value(self, x: Predicted) -> Scalar:
+    def beyond(self, seen: Readout) -> Scalar:
         """Zero: nothing is known of what lies beyond."""
-        return constant(x, 0)
+        return constant((seen.x, seen.reward), 0)
 
 
-class Observed(AbstractObjective):
+class Observed(AbstractJudge):
     """A known objective of states, judged by observations that tell the state.
 
     Args:
@@ -47,19 +58,18 @@ class Observed(AbstractObjective):
         restore: The state that an observation tells.
     """
 
-    objective: AbstractObjective
+    objective: AbstractJudge
     restore: Callable[[PyTree[Array]], PyTree[Array]] = eqx.field(static=True)
 
-    def reward(self, x: PyTree[Array], action: Action, next_x: PyTree[Array]) -> Scalar:
-        """The reward of the states that were seen."""
-        return self.objective.reward(self.restore(x), action, self.restore(next_x))
+    def judge(
+        self, before: Readout, action: Action, after: Readout
+    ) -> tuple[Scalar, Scalar]:
+        """Reward and discount of the states that were seen."""
+        return self.objective.judge(self._told(before), action, self._told(after))
 
-    def discount(
-        self, x: PyTree[Array], action: Action, next_x: PyTree[Array]
-    ) -> Scalar:
-        """The discount of the states that were seen."""
-        return self.objective.discount(self.restore(x), action, self.restore(next_x))
-
-    def value(self, x: PyTree[Array]) -> Scalar:
+    def beyond(self, seen: Readout) -> Scalar:
         """The value of the state that was seen."""
-        return self.objective.value(self.restore(x))
+        return self.objective.beyond(self._told(seen))
+
+    def _told(self, seen: Readout) -> Readout:
+        return Readout.of(self.restore(seen.x), seen.time)

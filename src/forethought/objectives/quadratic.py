@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from forethought.core.gaussian import Gaussian
+from forethought.core.gaussian import moments
 from forethought.core.linalg import (
     Values,
     as_float,
@@ -15,8 +15,8 @@ from forethought.core.linalg import (
     require_finite,
     trace_of_product,
 )
-from forethought.core.types import Action, Stamped, ravel
-from forethought.objectives.base import AbstractObjective, Readout, constant
+from forethought.core.readout import AbstractJudge, Readout
+from forethought.core.types import Action
 
 
 @jax.custom_jvp
@@ -36,7 +36,7 @@ def _(primals, tangents):
     return dot(z, half), dot(slope, dz) + dot(z, 0.5 * matvec(dC, z) + dc)
 
 
-class Quadratic(AbstractObjective):
+class Quadratic(AbstractJudge):
     r"""A quadratic cost; the reward is its negative.
 
     $$c_t(x, u) = \tfrac12 \begin{bmatrix} x \\ u \end{bmatrix}^\top C_t
@@ -47,16 +47,17 @@ class Quadratic(AbstractObjective):
     The state is `ravel` of what the model reads out. Of a `Gaussian` the expected cost
     is taken: that of its mean $m$, and half the trace of the state's block of $C_t$
     times its covariance $S$. Where `C` or `c` has a leading time axis the model must
-    read out `Stamped(x, t)`; beyond the last entry the last one holds.
+    read out the time; beyond the last entry the last one holds.
 
     $$\mathbb E\, c_t(x, u) = c_t(m, u) + \tfrac12 \operatorname{tr}(C_{t,xx} S)$$
 
     ```python
     >>> import jax.numpy as jnp
+    >>> from forethought.core.readout import Readout
     >>> from forethought.objectives.quadratic import Quadratic
     >>> cost = Quadratic(jnp.eye(3), C_final=10.0 * jnp.eye(2))
-    >>> x, u = jnp.array([1.0, 0.0]), jnp.array([2.0])
-    >>> float(cost.reward(x, u, x)), float(cost.value(x))
+    >>> seen, u = Readout(jnp.array([1.0, 0.0])), jnp.array([2.0])
+    >>> float(cost.judge(seen, u, seen)[0]), float(cost.beyond(seen))
     (-2.5, -5.0)
 
     ```
@@ -143,45 +144,39 @@ class Quadratic(AbstractObjective):
         block = self.C[..., state:, state:]
         require_convex("Quadratic", "action block of C", block, definite=True)
 
-    def reward(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
-        """Minus the cost of the state and the action taken in it."""
-        state, cov = _moments(x)
+    def judge(
+        self, before: Readout, action: Action, after: Readout
+    ) -> tuple[Scalar, Scalar]:
+        """Minus the cost of the state and the action taken in it, and `gamma`.
+
+        Raises:
+            TypeError: The arrays vary in time, and the time is not read out.
+        """
+        state, cov = moments(before.x)
         xu = jnp.concatenate([state, action.astype(state.dtype)])
-        C, c = self._at(x)
-        C, c = C.astype(xu.dtype), c.astype(xu.dtype)
-        return -_expected(C, c, xu, cov)
+        C, c = self._at(before)
+        reward = -_expected(C.astype(xu.dtype), c.astype(xu.dtype), xu, cov)
+        return reward, jnp.asarray(self.gamma, xu.dtype)
 
-    def _at(self, x: Readout) -> tuple[Array, Array]:
-        """The arrays of the step at which `x` holds."""
-        if not self.time_varying:
-            return self.C, self.c
-        if not isinstance(x, Stamped):
-            raise TypeError(
-                "A Quadratic with arrays that vary in time needs a model that reads "
-                f"out Stamped(x, t), such as Linear with a time axis, got {type(x)}."
-            )
-        t = jnp.clip(x.time, 0, self.C.shape[0] - 1)
-        return self.C[t], self.c[t]
-
-    def discount(self, x: Readout, action: Action, next_x: Readout) -> Scalar:
-        """The constant `gamma`."""
-        return constant(x, self.gamma)
-
-    def value(self, x: Readout) -> Scalar:
+    def beyond(self, seen: Readout) -> Scalar:
         """Minus the terminal cost."""
-        state, cov = _moments(x)
+        state, cov = moments(seen.x)
         if self.C_final is None or self.c_final is None:
-            return constant(x, 0.0)
+            return jnp.zeros((), state.dtype)
         C, c = self.C_final.astype(state.dtype), self.c_final.astype(state.dtype)
         return -_expected(C, c, state, cov)
 
-
-def _moments(x: Readout) -> tuple[Array, Array | None]:
-    """The mean of a readout, and its covariance if it has one."""
-    value = x.value if isinstance(x, Stamped) else x
-    if isinstance(value, Gaussian):
-        return value.mean, value.cov
-    return ravel(x)[0], None
+    def _at(self, seen: Readout) -> tuple[Array, Array]:
+        """The arrays of the step at which something was read out."""
+        if not self.time_varying:
+            return self.C, self.c
+        if seen.time is None:
+            raise TypeError(
+                "A Quadratic with arrays that vary in time needs a model that reads "
+                "out the time, such as Linear with a time axis."
+            )
+        t = jnp.clip(seen.time, 0, self.C.shape[0] - 1)
+        return self.C[t], self.c[t]
 
 
 def _expected(C: Array, c: Array, z: Array, cov: Array | None) -> Array:

@@ -183,9 +183,8 @@ def closed_loop(
         )
         state = system.step(loop.state, action, key=step_key)
         after = problem.model.observe(state, state, key=observe_key)
-        x, next_x = problem.model.readout(belief), problem.model.readout(after)
-        reward = loop.discount * problem.objective.reward(x, action, next_x)
-        discount = loop.discount * problem.objective.discount(x, action, next_x)
+        reward, discount = problem.judge(belief, action, after)
+        reward, discount = loop.discount * reward, loop.discount * discount
         stats = {name: stat for name, stat in plan.stats.items() if stat.ndim <= 1}
         alive = loop.discount > 0
         out = (state, action, reward, alive, plan.value, plan.result, stats)

@@ -33,6 +33,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Box
 from forethought.core.words import unknown
 from forethought.environments.analytic import (
@@ -46,7 +47,6 @@ from forethought.environments.analytic.integrate import euler
 from forethought.environments.base import AbstractSystem
 from forethought.models.known import Known
 from forethought.models.linear.dynamics import Linear
-from forethought.objectives.base import AbstractObjective
 from forethought.objectives.constrained import Constrained, Outside, Reaches
 from forethought.objectives.quadratic import Quadratic
 from forethought.objectives.task import Parking, Regulate
@@ -269,7 +269,7 @@ def obstacle_car() -> Task:
 
 def _whole(
     system: AbstractSystem,
-    objective: AbstractObjective,
+    objective: AbstractJudge,
     *,
     name: str,
     summary: str,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from forethought.core.readout import Readout
 from forethought.core.table import Table
 from forethought.environments.tables import grids
 from forethought.environments.tables.tabular import (
@@ -18,7 +19,6 @@ from forethought.environments.tables.tabular import (
     TabularEnvironment,
     TabularSystem,
 )
-from forethought.models.base import Predicted
 from forethought.models.known import Known
 from forethought.objectives.learned import Learned
 from forethought.planners.tree.policies import DefaultPolicy, TreePolicy
@@ -57,9 +57,9 @@ def table_task(
     """
     dtype = system.table.reward.dtype
 
-    def restore(obs: Int[Array, ""]) -> Predicted:
+    def restore(obs: Int[Array, ""]) -> Readout:
         # Stated here by itself, as a task's function must not hold arrays.
-        return Predicted(obs, jnp.zeros((), dtype), jnp.ones((), dtype))
+        return Readout(obs, jnp.zeros((), dtype), jnp.ones((), dtype))
 
     return Task(
         name=name,

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from forethought.core.readout import Readout
 from forethought.core.spaces import require_box
 from forethought.objectives.constrained import Constrained
 from forethought.tasks import gallery
@@ -114,6 +115,9 @@ def export(source: str | Callable[[], Task]) -> ControlProblem:
     def dynamics(x, u):
         return model.predict(x, u, key=key)
 
+    def cost(x, u):
+        return -wanted.judge(Readout.of(x), u, Readout.of(dynamics(x, u)))[0]
+
     def constraint(name: str) -> Function | None:
         found = None if held is None else getattr(held, name)
         return None if found is None else _either(found)
@@ -121,8 +125,8 @@ def export(source: str | Callable[[], Task]) -> ControlProblem:
     return ControlProblem(
         name=task.name,
         dynamics=_either(dynamics),
-        cost=_either(lambda x, u: -wanted.reward(x, u, dynamics(x, u))),
-        final_cost=_either(lambda x: -wanted.value(x)),
+        cost=_either(cost),
+        final_cost=_either(lambda x: -wanted.beyond(Readout.of(x))),
         inequality=constraint("inequality"),
         equality=constraint("equality"),
         final_inequality=constraint("final_inequality"),

@@ -7,10 +7,10 @@ import pathlib
 import sys
 from typing import Any
 
+from forethought.core.readout import AbstractJudge
 from forethought.core.words import unknown
 from forethought.environments.mujoco.system import MuJoCo
 from forethought.models.known import Known
-from forethought.objectives.base import AbstractObjective
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 
@@ -20,7 +20,7 @@ CONTROL_STEP = 0.02
 
 def user_task(
     path: str | os.PathLike,
-    objective: str | AbstractObjective,
+    objective: str | AbstractJudge,
     *,
     frame_skip: int | None = None,
     seconds: float = 5.0,
@@ -75,7 +75,7 @@ def user_task(
     )
 
 
-def _find(name: str, system: MuJoCo, *, beside: pathlib.Path) -> AbstractObjective:
+def _find(name: str, system: MuJoCo, *, beside: pathlib.Path) -> AbstractJudge:
     """Import an objective by `"module:name"`, and make it."""
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
@@ -89,7 +89,7 @@ def _find(name: str, system: MuJoCo, *, beside: pathlib.Path) -> AbstractObjecti
         raise unknown(f"objective in {module_name}", attribute, public)
     found = getattr(module, attribute)
     made = _make(found, name, system) if callable(found) else found
-    if not isinstance(made, AbstractObjective):
+    if not isinstance(made, AbstractJudge):
         raise TypeError(
             f"{name} should be an AbstractObjective of forethought.objectives.base "
             f"(reward, discount, value), got {type(made).__name__}."

@@ -205,11 +205,11 @@ def test_a_map_that_cannot_be_read_is_refused(rows, slip, words):
 def test_a_system_says_how_a_state_was_come_by():
     system = TabularSystem(chain(3.0))
     state = system.start(key=KEY)
-    assert (state.obs, state.reward, state.discount) == (0, 0, 1)
+    assert (state.x, state.reward, state.discount) == (0, 0, 1)
     state = system.step(state, jnp.asarray(0), key=KEY)
     assert (system.observe(state), state.reward, state.discount) == (1, 3, 1)
     state = system.step(state, jnp.asarray(0), key=KEY)
-    assert (state.obs, state.discount) == (2, 0)
+    assert (state.x, state.discount) == (2, 0)
 
 
 def test_a_system_refuses_a_map_of_other_states():

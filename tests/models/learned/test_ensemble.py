@@ -6,15 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Box
 from forethought.environments.analytic.pendulum import Pendulum
-from forethought.models.base import Independent, Predicted
+from forethought.models.base import Independent
 from forethought.models.known import Known
 from forethought.models.learned.ensemble import Ensemble, Particle
 from forethought.models.learned.mlp import MLP, silu
 from forethought.models.learned.propagation import Propagation
 from forethought.models.learned.transforms import Transform
-from forethought.objectives.base import AbstractObjective, constant
 from forethought.problem import Problem, evaluate, rollout
 
 # Two members of a linear system: o' = o + GAIN o + PUSH u + NOISE * normal.
@@ -200,17 +200,15 @@ def test_a_cloud_takes_the_step_that_its_particles_take_alone(precision):
     assert together.obs.dtype == cloud.obs.dtype
 
 
-class Reach(AbstractObjective):
+class Reach(AbstractJudge):
     """Earns what was observed, or what the model predicts as reward."""
 
-    def reward(self, x, action, next_x):
-        return next_x.reward if isinstance(next_x, Predicted) else next_x[0]
+    def judge(self, before, action, after):
+        reward = after.x[0] if after.reward is None else after.reward
+        return reward, jnp.ones_like(reward)
 
-    def discount(self, x, action, next_x):
-        return constant(x, 1)
-
-    def value(self, x):
-        return constant(x, 0)
+    def beyond(self, seen):
+        return jnp.zeros_like(seen.x[0])
 
 
 def test_particles_that_members_cannot_share_are_refused():
@@ -244,7 +242,7 @@ def test_an_objective_reads_the_predicted_reward():
         model.init(key=jax.random.key(1)), jnp.ones(2), key=jax.random.key(2)
     )
     after = model.predict(belief, ACTION, key=jax.random.key(3))
-    assert isinstance(model.readout(after), Predicted)
+    assert model.readout(after).discount is None
     assert float(model.readout(belief).reward) == 0.0
     assert float(model.readout(after).reward) != 0.0
 

@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 
 from forethought.core.gaussian import Gaussian
+from forethought.core.readout import Readout
 from forethought.core.results import name_of
 from forethought.core.spaces import Box, free_box
 from forethought.core.types import Stamped
@@ -204,7 +205,7 @@ def test_the_average_cost_of_lqg_is_what_the_trace_formula_says(x64):
         def step(carry, key):
             x, belief = carry
             u = plan.feedback(0, belief)
-            cost = -problem.objective.reward(x, u, x)
+            cost = -problem.objective.judge(Readout(x), u, Readout(x))[0]
             noise, look = jax.random.normal(key, (3,)), model.predict
             x = jnp.asarray(A) @ x + jnp.asarray(B) @ u + roots[0] @ noise[:2]
             belief = look(belief, u, key=key)

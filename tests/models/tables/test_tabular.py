@@ -35,11 +35,11 @@ def drawn(model, s, a, count=20_000):
 def test_a_known_table_predicts_what_its_table_draws():
     model = Tabular(stochastic_grid().table)
     belief = model.init(key=KEY)
-    assert (belief.obs, belief.reward, belief.discount) == (0, 0, 1)
+    assert (belief.x, belief.reward, belief.discount) == (0, 0, 1)
     belief = model.observe(belief, jnp.asarray(98), key=KEY)
     after = model.predict(belief, jnp.asarray(1), key=KEY)
     drawn = model.table.draw(jnp.asarray(98), jnp.asarray(1), key=KEY)
-    assert (after.obs, after.reward) == (drawn.state, drawn.reward)
+    assert (after.x, after.reward) == (drawn.state, drawn.reward)
     assert bool(after.discount == 0) == bool(drawn.terminated)
 
 

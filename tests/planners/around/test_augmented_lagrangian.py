@@ -8,6 +8,7 @@ import pytest
 import scipy.optimize
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.results import name_of
 from forethought.core.spaces import Box, free_box, require_box
 from forethought.models.linear.dynamics import Linear
@@ -202,9 +203,10 @@ def test_constraints_beyond_the_end_of_an_episode_are_none(x64):
 def test_whoever_does_not_know_constraints_pays_for_what_is_broken():
     problem = double_integrator(inequality=slow, final_equality=at_rest)
     x, u = jnp.array([0.0, -0.5]), jnp.zeros(1)
-    fine = COST.reward(x, u, x) - problem.objective.reward(x, u, x)
+    seen = Readout(x)
+    fine = COST.judge(seen, u, seen)[0] - problem.judge(x, u, x)[0]
     assert float(fine) == pytest.approx(100 * 0.4, rel=1e-5)
-    fine = COST.value(x) - problem.objective.value(x)
+    fine = COST.beyond(seen) - problem.value(x)
     assert float(fine) == pytest.approx(100 * 0.5, rel=1e-5)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Stamped
 from forethought.environments.analytic import DoubleIntegrator
@@ -56,7 +57,7 @@ class Pendulum(AbstractModel[Stamped]):
 
     def readout(self, belief):
         x = belief.value
-        return jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]])
+        return Readout(jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]))
 
 
 class Lift(AbstractObjective):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.readout import Readout
 from forethought.core.results import Result
 from forethought.core.spaces import Box, Discrete
 from forethought.models.base import AbstractModel
@@ -30,7 +31,7 @@ class Machine(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 class Table(AbstractObjective):

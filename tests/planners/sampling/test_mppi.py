@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box
@@ -35,7 +36,7 @@ class Sum(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 class Reach(AbstractObjective):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.results import name_of
 from forethought.core.spaces import Box, free_box
 from forethought.core.types import Opaque, Stamped, ravel
@@ -53,7 +54,7 @@ class Pendulum(AbstractModel[Stamped]):
 
     def readout(self, belief):
         x = belief.value[0]
-        return jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]])
+        return Readout(jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]))
 
 
 class Upright(AbstractObjective):

@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize
 
 from forethought import tasks
+from forethought.core.readout import Readout
 from forethought.core.results import name_of
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Opaque, Stamped, ravel
@@ -58,7 +59,7 @@ class Pendulum(AbstractModel[Stamped]):
 
     def readout(self, belief):
         x = belief.value[0]
-        return jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]])
+        return Readout(jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]))
 
 
 class Upright(AbstractObjective):
@@ -225,7 +226,7 @@ def test_the_expansion_is_the_gradient_and_the_gauss_newton_hessian(x64):
     np.testing.assert_allclose(expansion.F[0], F, rtol=1e-12)
     np.testing.assert_allclose(expansion.c[0], jax.grad(cost)(z), rtol=1e-12)
     # The reward is 2·½|residual|² in (sin, cos + 1, rate, action).
-    look = jax.jacfwd(lambda z: SWING.model.readout(after(z)))(z)[:2]
+    look = jax.jacfwd(lambda z: SWING.model.readout(after(z)).x)(z)[:2]
     own = jnp.diag(jnp.array([0.0, 0.2, 0.02]))
     np.testing.assert_allclose(expansion.C[0], 2 * look.T @ look + own, atol=1e-12)
 
@@ -259,7 +260,7 @@ class Cliff(AbstractModel[jax.Array]):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 class Concave(AbstractObjective):

@@ -94,7 +94,7 @@ def at_state(state):
 
 
 def logits(belief):
-    return jnp.sin(3.0 * belief.obs.astype(float) + jnp.arange(3.0))
+    return jnp.sin(3.0 * belief.x.astype(float) + jnp.arange(3.0))
 
 
 POLICIES = {
@@ -121,7 +121,7 @@ def test_every_tree_of_a_batch_is_that_of_a_plain_search(
         nodes = plain(table, values, 5, 60, policy, key)
         assert tree.size == len(nodes)
         for i, node in enumerate(nodes):
-            assert tree.beliefs.obs[i] == node.state and tree.visits[i] == node.visits
+            assert tree.beliefs.x[i] == node.state and tree.visits[i] == node.visits
             np.testing.assert_array_equal(tree.edge_visits[i], node.N)
             np.testing.assert_allclose(tree.edge_sums[i], node.Q, rtol=1e-12)
             for a in range(3):
@@ -149,7 +149,7 @@ def test_a_search_that_goes_everywhere_writes_out_the_whole_tree(worlds, precisi
     for node in range(tree.size):
         left = 4 - tree.depth[node]
         if left:
-            expected = worlds.expectimax(table, tree.beliefs.obs[node], left)
+            expected = worlds.expectimax(table, tree.beliefs.x[node], left)
             np.testing.assert_allclose(best(node), expected, rtol=1e-5)
     assert found.value.dtype == np.dtype(f"float{precision}")
 
@@ -164,7 +164,7 @@ def test_the_principal_line_is_the_best_plan_once_simulations_are_many(worlds):
     for t, action in enumerate(np.asarray(found.actions)):
         assert action == worlds.expectimax(table, state, 4 - t).argmax()
         state = int(table.next_state[state, action, 0])
-        assert found.beliefs.obs[t + 1] == state
+        assert found.beliefs.x[t + 1] == state
     # A mean over all simulations, exploring ones too, is at most the optimum.
     assert 0.9 * optimum.max() < found.value <= optimum.max()
     assert found.stats["tree"][:, 5].sum() == 5
@@ -197,7 +197,7 @@ def test_the_tree_below_the_next_state_is_kept_and_searched_on(worlds):
     for name in ("edge_visits", "edge_sums", "visits"):
         rows = np.asarray(getattr(kept, name))[: kept.size]
         np.testing.assert_array_equal(rows, getattr(old, name)[below])
-    np.testing.assert_array_equal(kept.beliefs.obs[: kept.size], old.beliefs.obs[below])
+    np.testing.assert_array_equal(kept.beliefs.x[: kept.size], old.beliefs.x[below])
     np.testing.assert_array_equal(kept.depth[: kept.size], old.depth[below] - 1)
     links = np.asarray(kept.children)[: kept.size, :, 0]
     expected = [
@@ -206,7 +206,7 @@ def test_the_tree_below_the_next_state_is_kept_and_searched_on(worlds):
     np.testing.assert_array_equal(links, expected)
     assert np.all(np.asarray(kept.children)[kept.size :] == -1)
     # The next plan finds it by what was observed, and adds its simulations.
-    met = worlds.at(problem, old.beliefs.obs[child])
+    met = worlds.at(problem, old.beliefs.x[child])
     after, _ = go_on(planner, problem, met, later)
     assert after.stats["visits"].sum() == kept.edge_visits[0].sum() + 90
 
@@ -215,7 +215,7 @@ def test_a_state_that_is_not_in_the_tree_begins_a_new_one(worlds):
     problem = worlds.problem_of(worlds.random_table(6))
     planner = MCTS(6, 90, TreePolicy(0.3), LEAF)
     _, state = search(planner, problem, worlds.at(problem, 0))
-    reached = set(np.asarray(state.tree.beliefs.obs)[np.asarray(state.tree.depth) == 1])
+    reached = set(np.asarray(state.tree.beliefs.x)[np.asarray(state.tree.depth) == 1])
     elsewhere = worlds.at(problem, min(set(range(6)) - reached))
     later = planner.shift(problem, state)
     fresh, _ = go_on(planner, problem, elsewhere, later)
@@ -244,7 +244,7 @@ def test_what_is_not_a_number_counts_as_the_lowest_return(worlds):
 
 def test_only_legal_actions_are_tried_and_none_is_a_result(worlds):
     def legal(belief):
-        return (jnp.arange(3) != 1) & (belief.obs != 5)
+        return (jnp.arange(3) != 1) & (belief.x != 5)
 
     problem = worlds.problem_of(worlds.random_table(8), legal=legal)
     for planner in (MCTS(5, 64), MCTS(5, 64, open_loop=True)):

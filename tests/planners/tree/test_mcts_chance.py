@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete
 from forethought.core.table import Table
 from forethought.environments.tables import grids
@@ -151,7 +152,7 @@ def test_edges_lead_to_all_outcomes_as_often_as_these_are_probable(worlds, x64):
         for a in range(2):
             children = tree.children[node, a]
             children = children[children >= 0]
-            n, where = tree.edge_visits[node, a], (tree.beliefs.obs[node], a)
+            n, where = tree.edge_visits[node, a], (tree.beliefs.x[node], a)
             expected = dict(
                 zip(
                     np.asarray(table.next_state[where]).tolist(),
@@ -159,10 +160,10 @@ def test_edges_lead_to_all_outcomes_as_often_as_these_are_probable(worlds, x64):
                     strict=True,
                 )
             )
-            assert set(tree.beliefs.obs[children].tolist()) == set(expected)
+            assert set(tree.beliefs.x[children].tolist()) == set(expected)
             assert tree.drawn[children].sum() == n
             for child in children:
-                p = expected[int(tree.beliefs.obs[child])]
+                p = expected[int(tree.beliefs.x[child])]
                 deviation = abs(tree.drawn[child] / n - p)
                 assert deviation < 4 * np.sqrt(p * (1 - p) / n)
             # What an edge is worth is the mean over all that went through it.
@@ -189,7 +190,7 @@ class Noisy(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 class Near(AbstractObjective):
@@ -237,7 +238,7 @@ class TicTacToe(AbstractModel):
         return obs
 
     def readout(self, belief):
-        return belief
+        return Readout(belief)
 
 
 def lost(board):

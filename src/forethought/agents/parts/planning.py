@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.core.readout import AbstractJudge
 from forethought.core.results import Result
 from forethought.core.spaces import Box
 from forethought.core.types import Action
@@ -31,7 +32,6 @@ from forethought.models.learned.fitting import FitSettings, Rows, fit
 from forethought.models.learned.propagation import Propagation
 from forethought.models.learned.termination import Ends, Termination, closed_form
 from forethought.models.learned.transforms import Transform
-from forethought.objectives.base import AbstractObjective
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.mpc import MPC, MPCState
 from forethought.problem import Plan, Problem
@@ -192,7 +192,7 @@ class ModelBased(AbstractAgent[Problem, MPCCarry]):
     """
 
     recipe: AbstractRecipe
-    objective: AbstractObjective
+    objective: AbstractJudge
     planner: AbstractPlanner
     replan_every: int = eqx.field(static=True, default=1)
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete, Space
 from forethought.core.table import Table, pick, require_state
 from forethought.core.types import Action
@@ -26,7 +27,6 @@ from forethought.environments.base import (
     EnvironmentSpec,
     TimeStep,
 )
-from forethought.models.base import Predicted
 
 WALL, GOAL, PIT = "#", "G", "H"
 """Letters on a map: what nobody enters, where to go, and where not to fall."""
@@ -63,7 +63,7 @@ def line(table: Table) -> Map:
     return Map(rows, place, np.zeros((table.actions, 2)))
 
 
-class TabularSystem(AbstractSystem[Predicted]):
+class TabularSystem(AbstractSystem[Readout]):
     """A table that one acts in, knowing it.
 
     ```python
@@ -71,7 +71,7 @@ class TabularSystem(AbstractSystem[Predicted]):
     >>> from forethought.environments.tables.grids import dyna_maze
     >>> maze, key = dyna_maze(), jax.random.key(0)
     >>> state = maze.start(key=key)
-    >>> int(state.obs), int(maze.step(state, jax.numpy.asarray(0), key=key).obs)
+    >>> int(state.x), int(maze.step(state, jax.numpy.asarray(0), key=key).x)
     (18, 9)
 
     ```
@@ -125,11 +125,11 @@ class TabularSystem(AbstractSystem[Predicted]):
         """One choice."""
         return ("action",)
 
-    def start(self, *, key: PRNGKeyArray) -> Predicted:
+    def start(self, *, key: PRNGKeyArray) -> Readout:
         """A state in which episodes begin."""
         return self.at(self.table.begin(key=key))
 
-    def at(self, state: Int[Array, ""] | int) -> Predicted:
+    def at(self, state: Int[Array, ""] | int) -> Readout:
         """Standing in a state, where nothing led here.
 
         Raises:
@@ -138,21 +138,21 @@ class TabularSystem(AbstractSystem[Predicted]):
         if isinstance(state, int):
             require_state("TabularSystem", state, self.table.states)
         zero = jnp.zeros((), self.table.reward.dtype)
-        return Predicted(jnp.asarray(state, jnp.int32), zero, zero + 1)
+        return Readout(jnp.asarray(state, jnp.int32), zero, zero + 1)
 
-    def step(self, state: Predicted, action: Action, *, key: PRNGKeyArray) -> Predicted:
+    def step(self, state: Readout, action: Action, *, key: PRNGKeyArray) -> Readout:
         """What follows, drawn by its probability."""
-        after = self.table.draw(state.obs, action, key=key)
-        return Predicted(after.state, after.reward, after.goes_on)
+        after = self.table.draw(state.x, action, key=key)
+        return Readout(after.state, after.reward, after.goes_on)
 
-    def observe(self, state: Predicted) -> Int[Array, ""]:
+    def observe(self, state: Readout) -> Int[Array, ""]:
         """The state's number."""
-        return state.obs
+        return state.x
 
-    def sketch(self, state: Predicted) -> Capsules:
+    def sketch(self, state: Readout) -> Capsules:
         """The map from above, a unit for each cell, and a disc where one stands."""
         strokes = _strokes(self.map)
-        place = jnp.asarray(self.map.place)[state.obs]
+        place = jnp.asarray(self.map.place)[state.x]
         here = jnp.stack([place[1], -place[0]])[None]
         fixed = jnp.asarray(strokes, here.dtype)
         kinds = fixed[:, 5].astype(jnp.int32)
@@ -199,10 +199,10 @@ class Walk(eqx.Module):
     """Steps since the first episode began."""
 
     @property
-    def system(self) -> Predicted:
+    def system(self) -> Readout:
         """Where one stands, as the state of a `TabularSystem`."""
         zero = jnp.zeros(())
-        return Predicted(self.state, zero, zero + 1)
+        return Readout(self.state, zero, zero + 1)
 
 
 class TabularEnvironment(AbstractEnvironment[Walk]):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
+from forethought.core.readout import Readout
 from forethought.core.types import Action, Stamped
 from forethought.models.base import AbstractCloud, AbstractModel
 
@@ -28,10 +29,9 @@ class Clocked(AbstractModel[Stamped]):
         """As the model does; the clock stands."""
         return Stamped(self.model.observe(belief.value, obs, key=key), belief.time)
 
-    def readout(self, belief: Stamped) -> Stamped:
+    def readout(self, belief: Stamped) -> Readout:
         """What the model reads out, and the time."""
-        seen = self.model.readout(belief.value)
-        return belief if seen is belief.value else Stamped(seen, belief.time)
+        return Readout.of(self.model.readout(belief.value), belief.time)
 
 
 class ClockedCloud(AbstractCloud):

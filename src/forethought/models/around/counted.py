@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from forethought.core.readout import Readout
 from forethought.core.types import Action, ravel
 from forethought.models.base import AbstractModel
 
@@ -81,7 +82,7 @@ class Counted(AbstractModel[Belief], Generic[Belief]):
         """That of the model."""
         return self.model.observe(belief, obs, key=key)
 
-    def readout(self, belief: Belief) -> PyTree[Array]:
+    def readout(self, belief: Belief) -> Readout:
         """That of the model."""
         return self.model.readout(belief)
 

@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
+from forethought.core.readout import Readout
 from forethought.core.types import Action
-from forethought.models.base import AbstractModel, Predicted
+from forethought.models.base import AbstractModel
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.termination import ClosedForm, Ends, LearnedEnd
 from forethought.models.learned.transforms import Transform
@@ -56,9 +57,9 @@ class Ensemble(AbstractModel[Particle]):
     >>> from forethought.models.learned.transforms import Transform
     >>> model = Ensemble(Transform(3, 1), size=2, width=8, key=jax.random.key(0))
     >>> belief = model.init(key=jax.random.key(1))
-    >>> model.readout(model.predict(belief, jax.numpy.ones(1), key=jax.random.key(2)))
-    ... # doctest: +ELLIPSIS
-    Array([...], dtype=float32)
+    >>> belief = model.predict(belief, jax.numpy.ones(1), key=jax.random.key(2))
+    >>> model.readout(belief).x.shape
+    (3,)
 
     ```
 
@@ -237,11 +238,14 @@ class Ensemble(AbstractModel[Particle]):
             belief.member,
         )
 
-    def readout(self, belief: Particle) -> Array | Predicted:
-        """The observation, with reward and discount where the model predicts either."""
-        if self.transform.reward or self.termination is not None:
-            return Predicted(belief.obs, belief.reward, belief.discount)
-        return belief.obs
+    def readout(self, belief: Particle) -> Readout[Array]:
+        """The observation, with reward and discount where the model predicts them."""
+        ends = self.termination is not None
+        return Readout(
+            belief.obs,
+            belief.reward if self.transform.reward else None,
+            belief.discount if ends else None,
+        )
 
     def outputs(
         self, obs: Float[Array, " observation"], action: Action

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from forethought.core.linalg import Values, as_float, matvec, require_finite
+from forethought.core.readout import Readout
 from forethought.core.types import Action, Stamped
 from forethought.models.base import AbstractModel
 
@@ -120,6 +121,6 @@ class Linear(AbstractModel[LinearState]):
         """The state that was seen, with its time where the dynamics vary."""
         return obs
 
-    def readout(self, belief: LinearState) -> LinearState:
-        """The state itself."""
-        return belief
+    def readout(self, belief: LinearState) -> Readout[Array]:
+        """The state itself, and the time where the dynamics vary."""
+        return Readout.of(belief)

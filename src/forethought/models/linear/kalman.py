@@ -20,6 +20,7 @@ from forethought.core.linalg import (
     require_convex,
     require_finite,
 )
+from forethought.core.readout import Readout
 from forethought.core.types import Action, Stamped
 from forethought.models.base import AbstractModel
 from forethought.models.linear.dynamics import Linear, at
@@ -177,16 +178,15 @@ class LinearGaussian(AbstractModel[GaussianState]):
         H, h = at(self.H, 2, time), at(self.h, 1, time)
         return matvec(H.astype(x.mean.dtype), x.mean) + h.astype(x.mean.dtype)
 
-    def readout(self, belief: GaussianState) -> GaussianState:
+    def readout(self, belief: GaussianState) -> Readout[Gaussian]:
         """The belief itself, of which a `Quadratic` takes the expected cost."""
-        return belief
+        return Readout.of(belief)
 
 
 def _open(belief: GaussianState) -> tuple[Array, Gaussian]:
     """The time, which is zero where it does not matter, and the distribution."""
-    if isinstance(belief, Stamped):
-        return belief.time, belief.value
-    return jnp.asarray(0), belief
+    seen = Readout.of(belief)
+    return jnp.asarray(0) if seen.time is None else seen.time, seen.x
 
 
 def _require_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
+from forethought.core.readout import Readout
 from forethought.core.table import Outcome, Table, pick
 from forethought.core.types import Action
-from forethought.models.base import AbstractModel, Predicted
+from forethought.models.base import AbstractModel
 
 
-class Tabular(AbstractModel[Predicted]):
+class Tabular(AbstractModel[Readout]):
     """A table as a model; its belief is a state and how it was come by.
 
     Args:
@@ -30,28 +31,26 @@ class Tabular(AbstractModel[Predicted]):
 
     table: Table
 
-    def init(self, *, key: PRNGKeyArray) -> Predicted:
+    def init(self, *, key: PRNGKeyArray) -> Readout:
         """A state in which episodes begin."""
         return standing(self.table.begin(key=key), self.table.reward.dtype)
 
-    def predict(
-        self, belief: Predicted, action: Action, *, key: PRNGKeyArray
-    ) -> Predicted:
+    def predict(self, belief: Readout, action: Action, *, key: PRNGKeyArray) -> Readout:
         """An outcome, drawn by its probability."""
-        return arriving(self.table.draw(belief.obs, action, key=key))
+        return arriving(self.table.draw(belief.x, action, key=key))
 
     def observe(
-        self, belief: Predicted, obs: Int[Array, ""], *, key: PRNGKeyArray
-    ) -> Predicted:
+        self, belief: Readout, obs: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Readout:
         """The state that was seen."""
-        return standing(obs, belief.reward.dtype)
+        return standing(obs, self.table.reward.dtype)
 
-    def readout(self, belief: Predicted) -> Predicted:
+    def readout(self, belief: Readout) -> Readout:
         """State, reward and whether it goes on."""
         return belief
 
 
-class TabularCounts(AbstractModel[Predicted]):
+class TabularCounts(AbstractModel[Readout]):
     r"""A table that is learned by counting.
 
     The probability of an outcome that was met $n_k$ times among $n$ is
@@ -235,33 +234,31 @@ class TabularCounts(AbstractModel[Predicted]):
             (jnp.arange(states) == start).astype(shares.dtype),
         )
 
-    def init(self, *, key: PRNGKeyArray) -> Predicted:
+    def init(self, *, key: PRNGKeyArray) -> Readout:
         """The first state: where episodes begin is not learned."""
         return standing(jnp.zeros((), jnp.int32), self.reward.dtype)
 
-    def predict(
-        self, belief: Predicted, action: Action, *, key: PRNGKeyArray
-    ) -> Predicted:
+    def predict(self, belief: Readout, action: Action, *, key: PRNGKeyArray) -> Readout:
         """An outcome, drawn as often as it was met."""
-        return arriving(self.draw(belief.obs, action, key=key))
+        return arriving(self.draw(belief.x, action, key=key))
 
     def observe(
-        self, belief: Predicted, obs: Int[Array, ""], *, key: PRNGKeyArray
-    ) -> Predicted:
+        self, belief: Readout, obs: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Readout:
         """The state that was seen."""
-        return standing(obs, belief.reward.dtype)
+        return standing(obs, self.reward.dtype)
 
-    def readout(self, belief: Predicted) -> Predicted:
+    def readout(self, belief: Readout) -> Readout:
         """State, reward and whether it goes on."""
         return belief
 
 
-def standing(state: Int[Array, ""], dtype: DTypeLike) -> Predicted:
+def standing(state: Int[Array, ""], dtype: DTypeLike) -> Readout:
     """The belief that one stands in a state, where nothing led here."""
     zero = jnp.zeros((), dtype)
-    return Predicted(state.astype(jnp.int32), zero, zero + 1)
+    return Readout(state.astype(jnp.int32), zero, zero + 1)
 
 
-def arriving(outcome: Outcome) -> Predicted:
+def arriving(outcome: Outcome) -> Readout:
     """The belief that one came to a state by an outcome."""
-    return Predicted(outcome.state, outcome.reward, outcome.goes_on)
+    return Readout(outcome.state, outcome.reward, outcome.goes_on)

@@ -10,6 +10,8 @@ rounds end at the constrained optimum and not merely near it.
 multipliers, $\rho$ the penalty.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -143,7 +145,7 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         dtype = ravel(belief)[0].dtype
 
         def shapes(belief):
-            x = problem.model.readout(belief)
+            x = problem.model.readout(belief).x
             action = jnp.zeros(problem.action.shape, dtype)
             return constrained.running(x, action), constrained.final(x)
 
@@ -309,4 +311,14 @@ def _priced(
         require_constrained(problem, "AugmentedLagrangian"), running, final, penalty
     )
     model, cloud = Clocked(problem.model), ClockedCloud(problem.cloud)
-    return Problem(model, objective, problem.action, cloud)
+    legal = None if problem.legal is None else _Legal(problem.legal)
+    return Problem(model, objective, problem.action, cloud, legal)
+
+
+class _Legal(eqx.Module):
+    """What a belief allows, asked of one that also knows the time."""
+
+    legal: Callable[[PyTree], Bool[Array, " choice"]]
+
+    def __call__(self, belief: Stamped) -> Bool[Array, " choice"]:
+        return self.legal(belief.value)

@@ -17,6 +17,8 @@ References:
     17.47 (limits by projection).
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -81,10 +83,10 @@ def along(problem: Problem, beliefs: PyTree, actions: Array) -> Along:
     last = jax.tree.map(lambda leaf: leaf[-1], beliefs)
     running = jax.vmap(
         lambda belief, action: constrained.running(
-            problem.model.readout(belief), action
+            problem.model.readout(belief).x, action
         )
     )(before, actions)
-    final = constrained.final(problem.model.readout(last))
+    final = constrained.final(problem.model.readout(last).x)
 
     def reached(values: Array, weight: Array) -> Array:
         return jnp.where(weight > 0, values, jnp.zeros_like(values))
@@ -123,7 +125,7 @@ def residual(
     box = problem.action
     if not isinstance(box, Box):
         raise TypeError("A residual of optimality needs continuous actions.")
-    bare = Problem(problem.model, constrained.objective, box, problem.cloud)
+    bare = dataclasses.replace(problem, objective=constrained.objective)
 
     def lagrangian(actions: Array) -> tuple[Scalar, Along]:
         imagined = rollout(bare, belief, actions, key=key)

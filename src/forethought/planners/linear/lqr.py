@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from forethought.core.gaussian import Gaussian
+from forethought.core.gaussian import moments
 from forethought.core.linalg import (
     dot,
     matmul,
@@ -27,6 +27,7 @@ from forethought.core.linalg import (
     symmetrise,
     trace_of_product,
 )
+from forethought.core.readout import Readout
 from forethought.core.results import Result
 from forethought.core.spaces import require_box
 from forethought.core.types import Stamped, ravel
@@ -247,8 +248,7 @@ class LQR(AbstractPlanner[None]):
 
 def _mean(belief: PyTree) -> Array:
     """The state, or the mean of what is known of it."""
-    value = belief.value if isinstance(belief, Stamped) else belief
-    return value.mean if isinstance(value, Gaussian) else ravel(value)[0]
+    return moments(Readout.of(belief).x)[0]
 
 
 def _for_ever(

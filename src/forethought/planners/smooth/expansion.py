@@ -99,9 +99,8 @@ def expand(
         def cost(z_moved):
             linear = o_next + matvec(Y, z_moved - z)
             o_after = ahead(z_moved)[1] if second_order else linear
-            return -objective.reward(
-                look(z_moved[:n]), z_moved[n:], restore_next(o_after)
-            )
+            before, after = look(z_moved[:n]), restore_next(o_after)
+            return -objective.judge(before, z_moved[n:], after)[0]
 
         c, C = _gradient_and_hessian(cost, z)
         return F, C, c
@@ -109,7 +108,7 @@ def expand(
     def terminal(belief):
         look = _readout(problem, belief, second_order)
         return _gradient_and_hessian(
-            lambda x: -objective.value(look(x)), ravel(belief)[0]
+            lambda x: -objective.beyond(look(x)), ravel(belief)[0]
         )
 
     before = jax.tree.map(lambda leaf: leaf[:-1], beliefs)
@@ -164,9 +163,9 @@ def _readout(problem: Problem, belief: PyTree, second_order: bool):
     model = problem.model
     x, unravel = ravel(belief)
     readout = model.readout(belief)
-    if readout is belief:
-        return unravel
-    if second_order:
+    kept = {id(leaf) for leaf in jax.tree.leaves(belief)}
+    # What only picks from the belief is linear, and need not be differentiated.
+    if second_order or all(id(leaf) in kept for leaf in jax.tree.leaves(readout)):
         return lambda moved: model.readout(unravel(moved))
     o, restore = ravel(readout)
     G = jax.jacfwd(lambda x: ravel(model.readout(unravel(x)))[0])(x)

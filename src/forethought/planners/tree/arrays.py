@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
+from forethought.core.readout import Readout
 from forethought.core.types import Opaque
-from forethought.models.base import Predicted
 
 NONE = -1
 """In the place of a node that is not there."""
@@ -249,9 +249,9 @@ def same(a: PyTree, b: PyTree, *, exactly: bool) -> Bool[Array, ""]:
 
     def coordinates(belief: PyTree) -> list[Array]:
         leaves = jax.tree.leaves(
-            belief, is_leaf=lambda node: isinstance(node, (Opaque, Predicted))
+            belief, is_leaf=lambda node: isinstance(node, (Opaque, Readout))
         )
-        found = [each.obs if isinstance(each, Predicted) else each for each in leaves]
+        found = [each.x if isinstance(each, Readout) else each for each in leaves]
         return jax.tree.leaves([each for each in found if not isinstance(each, Opaque)])
 
     equal = jnp.asarray(True)

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from forethought.core.readout import Readout
 from forethought.core.table import require_state
 from forethought.core.types import ravel
 from forethought.core.words import unknown
 from forethought.environments.tables.tabular import TabularSystem
-from forethought.models.base import Predicted
 from forethought.planners import (
     PLANNERS,
     AbstractPlanner,
@@ -109,7 +109,7 @@ def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
             no such state of a table.
     """
     if isinstance(task.system, TabularSystem) and not (
-        start is None or isinstance(start, Predicted)
+        start is None or isinstance(start, Readout)
     ):
         return task.system.at(_number(task.name, start, task.system.table.states))
     own = task.system.start(key=key)

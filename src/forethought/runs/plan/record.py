@@ -257,8 +257,8 @@ def _table(
     """What there is to show of a table; nothing of other systems."""
     if not isinstance(system, TabularSystem):
         return {}
-    x = problem.model.readout(problem.model.observe(*[system.at(0)] * 2, key=key))
-    gamma = float(problem.objective.discount(x, jnp.asarray(0), x))
+    there = problem.model.observe(*[system.at(0)] * 2, key=key)
+    gamma = float(problem.judge(there, jnp.asarray(0), there)[1])
     solution = eqx.filter_jit(value_iteration)(system.table, gamma, iterations=10_000)
     return {
         "choices": np.array(system.names),
@@ -278,8 +278,7 @@ def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
         return problem.model.observe(state, state, key=key)
 
     def discount(state, action, after):
-        x, next_x = (problem.model.readout(belief(each)) for each in (state, after))
-        return problem.objective.discount(x, action, next_x)
+        return problem.judge(belief(state), action, belief(after))[1]
 
     states = episode.states
     before = jax.tree.map(lambda leaf: leaf[:-1], states)

@@ -111,7 +111,4 @@ def make_agent(task: Task | None, settings: Any) -> AbstractAgent:
     planner: AbstractPlanner = settings.planner
     if task is None or restore is None or not known:
         return ModelBased(recipe, Learned(), planner)
-    objective = Observed(
-        task.problem.objective, lambda seen: restore(getattr(seen, "obs", seen))
-    )
-    return ModelBased(recipe, objective, planner)
+    return ModelBased(recipe, Observed(task.problem.objective, restore), planner)
