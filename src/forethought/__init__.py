@@ -2,6 +2,8 @@
 
 from forethought import tasks
 from forethought.agents.dyna import Dyna
+from forethought.agents.mbrl_v2 import ModelBasedV2
+from forethought.agents.pets import PETS
 from forethought.agents.sweeping import Sweeping
 from forethought.planners import (
     CEM,
@@ -18,7 +20,6 @@ from forethought.reports import report
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Run, control
 from forethought.runs.plan.planning import make_planner, plan
-from forethought.runs.train.agents import PETS, ModelBasedV2
 from forethought.runs.train.trained import Trained, train
 from forethought.tasks import Task
 

@@ -13,6 +13,7 @@ from forethought.agents.dyna import Dyna
 from forethought.agents.sweeping import Sweeping
 from forethought.core.spaces import Discrete
 from forethought.core.table import Outcome
+from forethought.data.memory import Memory
 from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
@@ -41,14 +42,17 @@ def seen(obs, action, reward, after, terminated=False, truncated=False):
 
 def taught(agent, *rows):
     learner = agent.init(SPEC, key=jax.random.key(0))
+    replay, (duty,) = Replay(1), agent.duties
     for i, row in enumerate(rows):
-        learner, _ = agent.update(learner, row, key=jax.random.key(i))
+        one = jax.tree.map(lambda leaf: leaf[0], row)
+        memory = Memory(replay, replay.add(replay.init(one), row))
+        learner, _ = agent.update(learner, memory, duty=duty, key=jax.random.key(i))
     return learner
 
 
 def lived(agent, table, steps, seed=0, prepare=lambda learner: learner):
     """What an agent has learned after so many steps in a table, and what it told."""
-    training = Training(agent, TabularEnvironment(table), Replay(1), learn_every=1)
+    training = Training(agent, TabularEnvironment(table), Replay(1))
 
     @jax.jit
     def run(key):
@@ -125,7 +129,7 @@ def by_script(table, steps, gamma, alpha, epsilon, episodes, rng):
 def test_it_takes_as_long_as_a_plain_script_does():
     table, episodes = grid(ROOM).table, 4
     agent = Dyna(planning_steps=3, step_size=0.5)
-    training = Training(agent, TabularEnvironment(table), Replay(1), learn_every=1)
+    training = Training(agent, TabularEnvironment(table), Replay(1))
 
     def run(key):
         state = training.begin(key=key)

@@ -15,14 +15,14 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 import forethought as ft
-from forethought.agents.parts.planning import Bootstrap
+from forethought.agents.schedule import Schedule
 from forethought.cli import main
 from forethought.cli.learning import read_training
+from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
 from forethought.planners import CEM, RandomShooting
 from forethought.runs.store.log import Told, live
 from forethought.runs.train import trained
-from forethought.training.schedule import Schedule
 
 TINY = [
     *("--agent.model.members", "2", "--agent.model.width", "4"),

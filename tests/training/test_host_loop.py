@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.agents.base import AbstractAgent
-from forethought.agents.parts.planning import Bootstrap, ModelBased
+from forethought.agents.base import AbstractAgent, Duty
+from forethought.agents.parts.model_based import ModelBased
 from forethought.data.replay import Replay
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.training.evaluate import evaluate_host
 from forethought.training.host_loop import HostTraining
+
+LEARN = Duty("all")
 
 
 class Leaning(AbstractAgent):
@@ -36,13 +39,14 @@ class Leaning(AbstractAgent):
     def act(self, learner, carry, obs, *, key, mode="explore"):
         leans = obs[2] + obs[3] > 0
         errs = carry % 3 >= (1 if mode == "explore" else 2)
-        return (leans ^ errs).astype(jnp.result_type(int)), carry + 1
+        return (leans ^ errs).astype(jnp.result_type(int)), carry + 1, None
 
-    def recall(self, memory, new):
-        return Replay(memory.capacity).ordered(memory)
+    @property
+    def duties(self):
+        return (LEARN,)
 
-    def update(self, learner, batch, *, key):
-        return learner + 1, {"rows": jnp.sum(batch[1])}
+    def update(self, learner, memory, *, duty, key):
+        return learner + 1, {"rows": jnp.sum(memory.everything()[1])}
 
     def watch(self, carry):
         return {"acted": carry}
@@ -163,7 +167,7 @@ def test_the_same_key_gives_the_same_run_and_another_one_another():
             training = training_in(environment)
             state = training.begin(key=jax.random.key(seed))
             state, random = training.collect(state, 30, random=True)
-            state, _ = training.learn(state)
+            state, _ = training.perform(state, training.duties[0])
             return *training.collect(state, 30), random
 
     assert_same(run(1), run(1))
@@ -175,7 +179,7 @@ def test_a_run_that_was_resumed_elsewhere_continues_as_the_uninterrupted_one(ste
     """Also in the middle of episodes, and after some that ended."""
 
     def go_on(training, state):
-        state, _ = training.learn(state)
+        state, _ = training.perform(state, training.duties[0])
         return training.collect(state, 40)
 
     with cartpoles() as environment:
@@ -275,7 +279,7 @@ def test_a_number_that_is_not_finite_leaves_the_state_before_it_usable(breaking)
         with pytest.raises(FloatingPointError, match=r"reward .* copy 0 at step 3"):
             training.collect(state, 2)
         assert rows_of(training, state).reward.shape == (2, 1)
-        assert int(training.learn(state)[1]["rows"]) == 2
+        assert int(training.perform(state, training.duties[0])[1]["rows"]) == 2
         with pytest.raises(ValueError, match=r"resume\(state\)"):
             training.collect(state, 2)
         again, notices = training.resume(state)
@@ -382,7 +386,7 @@ def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
         training = HostTraining(agent, environment, Replay(512))
         state = training.begin(key=jax.random.key(0))
         state, random = training.collect(state, 200, random=True)
-        state, metrics = training.learn(state)
+        state, metrics = training.perform(state, training.duties[0])
         state, planned = training.collect(state, 200)
         told = planned.watched
     assert all(np.all(np.isfinite(value)) for value in metrics.values())

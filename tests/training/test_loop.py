@@ -8,15 +8,15 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.base import AbstractAgent
-from forethought.agents.parts.planning import Given, ModelBased
+from forethought.agents.mpc import Planning
 from forethought.data.replay import Replay
-from forethought.planners import LQR
+from forethought.planners import LQR, MPC
 from forethought.training.evaluate import evaluate
 from forethought.training.loop import Training
 
 
 class Idle(AbstractAgent):
-    """Never asked to act."""
+    """Would act beyond all limits."""
 
     def init(self, spec, *, key):
         return None
@@ -25,12 +25,13 @@ class Idle(AbstractAgent):
         return None
 
     def act(self, learner, carry, obs, *, key, mode="explore"):
-        raise AssertionError("Random steps ask no agent.")
+        return jnp.full((1,), 7.0), carry, None
 
-    def recall(self, memory, new):
-        return None
+    @property
+    def duties(self):
+        return ()
 
-    def update(self, learner, batch, *, key):
+    def update(self, learner, memory, *, duty, key):
         return learner, {}
 
     def watch(self, carry):
@@ -44,7 +45,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def training(task):
-    agent = ModelBased(Given(task.problem.model), task.problem.objective, LQR(20))
+    agent = Planning(task.problem, MPC(LQR(20)))
     return Training(agent, task.environment, Replay(256), count=2)
 
 

@@ -5,18 +5,27 @@ An agent keeps what it learns apart from what it carries through an episode. The
 environments that are acted in; the *carry* (belief, plan state) is small, and each
 episode has its own, so that `act` can be vmapped over environments.
 
-When it learns is decided outside: between two stretches of acting, or step by step
-within one compiled loop. Of what was seen it takes what it wants (`recall`).
+When it learns, and what, its *duties* say. Training does them when they are due and
+knows nothing else of an agent:
+
+| agent | duties |
+|---|---|
+| PETS | refit the model after each episode |
+| Dyna | learn from each step, within the loop that acts |
+| MBPO | refit the model every 250 steps; many updates of the policy a step |
 """
 
 import abc
+import dataclasses
 from typing import Generic, Literal, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from forethought.agents.schedule import Schedule
+from forethought.core.readout import AbstractJudge
 from forethought.core.types import Action
-from forethought.data.replay import ReplayState
+from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 
 Learner = TypeVar("Learner")
@@ -25,9 +34,70 @@ Mode = Literal["explore", "exploit"]
 Metrics = dict[str, Array]
 """Numbers by name; vectors where there is one for each member."""
 
+EPISODE = Schedule(1, "episodes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Duty:
+    """Something that an agent learns, and when.
+
+    Args:
+        name: What is learned, for metrics and messages.
+        every: When it is due.
+        times: How many updates it is then.
+        begin: Environment steps before which it is never due.
+        until: Environment steps after which it is not due any more; None for never.
+        inside: Whether it is done within the compiled loop that acts, because it is
+            due often and costs little. One that is not ends an interval of training:
+            acting stops, and a line of metrics and a checkpoint follow.
+
+    Raises:
+        ValueError: There are no updates, or it ends before it begins.
+    """
+
+    name: str
+    every: Schedule = EPISODE
+    times: int = 1
+    begin: int = 0
+    until: int | None = None
+    inside: bool = False
+
+    def __post_init__(self):
+        """Check the numbers."""
+        if self.times < 1:
+            raise ValueError(f"Duty {self.name} needs times >= 1, got {self.times}.")
+        if not 0 <= self.begin <= (self.begin if self.until is None else self.until):
+            raise ValueError(
+                f"Duty {self.name} needs 0 <= begin <= until, got {self.begin} and "
+                f"{self.until}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    """What a task tells an agent beforehand; nothing by default.
+
+    Args:
+        objective: Reward and end, judged by observations; None where these have to be
+            learned.
+        circles: Pairs of observed dimensions that hold cosine and sine of one angle.
+        angles: Observed dimensions that are angles themselves, in radians.
+        gamma: What a reward one step later is worth.
+    """
+
+    objective: AbstractJudge | None = None
+    circles: tuple[tuple[int, int], ...] = ()
+    angles: tuple[int, ...] = ()
+    gamma: float | None = None
+
 
 class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
     """Acts in one environment at a time; several by `jax.vmap` over the carry."""
+
+    @property
+    @abc.abstractmethod
+    def duties(self) -> tuple[Duty, ...]:
+        """What it learns, and when; done in this order where several are due."""
 
     @abc.abstractmethod
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Learner:
@@ -46,27 +116,26 @@ class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
         *,
         key: PRNGKeyArray,
         mode: Mode = "explore",
-    ) -> tuple[Action, Carry]:
-        """The action to take once `obs` was seen."""
+    ) -> tuple[Action, Carry, PyTree]:
+        """The action to take once `obs` was seen.
 
-    @abc.abstractmethod
-    def recall(self, memory: ReplayState, new: int) -> PyTree:
-        """What `update` learns from: everything, or the newest rows.
-
-        Args:
-            memory: What was seen, as far as there is room for it.
-            new: How many transitions came since the last update; where updates are far
-                apart, at least so many.
+        Returns:
+            The action; what is carried on; and what is to be kept with the transition,
+            such as a log-probability, or None.
         """
 
     @abc.abstractmethod
     def update(
-        self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
+        self, learner: Learner, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Learner, Metrics]:
-        """Learn from what `recall` gave.
+        """Do a duty once, with what it wants of what was seen.
 
-        Metrics of agents that learn at every few steps are real numbers.
+        Metrics of a duty that is done inside the loop of acting are real numbers.
         """
+
+    def make(self, brief: Brief) -> "AbstractAgent":
+        """Itself: an agent may stand wherever the settings of one are asked for."""
+        return self
 
     @abc.abstractmethod
     def watch(self, carry: Carry) -> Metrics:

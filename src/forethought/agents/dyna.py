@@ -20,14 +20,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, Scalar
 
-from forethought.agents.base import Metrics
+from forethought.agents.base import Duty, Metrics
 from forethought.agents.parts.tabular import (
     AbstractTabular,
     Valued,
     Values,
     finite,
+    newest,
     require_numbers,
 )
+from forethought.data.memory import Memory
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.tables.tabular import TabularCounts
@@ -131,7 +133,7 @@ class Dyna(AbstractTabular[Knowledge]):
 
     @eqx.filter_jit
     def update(
-        self, learner: Knowledge, batch: Transition, *, key: PRNGKeyArray
+        self, learner: Knowledge, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Knowledge, Metrics]:
         """Learn from each transition and plan after it, in their order.
 
@@ -152,6 +154,7 @@ class Dyna(AbstractTabular[Knowledge]):
             learner = self._plan(self._remember(learner, seen), key)
             return learner, jnp.abs(error)
 
+        batch = newest(memory)
         keys = jax.random.split(key, batch.reward.shape[0])
         learner, errors = jax.lax.scan(once, learner, (batch, keys))
         tried = jnp.mean((learner.model.visits > 0).astype(errors.dtype))

@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from forethought.agents.base import Metrics
+from forethought.agents.base import Duty, Metrics
 from forethought.agents.parts.tabular import (
     AbstractTabular,
     Valued,
     Values,
     finite,
+    newest,
     require_numbers,
 )
-from forethought.data.transitions import Transition
+from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.tables.tabular import TabularCounts
 
@@ -103,7 +104,7 @@ class Sweeping(AbstractTabular[Swept]):
 
     @eqx.filter_jit
     def update(
-        self, learner: Swept, batch: Transition, *, key: PRNGKeyArray
+        self, learner: Swept, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Swept, Metrics]:
         """Count each transition and sweep after it, in their order.
 
@@ -121,7 +122,7 @@ class Sweeping(AbstractTabular[Swept]):
             urgent = self._queued(learner.urgent, errors, met)
             return self._sweep(Swept(learner.values, model, urgent), errors)
 
-        learner, backups = jax.lax.scan(once, learner, batch)
+        learner, backups = jax.lax.scan(once, learner, newest(memory))
         real = learner.values.dtype
         return learner, {
             "backups": jnp.mean(backups.astype(real)),

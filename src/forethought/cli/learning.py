@@ -80,14 +80,13 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     common, fields = split(rest, "--agent.")
     options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
+    from forethought.agents.base import Brief
     from forethought.runs.plan.planning import NAMES
     from forethought.runs.store.log import summary_writer
-    from forethought.runs.train.agents import rhythm, settings_for
-    from forethought.runs.train.intervals import Learning, check
-    from forethought.tasks import TASKS
+    from forethought.runs.train.settings import Learning, check, settings_for
 
     with bad_input():
-        settings = settings_for(TASKS[name]() if name in TASKS else None, options.agent)
+        settings = settings_for(name, options.agent)
         if options.planner is not None:
             if options.planner not in NAMES:
                 raise unknown("planner", options.planner, NAMES)
@@ -104,13 +103,14 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     settings = parse(
         form, f"train {TARGET}", fields, default=AgentFields(settings)
     ).agent
+    usual = settings.make(Brief()).duties[0].every.unit
     with bad_input():
         learning = Learning(
             name,
             settings,
             steps=options.steps,
             seed=options.seed,
-            learn=options.learn.schedule(rhythm(settings).unit),
+            learn=options.learn.schedule(usual),
             interval=options.interval.schedule,
             random_steps=options.random_steps,
             evaluate=options.evaluate.schedule,

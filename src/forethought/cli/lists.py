@@ -59,11 +59,11 @@ def planners_command(arguments: list[str]) -> int:
 
 def agents_command(arguments: list[str]) -> int:
     """List the agents that learn, or the fields of one."""
-    from forethought.runs.train.agents import AGENTS, settings_for
+    from forethought.agents.registry import AGENTS, default_settings
 
     if not arguments or arguments[0].startswith("-"):
         return _named("agent", AGENTS, arguments, "List who can learn.")
-    return _set("agent", AGENTS, arguments, lambda name: settings_for(None, name))
+    return _set("agent", AGENTS, arguments, default_settings)
 
 
 def models_command(arguments: list[str]) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
-from forethought.training.schedule import Schedule, Unit
+from forethought.agents.schedule import Schedule, Unit
 
 P = TypeVar("P")
 
@@ -111,16 +111,20 @@ class Evaluating:
 class LearningEvery:
     """When the agent learns."""
 
-    every: Annotated[float, tyro.conf.arg(metavar="N")] = 1.0
-    """How often."""
+    every: Annotated[
+        float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
+    """How often; as the agent does if not given."""
     unit: Annotated[Unit | None, tyro.conf.arg(metavar="U", help_behavior_hint="")] = (
         None
     )
     """Episodes, steps or ratio; if not given, as the agent does."""
 
-    def schedule(self, usual: Unit) -> Schedule:
+    def schedule(self, usual: Unit) -> Schedule | None:
         """The same as a schedule, in the usual unit unless another one is given."""
-        return Schedule(self.every, self.unit or usual)
+        if self.every is None and self.unit is None:
+            return None
+        return Schedule(self.every or 1, self.unit or usual)
 
 
 @dataclasses.dataclass(frozen=True)

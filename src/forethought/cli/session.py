@@ -13,7 +13,6 @@ from rich.table import Table
 from forethought.core.results import names
 from forethought.core.words import hertz
 from forethought.planners import AbstractPlanner
-from forethought.planners.mpc import Episode
 from forethought.reports.pages.comparison import (
     COLUMNS,
     HEAD,
@@ -29,6 +28,7 @@ from forethought.runs.plan.planning import name_of
 from forethought.runs.plan.record import execution
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
+from forethought.training.control import Episode
 
 CHUNK = 5
 """Steps between two looks at the progress line, and between two lines on disk."""

@@ -25,3 +25,5 @@ class Transition(eqx.Module):
     """What was seen afterwards, in the same structure as `obs`."""
     terminated: Bool[Array, "*batch"]
     truncated: Bool[Array, "*batch"]
+    kept: PyTree[Array] = None
+    """What the agent wanted kept with its action, such as a log-probability."""

@@ -8,19 +8,15 @@ with it in between:
 - *closed loop by feedback*: between two plans, a planner that returns gains (LQR,
   iLQR) corrects its actions by u = û_t + K_t (x − x̂_t);
 - *open loop*: plan once for the whole episode and act with closed eyes.
-
-`closed_loop` runs system and planner together as one `lax.scan`.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from forethought.core.results import Result
 from forethought.core.spaces import require_box
 from forethought.core.types import Action
-from forethought.environments.base import AbstractSystem
 from forethought.planners.base import AbstractPlanner, require_positive
 from forethought.problem import Plan, Problem
 
@@ -104,99 +100,3 @@ class MPC(eqx.Module):
         memory = self.planner.shift(problem, memory)
         kept = None if state.plan is None else plan
         return action, plan, MPCState(memory, kept, age + 1)
-
-
-class Episode(eqx.Module):
-    """What happened: states, actions, rewards, and what the planner thought.
-
-    Every leaf has a leading time axis of the number of steps, `states` one more.
-    """
-
-    states: PyTree
-    actions: Array
-    rewards: Float[Array, " time"]
-    """Discounted as the objective says; zero once the episode ended."""
-    alive: Bool[Array, " time"]
-    """Whether the step was still part of the episode."""
-    planned: Float[Array, " time"]
-    """Return that the plan in force expected, over its horizon, when it was made."""
-    result: Result
-    """How the plan in force ended."""
-    stats: dict[str, Array]
-    """The plan's statistics that are a number, or one number per iteration."""
-    final: Scalar
-    """Discounted value of the last state: what lies beyond the episode."""
-
-    @property
-    def value(self) -> Scalar:
-        """The realised return: all rewards and what lies beyond."""
-        return jnp.sum(self.rewards) + self.final
-
-
-class Loop(eqx.Module):
-    """Where a closed loop stands, so that it can be run in pieces."""
-
-    state: PyTree
-    discount: Scalar
-    controller: MPCState
-
-
-def begin(
-    controller: MPC, problem: Problem, state: PyTree, *, key: PRNGKeyArray
-) -> Loop:
-    """The closed loop before its first step, from a state of the system."""
-    belief = problem.model.observe(state, state, key=key)
-    one = jnp.ones_like(problem.value(belief))
-    return Loop(state, one, controller.init(problem, belief, key=key))
-
-
-def closed_loop(
-    controller: MPC,
-    problem: Problem,
-    system: AbstractSystem,
-    loop: Loop,
-    *,
-    keys: Key[Array, " time"],
-) -> tuple[Loop, Episode]:
-    """Let a controller act on a system, for as many steps as there are keys.
-
-    The controller sees the true state (known dynamics); the system may differ from
-    the problem's model. One compiled scan; pieces may be joined by passing the
-    returned `Loop` on.
-
-    Args:
-        controller: Planner and how it is used.
-        problem: What the planner believes and wants.
-        system: What is acted in.
-        loop: Where to go on, from `begin` or an earlier call.
-        keys: One key a step, shape `[time]`.
-
-    Returns:
-        Where it stands now, and what happened.
-    """
-
-    def step(loop: Loop, key: PRNGKeyArray):
-        observe_key, act_key, step_key = jax.random.split(key, 3)
-        belief = problem.model.observe(loop.state, loop.state, key=observe_key)
-        action, plan, memory = controller.act(
-            problem, belief, loop.controller, key=act_key
-        )
-        state = system.step(loop.state, action, key=step_key)
-        after = problem.model.observe(state, state, key=observe_key)
-        reward, discount = problem.judge(belief, action, after)
-        reward, discount = loop.discount * reward, loop.discount * discount
-        stats = {name: stat for name, stat in plan.stats.items() if stat.ndim <= 1}
-        alive = loop.discount > 0
-        out = (state, action, reward, alive, plan.value, plan.result, stats)
-        return Loop(state, discount, memory), out
-
-    start = loop.state
-    loop, (states, actions, rewards, alive, planned, result, stats) = jax.lax.scan(
-        step, loop, keys
-    )
-    states = jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest]), start, states
-    )
-    belief = problem.model.observe(loop.state, loop.state, key=keys[0])
-    final = loop.discount * problem.value(belief)
-    return loop, Episode(states, actions, rewards, alive, planned, result, stats, final)

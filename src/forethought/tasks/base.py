@@ -6,8 +6,11 @@ from typing import Any
 
 from jaxtyping import Array, PyTree
 
+from forethought.agents.base import Brief
 from forethought.environments.base import AbstractEnvironment, AbstractSystem
-from forethought.environments.simulated import Simulated
+from forethought.environments.plant import AbstractPlant, Told
+from forethought.environments.simulated import Simulated, Timed
+from forethought.objectives.learned import Observed
 from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem
 
@@ -35,6 +38,8 @@ class Task:
         angles: Observed dimensions that are angles themselves, in radians.
         world: What is acted in, where it is more than the system, judged by the
             problem's objective, for `steps` steps.
+        sensor: What a controller that knows the dynamics is told of the system, where
+            that is not the state itself: a plant around the system's environment.
     """
 
     name: str
@@ -49,13 +54,31 @@ class Task:
     circles: tuple[tuple[int, int], ...] = ()
     angles: tuple[int, ...] = ()
     world: AbstractEnvironment | None = None
+    sensor: Callable[[AbstractEnvironment[Timed]], AbstractPlant] = Told
+
+    @property
+    def simulated(self) -> Simulated:
+        """The system alone, judged by the problem's objective."""
+        return Simulated(self.system, self.problem.objective, self.steps)
+
+    @property
+    def plant(self) -> AbstractPlant:
+        """What a controller that knows the dynamics acts in."""
+        return self.sensor(self.simulated)
+
+    @property
+    def brief(self) -> Brief:
+        """What an agent may be told beforehand."""
+        objective = None
+        if self.restore is not None:
+            objective = Observed(self.problem.objective, self.restore)
+        gamma = getattr(self.problem.objective, "gamma", None)
+        return Brief(objective, self.circles, self.angles, gamma)
 
     @property
     def environment(self) -> AbstractEnvironment:
         """The task as an environment to act in."""
-        if self.world is not None:
-            return self.world
-        return Simulated(self.system, self.problem.objective, self.steps)
+        return self.simulated if self.world is None else self.world
 
 
 def whole(obs: Array) -> Array:

@@ -9,11 +9,11 @@ paper are flags of `forethought reproduce pets-cartpole --paper`.
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from forethought.agents.parts.planning import Bootstrap
 from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.environments.repeat import Repeat
 from forethought.environments.simulated import Simulated
 from forethought.models.known import Known
+from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
 from forethought.objectives.physics import Balance, TipUp
 from forethought.planners.sampling.cem import CEM

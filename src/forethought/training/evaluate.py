@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from forethought.agents.base import AbstractAgent
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.training.episode import Scene, begin, step, two_keys
 from forethought.training.host import act, fresh_carries, read, seed_of
 
 
@@ -37,24 +38,19 @@ def evaluate(
     length = _require("evaluate", episodes, environment.spec.episode_length)
 
     def episode(key: PRNGKeyArray) -> Array:
-        reset_key, carry_key, key = jax.random.split(key, 3)
-        state, first = environment.reset(key=reset_key)
-        carry = agent.reset(learner, key=carry_key)
+        begin_key, key = jax.random.split(key)
+        scene = begin(agent, environment, learner, key=begin_key)
 
-        def step(loop, key):
-            state, obs, carry, alive, total = loop
-            act_key, env_key = jax.random.split(key)
-            action, carry = agent.act(learner, carry, obs, key=act_key, mode="exploit")
-            state, after = environment.step(state, action, key=env_key)
-            total = total + jnp.where(alive, after.reward, jnp.zeros_like(total))
-            alive = alive & ~after.terminated & ~after.truncated
-            return (state, after.obs, carry, alive, total), None
+        def once(scene: Scene, key: PRNGKeyArray) -> tuple[Scene, Array]:
+            after, seen, _ = step(
+                agent, environment, learner, scene, keys=two_keys(key)
+            )
+            return after, jnp.where(
+                scene.alive, seen.reward, jnp.zeros_like(seen.reward)
+            )
 
-        start = (state, first.obs, carry, jnp.asarray(True), first.reward)
-        (_, _, _, _, total), _ = jax.lax.scan(
-            step, start, jax.random.split(key, length)
-        )
-        return total
+        keys = jax.random.split(key, length)
+        return jnp.sum(jax.lax.scan(once, scene, keys)[1])
 
     return jax.vmap(episode)(jax.random.split(key, episodes))
 
@@ -98,7 +94,7 @@ def evaluate_host(
     found = np.full(episodes, np.nan)
     following = np.arange(count)
     while np.any(following < episodes):
-        actions, carries, _, key = act(
+        actions, carries, _, _, key = act(
             agent, learner, carries, obs, begun, key, "exploit"
         )
         after, onward = environment.step(np.asarray(actions))

@@ -21,24 +21,24 @@ def act(
     begun: Bool[Array | np.ndarray, " env"],
     key: PRNGKeyArray,
     mode: Mode = "explore",
-) -> tuple[Action, PyTree, Metrics, PRNGKeyArray]:
+) -> tuple[Action, PyTree, PyTree, Metrics, PRNGKeyArray]:
     """Act in every copy; where an episode has just begun, with a fresh carry.
 
     Returns:
-        Actions, carries, what the agent tells of the actions, and a key to go on with.
+        Actions, carries, what is to be kept of the actions, what the agent tells of
+        them, and a key to go on with.
     """
     carry_key, act_key, key = jax.random.split(key, 3)
 
     def once(carry, fresh, obs, begun, key):
         carry = jax.tree.map(lambda new, old: jnp.where(begun, new, old), fresh, carry)
-        action, carry = agent.act(learner, carry, obs, key=key, mode=mode)
-        return action, carry, agent.watch(carry)
+        action, carry, kept = agent.act(learner, carry, obs, key=key, mode=mode)
+        return action, carry, kept, agent.watch(carry)
 
     count = begun.shape[0]
     fresh = fresh_carries(agent, learner, count, carry_key)
     keys = jax.random.split(act_key, count)
-    actions, carries, watched = jax.vmap(once)(carries, fresh, obs, begun, keys)
-    return actions, carries, watched, key
+    return *jax.vmap(once)(carries, fresh, obs, begun, keys), key
 
 
 @eqx.filter_jit

@@ -12,23 +12,26 @@ of it again, and so brings them where they stood, in the middle of an episode to
 believes what it sees, not that it worked: every observation is compared.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics
+from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.data.replay import Replay, ReplayState, newest
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.training.duties import perform
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
 from forethought.training.host_online import Online
 from forethought.training.loop import (
     Flow,
     Trace,
     TrainState,
-    learn,
+    memory_of,
     require_room,
     require_steps,
 )
@@ -65,11 +68,10 @@ class HostTraining:
         environment: On the host, in as many copies as are acted in side by side.
             Nothing else may step or reset it.
         replay: Where transitions go.
-        learn_every: As for `Training`.
+        duties: As for `Training`.
 
     Raises:
-        ValueError: There is no step between updates, or no room for what comes between
-            them.
+        ValueError: There is no room for what comes between two updates.
     """
 
     def __init__(
@@ -77,11 +79,12 @@ class HostTraining:
         agent: AbstractAgent,
         environment: GymnasiumEnvironment,
         replay: Replay,
-        learn_every: int | None = None,
+        duties: tuple[Duty, ...] | None = None,
     ):
         self.agent, self.environment, self.replay = agent, environment, replay
-        self.count, self.learn_every = environment.count, learn_every
-        require_room(replay, self.count, learn_every)
+        self.count = environment.count
+        self.duties = agent.duties if duties is None else duties
+        require_room(replay, self.count, self.duties)
         self._stands: PyTree = None
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
@@ -93,13 +96,18 @@ class HostTraining:
         agent_key, carry_key, key = jax.random.split(key, 3)
         learner = self.agent.init(self.environment.spec, key=agent_key)
         place, obs, key = self._reset(key)
+        carries, none = (
+            fresh_carries(self.agent, learner, self.count, carry_key),
+            jnp.zeros((), jnp.int32),
+        )
         flow = Flow(
-            self.replay.init(self._example(obs)),
+            self.replay.init(self._example(learner, carries, obs)),
             place,
             obs,
-            fresh_carries(self.agent, learner, self.count, carry_key),
+            carries,
             jnp.zeros(self.count),
-            jnp.zeros((), jnp.int32),
+            none,
+            none,
             key,
         )
         return TrainState(learner, flow)
@@ -121,9 +129,13 @@ class HostTraining:
             FloatingPointError: An observation is not finite.
         """
         place, obs, key = self._reset(state.flow.key if key is None else key)
-        flow = state.flow
-        nothing = jnp.zeros_like(flow.returns)
-        flow = Flow(flow.replay, place, obs, flow.carries, nothing, flow.step, key)
+        flow = dataclasses.replace(
+            state.flow,
+            environments=place,
+            obs=obs,
+            returns=jnp.zeros_like(state.flow.returns),
+            key=key,
+        )
         return TrainState(state.learner, flow)
 
     def resume(self, state: TrainState) -> tuple[TrainState, tuple[str, ...]]:
@@ -184,16 +196,16 @@ class HostTraining:
         obs, carries, key = flow.obs, flow.carries, flow.key
         returns, begun = np.asarray(flow.returns), np.asarray(flow.environments.begun)
         rows, happened, watched, over = [], [], {}, 0
-        online = (
-            None
-            if self.learn_every is None
-            else Online(self.agent, self.replay, state, self._new)
-        )
+        inside = tuple(duty for duty in self.duties if duty.inside)
+        online = None
+        if inside:
+            online = Online(self.agent, self.replay, state, inside, self.count)
+        kept = _row(flow.replay.rows.kept, slice(self.count))
         while len(rows) < most and (episodes is None or over < int(episodes)):
             if random:
                 actions, key = sample(self.environment.spec.action, self.count, key)
             else:
-                actions, carries, watched, key = act(
+                actions, carries, kept, watched, key = act(
                     self.agent, learner, carries, obs, begun, key
                 )
             actions = np.asarray(actions)
@@ -202,9 +214,9 @@ class HostTraining:
             reward = np.asarray(after.reward, returns.dtype)
             successor = read(self.environment.spec, after.obs)
             ends = (after.terminated, after.truncated)
-            rows.append((obs, actions, reward, successor, *ends))
+            rows.append((obs, actions, reward, successor, *ends, kept))
             if online is not None:
-                learner, key = online.learn(rows[-1], key)
+                learner, key = online.learn(rows[-1], int(ended.sum()), key)
             returns = returns + reward
             totals = np.where(ended, returns, np.full_like(returns, np.nan))
             # What is not finite has already raised.
@@ -224,6 +236,7 @@ class HostTraining:
             carries,
             jnp.asarray(returns),
             flow.step + taken * self.count,
+            flow.episodes + over,
             key,
         )
         self._stands = (place, flow.obs)
@@ -232,14 +245,13 @@ class HostTraining:
         trace = Trace(*told, learned=learned, steps=jnp.asarray(taken, jnp.int32))
         return TrainState(learner, flow), trace
 
-    def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Let the agent learn from what it wants of its memory."""
-        return learn(self.agent, state, self._new)
-
-    @property
-    def _new(self) -> int:
-        """Transitions from one update to the next."""
-        return self.count * (self.learn_every or 1)
+    def perform(self, state: TrainState, duty: Duty) -> tuple[TrainState, Metrics]:
+        """Have the agent do a duty once."""
+        memory = memory_of(self.replay, state.flow, duty, self.count)
+        learner, metrics, key = perform(
+            self.agent, state.learner, memory, duty, state.flow.key
+        )
+        return TrainState(learner, dataclasses.replace(state.flow, key=key)), metrics
 
     def _reset(self, key: PRNGKeyArray) -> tuple[Place, PyTree, PRNGKeyArray]:
         """Seed and reset the environments; where they stand, what is seen, a key."""
@@ -325,20 +337,25 @@ class HostTraining:
             start, left = start + length, left - length
         return memory
 
-    def _example(self, obs: PyTree) -> Transition:
+    def _example(self, learner: PyTree, carries: PyTree, obs: PyTree) -> Transition:
         """One transition, for its shapes."""
-        one = jax.tree.map(lambda leaf: leaf[0], obs)
+        carry, one = _row(carries, 0), _row(obs, 0)
         action = self.environment.spec.action.sample(key=jax.random.key(0))
+        kept = eqx.filter_eval_shape(
+            lambda key: self.agent.act(learner, carry, one, key=key)[2],
+            jax.random.key(0),
+        )
+        kept = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept)
         no = jnp.asarray(False)
-        return Transition(one, action, jnp.zeros(()), one, no, no)
+        return Transition(one, action, jnp.zeros(()), one, no, no, kept)
 
 
 @eqx.filter_jit
 def _add(replay: Replay, memory: ReplayState, columns: tuple) -> ReplayState:
-    return replay.add(memory, jax.vmap(Transition)(*columns))
+    return replay.add(memory, Transition(*columns))
 
 
-def _row(tree: PyTree, index: int) -> PyTree:
+def _row(tree: PyTree, index: int | slice) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 

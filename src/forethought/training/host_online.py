@@ -1,4 +1,4 @@
-"""Learning while acting in Gymnasium: one compiled call after each step."""
+"""Learning while acting in Gymnasium: duties inside, done after each step."""
 
 import equinox as eqx
 import jax
@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics
+from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.data.memory import Memory
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
+from forethought.training.duties import Mark, perform, steps_between, times_due
 from forethought.training.loop import TrainState
 
 
@@ -21,51 +23,68 @@ class Online:
         agent: Any agent.
         replay: Where transitions go.
         state: Where training stands.
-        new: Transitions from one update to the next.
+        duties: Those that are done inside.
+        count: Environments that are acted in side by side.
     """
 
     def __init__(
-        self, agent: AbstractAgent, replay: Replay, state: TrainState, new: int
+        self,
+        agent: AbstractAgent,
+        replay: Replay,
+        state: TrainState,
+        duties: tuple[Duty, ...],
+        count: int,
     ):
-        self.agent, self.replay, self.new = agent, replay, new
-        self.step = int(state.flow.step)
+        self.agent, self.replay, self.duties, self.count = agent, replay, duties, count
+        self.mark: Mark = int(state.flow.step), int(state.flow.episodes)
         self.learner, self.memory = jax.tree.map(
             lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf,
             (state.learner, state.flow.replay),
         )
-        self.metrics: list[Metrics | None] = []
+        self.sums: dict[str, list[float]] = {}
 
-    def learn(self, row: tuple, key: PRNGKeyArray) -> tuple[PyTree, PRNGKeyArray]:
-        """Remember one step of each copy, and learn if it is time to."""
-        self.step += len(row[2])
-        due = self.step % self.new == 0
-        given = (self.agent, self.replay, row, key, self.new if due else None)
-        (self.learner, key), self.memory, metrics = _remember_and_learn(
+    def learn(
+        self, row: tuple, ended: int, key: PRNGKeyArray
+    ) -> tuple[PyTree, PRNGKeyArray]:
+        """Remember one step of each copy, and do what it made due.
+
+        Args:
+            row: The parts of a `Transition`, leaves `[env, ...]`.
+            ended: How many episodes ended with it.
+            key: Consumed.
+        """
+        before, self.mark = (
+            self.mark,
+            (self.mark[0] + self.count, self.mark[1] + ended),
+        )
+        due = [(duty, int(times_due(duty, before, self.mark))) for duty in self.duties]
+        rounds = tuple(duty for duty, number in due for _ in range(number))
+        given = (self.agent, self.replay, row, key, rounds, self.count)
+        (self.learner, key), self.memory, told = _remember_and_learn(
             given, self.learner, self.memory
         )
-        self.metrics.append(metrics if due else None)
+        for metrics in told:
+            for name, value in metrics.items():
+                self.sums.setdefault(name, []).append(float(np.mean(value)))
         return self.learner, key
 
     def told(self) -> Metrics:
-        """Metrics of all steps, with nothing in those that did not learn."""
-        found = next((each for each in self.metrics if each is not None), {})
-        none = {name: np.full_like(value, np.nan) for name, value in found.items()}
-        rows = [none if each is None else each for each in self.metrics]
+        """Means of metrics over all updates; of none, no names."""
         return {
-            name: jnp.asarray(np.stack([row[name] for row in rows])) for name in found
+            name: jnp.asarray(np.nanmean(values) if values else np.nan)
+            for name, values in self.sums.items()
         }
 
 
 @eqx.filter_jit(donate="all-except-first")
 def _remember_and_learn(
     given: tuple, learner: PyTree, memory: ReplayState
-) -> tuple[tuple[PyTree, PRNGKeyArray], ReplayState, Metrics]:
-    """Add one step to a memory; learn from so many new transitions, if from any."""
-    agent, replay, row, key, new = given
-    memory = replay.add(memory, Transition(*row))
-    if new is None:
-        return (learner, key), memory, {}
-    key, update_key = jax.random.split(key)
-    batch = agent.recall(memory, new)
-    learner, metrics = agent.update(learner, batch, key=update_key)
-    return (learner, key), memory, metrics
+) -> tuple[tuple[PyTree, PRNGKeyArray], ReplayState, list[Metrics]]:
+    """Add one step to a memory, and do duties one after another."""
+    agent, replay, row, key, rounds, count = given
+    memory, told = replay.add(memory, Transition(*row)), []
+    for duty in rounds:
+        seen = Memory(replay, memory, count * steps_between(duty, count))
+        learner, metrics, key = perform(agent, learner, seen, duty, key)
+        told.append(metrics)
+    return (learner, key), memory, told

@@ -1,24 +1,30 @@
 """Training in pure environments: collect, learn, and again.
 
-The loop knows no algorithm: it lets an agent act, keeps what was seen, and lets it
-learn, from outside or, where it learns online, after every few steps. Everything
-between two looks from outside is one compiled loop over environments that reset
-themselves, and everything it carries is one pytree, so that a run can stop anywhere
-and go on from there.
+The loop knows no algorithm: it lets an agent act, keeps what was seen, and has it do
+its duties, those inside after each step that makes them due, the others when it is
+told. Everything between two looks from outside is one compiled loop over environments
+that reset themselves, and everything it carries is one pytree, so that a run can stop
+anywhere and go on from there.
 """
-
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics
-from forethought.core.types import Action
+from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.data.memory import Memory
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.base import AbstractEnvironment
+from forethought.training.duties import (
+    Tally,
+    each_step,
+    perform,
+    steps_between,
+    times_due,
+)
+from forethought.training.episode import Scene, advance, step
 
 
 class Flow(eqx.Module):
@@ -32,6 +38,8 @@ class Flow(eqx.Module):
     """Rewards of the episodes that are under way."""
     step: Int[Array, ""]
     """Environment steps so far, over all environments."""
+    episodes: Int[Array, ""]
+    """Episodes that have ended so far, in all of them."""
     key: PRNGKeyArray
 
 
@@ -56,61 +64,17 @@ class Trace(eqx.Module):
     """What the agent told of each action, leaves `[time, env, ...]`; empty where
     actions were random."""
     learned: Metrics
-    """What it told of each update on the way, leaves `[time, ...]`: NaN and 0 where
-    there was none, empty where it does not learn on the way."""
+    """What it told of updates on the way: means over all that were finite, NaN where
+    there was none; empty where it has no duty inside."""
     steps: Int[Array, ""]
     """How many steps were taken; rows beyond them hold nothing."""
 
     def taken(self) -> "Trace":
         """Only the rows of steps that were taken; not for use in compiled code."""
         rows = (self.rewards, self.ended, self.episode_returns, self.finite)
-        told, steps = (self.watched, self.learned), int(self.steps)
-        cut = jax.tree.map(lambda leaf: leaf[:steps], (*rows, *told))
-        return Trace(*cut, steps=self.steps)
-
-
-def learn(
-    agent: AbstractAgent, state: TrainState, new: int
-) -> tuple[TrainState, Metrics]:
-    """Let an agent learn from what it wants of its memory.
-
-    Args:
-        agent: Who learns.
-        state: Where training stands.
-        new: Transitions since it learned last, at least.
-    """
-    key, update_key = jax.random.split(state.flow.key)
-    batch = agent.recall(state.flow.replay, new)
-    learner, metrics = agent.update(state.learner, batch, key=update_key)
-    flow = eqx.tree_at(lambda flow: flow.key, state.flow, key)
-    return TrainState(learner, flow), metrics
-
-
-def require_steps(name: str, steps: int) -> None:
-    """Refuse to collect nothing.
-
-    Raises:
-        ValueError: There are no steps to take.
-    """
-    if steps < 1:
-        raise ValueError(f"{name}.collect needs steps >= 1, got {steps}.")
-
-
-def require_room(replay: Replay, count: int, learn_every: int | None) -> None:
-    """Refuse updates at no distance, or at one that the memory forgets.
-
-    Raises:
-        ValueError: Saying which.
-    """
-    if learn_every is None:
-        return
-    if learn_every < 1:
-        raise ValueError(f"Training needs learn_every >= 1, got {learn_every}.")
-    if replay.capacity < learn_every * count:
-        raise ValueError(
-            f"Training needs a replay of at least {learn_every * count} transitions, "
-            f"those between two updates, got a capacity of {replay.capacity}."
-        )
+        steps = int(self.steps)
+        cut = jax.tree.map(lambda leaf: leaf[:steps], (*rows, self.watched))
+        return Trace(*cut, learned=self.learned, steps=self.steps)
 
 
 class Training(eqx.Module):
@@ -121,38 +85,52 @@ class Training(eqx.Module):
         environment: In pure JAX.
         replay: Where transitions go.
         count: Environments that are acted in side by side.
-        learn_every: Steps of each environment from one update to the next, for an agent
-            that learns online; None for one that learns when `learn` is called.
+        duties: What the agent learns, and when; its own duties if not given.
 
     Raises:
-        ValueError: There is no environment, no step between updates, or no room for
-            what comes between them.
+        ValueError: There is no environment, or no room for what comes between two
+            updates.
     """
 
     agent: AbstractAgent
     environment: AbstractEnvironment
     replay: Replay
-    count: int = eqx.field(static=True, default=1)
-    learn_every: int | None = eqx.field(static=True, default=None)
+    count: int = eqx.field(static=True)
+    duties: tuple[Duty, ...] = eqx.field(static=True)
 
-    def __check_init__(self):
-        if self.count < 1:
-            raise ValueError(f"Training needs count >= 1, got {self.count}.")
-        require_room(self.replay, self.count, self.learn_every)
+    def __init__(
+        self,
+        agent: AbstractAgent,
+        environment: AbstractEnvironment,
+        replay: Replay,
+        count: int = 1,
+        duties: tuple[Duty, ...] | None = None,
+    ):
+        self.agent, self.environment, self.replay = agent, environment, replay
+        self.count = count
+        self.duties = agent.duties if duties is None else duties
+        if count < 1:
+            raise ValueError(f"Training needs count >= 1, got {count}.")
+        require_room(replay, count, self.duties)
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
         """Before the first step: environments reset, nothing learned, nothing kept."""
         agent_key, reset_key, key = jax.random.split(key, 3)
         learner = self.agent.init(self.environment.spec, key=agent_key)
-        states, obs, carries = self._fresh(learner, None, reset_key)
-        example = self._example(jax.tree.map(lambda leaf: leaf[0], (states, obs)))
+        scenes = self._fresh(learner, None, reset_key)
+        one = jax.tree.map(lambda leaf: leaf[0], scenes)
+        example = eqx.filter_eval_shape(
+            lambda scene, key: self._step_one(learner, scene, key, key)[1], one, key
+        )
+        none = jnp.zeros((), jnp.int32)
         flow = Flow(
             self.replay.init(example),
-            states,
-            obs,
-            carries,
+            scenes.environment,
+            scenes.obs,
+            scenes.carry,
             jnp.zeros((self.count,), example.reward.dtype),
-            jnp.zeros((), jnp.int32),
+            none,
+            none,
             key,
         )
         return TrainState(learner, flow)
@@ -183,11 +161,10 @@ class Training(eqx.Module):
         """
         require_steps("Training", steps)
         most = steps if limit is None else jnp.asarray(limit, jnp.int32)
-
+        inside = [duty for duty in self.duties if duty.inside]
         # An agent that does not learn on the way is no part of what the loop carries.
-        online, fixed = eqx.partition(
-            state.learner, eqx.is_array if self.learn_every else lambda leaf: False
-        )
+        moves = eqx.is_array if inside else lambda leaf: False
+        online, fixed = eqx.partition(state.learner, moves)
 
         def go_on(loop):
             _, _, taken, ended = loop
@@ -196,37 +173,60 @@ class Training(eqx.Module):
                 return more
             return more & (ended < jnp.asarray(episodes, jnp.int32))
 
-        def advance(moving: tuple[PyTree, Flow]) -> tuple[tuple[PyTree, Flow], Any]:
-            online, flow = moving
-            learner = eqx.combine(online, fixed)
+        def advance(moving):
+            online, flow, tallies = moving
+            before, learner = flow, eqx.combine(online, fixed)
             flow, row = self._step(learner, flow, random)
-            if self.learn_every is None:
-                return (online, flow), (*row, {})
-            after, learned = self._learn(TrainState(learner, flow))
-            online, _ = eqx.partition(after.learner, eqx.is_array)
-            return (online, after.flow), (*row, learned)
+            for duty in inside:
+                learner, flow, tally = self._perform(
+                    duty, learner, before, flow, tallies[duty.name]
+                )
+                tallies = tallies | {duty.name: tally}
+            return (eqx.partition(learner, moves)[0], flow, tallies), row
 
-        def step(loop):
+        def once(loop):
             moving, told, taken, ended = loop
+            before = moving[1].episodes
             moving, row = advance(moving)
             told = jax.tree.map(lambda rows, row: rows.at[taken].set(row), told, row)
-            return moving, told, taken + 1, ended + jnp.sum(row[1], dtype=ended.dtype)
+            return moving, told, taken + 1, ended + moving[1].episodes - before
 
         def empty(leaf):
             return jnp.broadcast_to(_nothing(leaf), (steps, *leaf.shape))
 
-        start = (online, state.flow)
+        tallies = {
+            duty.name: Tally.empty(
+                eqx.filter_eval_shape(
+                    perform,
+                    self.agent,
+                    state.learner,
+                    self._memory(duty, state.flow),
+                    duty,
+                    state.flow.key,
+                )[1]
+            )
+            for duty in inside
+        }
+        start = (online, state.flow, tallies)
         _, row = jax.eval_shape(advance, start)
         none = jnp.zeros((), jnp.int32)
-        (online, flow), told, taken, _ = jax.lax.while_loop(
-            go_on, step, (start, jax.tree.map(empty, row), none, none)
+        (online, flow, tallies), told, taken, _ = jax.lax.while_loop(
+            go_on, once, (start, jax.tree.map(empty, row), none, none)
         )
-        learner = eqx.combine(online, fixed)
-        return TrainState(learner, flow), Trace(*told, steps=taken)
+        learned = {}
+        for tally in tallies.values():
+            learned |= tally.means
+        trace = Trace(*told, learned=learned, steps=taken)
+        return TrainState(eqx.combine(online, fixed), flow), trace
 
-    def learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Let the agent learn from what it wants of its memory."""
-        return learn(self.agent, state, self._new)
+    def perform(self, state: TrainState, duty: Duty) -> tuple[TrainState, Metrics]:
+        """Have the agent do a duty once."""
+        memory, flow = self._memory(duty, state.flow), state.flow
+        learner, metrics, key = perform(
+            self.agent, state.learner, memory, duty, flow.key
+        )
+        flow = eqx.tree_at(lambda flow: flow.key, flow, key)
+        return TrainState(learner, flow), metrics
 
     def resume(self, state: TrainState) -> tuple[TrainState, tuple[str, ...]]:
         """Go on in another process: a state is all that there is to know.
@@ -236,82 +236,96 @@ class Training(eqx.Module):
         """
         return state, ()
 
-    @property
-    def _new(self) -> int:
-        """Transitions from one update to the next."""
-        return self.count * (self.learn_every or 1)
+    def _memory(self, duty: Duty, flow: Flow) -> Memory:
+        return memory_of(self.replay, flow, duty, self.count)
 
-    def _learn(self, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Learn if it is time to."""
-        if self.learn_every == 1:
-            return self.learn(state)
-        moving, fixed = eqx.partition(state, eqx.is_array)
+    def _perform(
+        self, duty: Duty, learner: PyTree, before: Flow, flow: Flow, tally: Tally
+    ) -> tuple[PyTree, Flow, Tally]:
+        """Do a duty as often as the last step made it due."""
+        moving, fixed = eqx.partition(learner, eqx.is_array)
 
-        def update(moving):
-            after, metrics = self.learn(eqx.combine(moving, fixed))
-            return eqx.partition(after, eqx.is_array)[0], metrics
+        def once(_, carry):
+            moving, key, tally = carry
+            learner, metrics, key = perform(
+                self.agent,
+                eqx.combine(moving, fixed),
+                self._memory(duty, flow),
+                duty,
+                key,
+            )
+            return eqx.partition(learner, eqx.is_array)[0], key, tally.add(metrics)
 
-        _, told = jax.eval_shape(update, moving)
-        due = state.flow.step % self._new == 0
-        moving, metrics = jax.lax.cond(
-            due, update, lambda moving: (moving, jax.tree.map(_nothing, told)), moving
-        )
-        return eqx.combine(moving, fixed), metrics
+        start, each = (moving, flow.key, tally), each_step(duty, self.count)
+        if each == 1:
+            moving, key, tally = once(0, start)
+        else:
+            number = each
+            if number is None:
+                marks = [(it.step, it.episodes) for it in (before, flow)]
+                number = times_due(duty, *marks)
+            moving, key, tally = jax.lax.fori_loop(0, number, once, start)
+        flow = eqx.tree_at(lambda flow: flow.key, flow, key)
+        return eqx.combine(moving, fixed), flow, tally
 
     def _step(self, learner: PyTree, flow: Flow, random: bool) -> tuple[Flow, tuple]:
         """One step in each environment, and a row of the trace."""
         key, act_key, env_key, reset_key = jax.random.split(flow.key, 4)
-        actions, carries, watched = self._act(learner, flow, act_key, random)
-        env_keys = jax.random.split(env_key, self.count)
-        environments, after = jax.vmap(
-            lambda state, action, key: self.environment.step(state, action, key=key)
-        )(flow.environments, actions, env_keys)
-        seen = Transition(
-            obs=flow.obs,
-            action=actions,
-            reward=after.reward,
-            next_obs=after.obs,
-            terminated=after.terminated,
-            truncated=after.truncated,
-        )
-        finite = jax.vmap(_finite)((after.reward, after.obs))
-        returns = flow.returns + after.reward
-        ended = after.terminated | after.truncated
-        environments, obs, carries = jax.tree.map(
+        alive = jnp.ones((self.count,), bool)
+        scenes = Scene(flow.environments, flow.obs, flow.carries, alive)
+        env_keys, watched = jax.random.split(env_key, self.count), {}
+        if random:
+            actions = self.environment.spec.action.sample((self.count,), key=act_key)
+            kept = jax.tree.map(
+                lambda leaf: jnp.zeros_like(leaf[: self.count]), flow.replay.rows.kept
+            )
+            scenes, seen = jax.vmap(
+                lambda scene, action, kept, key: advance(
+                    self.environment, scene, action, kept, key=key
+                )
+            )(scenes, actions, kept, env_keys)
+        else:
+            act_keys = jax.random.split(act_key, self.count)
+            scenes, seen, watched = jax.vmap(
+                lambda scene, *keys: self._step_one(learner, scene, *keys)
+            )(scenes, act_keys, env_keys)
+        finite = jax.vmap(_finite)((seen.reward, seen.next_obs))
+        returns, ended = flow.returns + seen.reward, ~scenes.alive
+        scenes = jax.tree.map(
             lambda new, old: jnp.where(_like(ended, new), new, old),
-            self._fresh(learner, environments, reset_key),
-            (environments, after.obs, carries),
+            self._fresh(learner, scenes.environment, reset_key),
+            scenes,
         )
-        nothing = jnp.full_like(returns, jnp.nan)
-        over = jnp.where(ended, returns, nothing)
         flow = Flow(
             self.replay.add(flow.replay, seen),
-            environments,
-            obs,
-            carries,
+            scenes.environment,
+            scenes.obs,
+            scenes.carry,
             jnp.where(ended, jnp.zeros_like(returns), returns),
             flow.step + self.count,
+            flow.episodes + jnp.sum(ended, dtype=flow.episodes.dtype),
             key,
         )
-        return flow, (after.reward, ended, over, finite, watched)
+        over = jnp.where(ended, returns, jnp.full_like(returns, jnp.nan))
+        return flow, (seen.reward, ended, over, finite, watched)
 
-    def _act(
-        self, learner: PyTree, flow: Flow, key: PRNGKeyArray, random: bool
-    ) -> tuple[Action, PyTree, Metrics]:
-        if random:
-            space = self.environment.spec.action
-            return space.sample((self.count,), key=key), flow.carries, {}
-
-        def act(carry, obs, key):
-            action, carry = self.agent.act(learner, carry, obs, key=key)
-            return action, carry, self.agent.watch(carry)
-
-        keys = jax.random.split(key, self.count)
-        return jax.vmap(act)(flow.carries, flow.obs, keys)
+    def _step_one(
+        self, learner: PyTree, scene: Scene, *keys: PRNGKeyArray
+    ) -> tuple[Scene, Transition, Metrics]:
+        """One step in one environment; keys of the agent and of the environment."""
+        act_key, env_key = keys
+        return step(
+            self.agent,
+            self.environment,
+            learner,
+            scene,
+            mode="explore",
+            keys=(act_key, env_key),
+        )
 
     def _fresh(
         self, learner: PyTree, before: PyTree | None, key: PRNGKeyArray
-    ) -> tuple[PyTree, ...]:
+    ) -> Scene:
         """What each environment would begin its next episode with.
 
         Args:
@@ -322,29 +336,46 @@ class Training(eqx.Module):
         reset_key, carry_key = jax.random.split(key)
         keys = jax.random.split(reset_key, self.count)
         if before is None:
-            states, steps = jax.vmap(lambda key: self.environment.reset(key=key))(keys)
+            states, first = jax.vmap(lambda key: self.environment.reset(key=key))(keys)
         else:
-            states, steps = jax.vmap(
+            states, first = jax.vmap(
                 lambda state, key: self.environment.restart(state, key=key)
             )(before, keys)
         carries = jax.vmap(lambda key: self.agent.reset(learner, key=key))(
             jax.random.split(carry_key, self.count)
         )
-        return states, steps.obs, carries
+        return Scene(states, first.obs, carries, jnp.ones((self.count,), bool))
 
-    def _example(self, first: tuple[PyTree, PyTree]) -> Transition:
-        """One transition, for its shapes."""
-        state, obs = first
-        action = self.environment.spec.action.sample(key=jax.random.key(0))
-        _, after = self.environment.step(state, action, key=jax.random.key(0))
-        return Transition(
-            obs=obs,
-            action=action,
-            reward=after.reward,
-            next_obs=after.obs,
-            terminated=after.terminated,
-            truncated=after.truncated,
-        )
+
+def memory_of(replay: Replay, flow: Flow, duty: Duty, count: int) -> Memory:
+    """What an agent may learn from when it does a duty."""
+    return Memory(replay, flow.replay, count * steps_between(duty, count))
+
+
+def require_steps(name: str, steps: int) -> None:
+    """Refuse to collect nothing.
+
+    Raises:
+        ValueError: There are no steps to take.
+    """
+    if steps < 1:
+        raise ValueError(f"{name}.collect needs steps >= 1, got {steps}.")
+
+
+def require_room(replay: Replay, count: int, duties: tuple[Duty, ...]) -> None:
+    """Refuse a memory that forgets what came since a duty inside was done last.
+
+    Raises:
+        ValueError: Saying how much room is needed.
+    """
+    for duty in duties:
+        needed = count * steps_between(duty, count)
+        if duty.inside and replay.capacity < needed:
+            raise ValueError(
+                f"Training needs a replay of at least {needed} transitions, those "
+                f"between two updates of {duty.name}, got a capacity of "
+                f"{replay.capacity}."
+            )
 
 
 def _nothing(leaf: jax.ShapeDtypeStruct) -> Array:

@@ -4,8 +4,7 @@ Played in pieces of one compiled scan each, so that whoever watches can stop ear
 agent that plans with an exact simulator may need longer than anyone wants to wait.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
@@ -14,32 +13,10 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.environments.base import AbstractEnvironment
-from forethought.environments.simulated import Timed
+from forethought.training.episode import Scene, begin, step, two_keys
 
 PIECE = 25
 """Steps of one piece."""
-
-Tell = Callable[[PyTree, PyTree], PyTree]
-"""What an agent is told, of the environment's state and of what it observes."""
-
-
-def observation(state: PyTree, obs: PyTree) -> PyTree:
-    """What an agent is told that has to learn."""
-    return obs
-
-
-def truth(state: Timed, obs: PyTree) -> PyTree:
-    """What a planner is told that knows the dynamics: the system's state."""
-    return state.system
-
-
-class Scene(eqx.Module):
-    """Where an episode stands."""
-
-    environment: PyTree
-    obs: PyTree
-    carry: PyTree
-    alive: Bool[Array, ""]
 
 
 class Played(eqx.Module):
@@ -47,9 +24,9 @@ class Played(eqx.Module):
 
     states: PyTree
     actions: Array
-    rewards: Float[Array, " time"]
+    rewards: Float[Array, "*time"]
     """Zero once the episode ended."""
-    alive: Bool[Array, " time"]
+    alive: Bool[Array, "*time"]
     """Whether the step was still part of the episode."""
 
 
@@ -57,7 +34,6 @@ def play(
     agent: AbstractAgent,
     environment: AbstractEnvironment,
     learner: PyTree,
-    tell: Tell = observation,
     *,
     key: PRNGKeyArray,
 ) -> Iterator[tuple[PyTree, Played]]:
@@ -67,8 +43,6 @@ def play(
         agent: Who acts, without exploring.
         environment: In pure JAX; its episodes must have a length.
         learner: What the agent has learned.
-        tell: What the agent is told of it; a function of a module, or each call
-            compiles anew.
         key: Consumed.
 
     Yields:
@@ -81,29 +55,17 @@ def play(
     if length is None:
         raise ValueError("Playing needs episodes of some length, got none.")
     begin_key, key = jax.random.split(key)
-    scene = _begin(agent, environment, learner, begin_key)
+    scene = _begin(agent, environment, learner, key=begin_key)
     keys = jax.random.split(key, -(-length // PIECE) * PIECE)
     for i in range(0, length, PIECE):
         before = scene.environment
-        scene, piece = _play(
-            agent, environment, learner, tell, scene, keys[i : i + PIECE]
-        )
+        scene, piece = _play(agent, environment, learner, scene, keys[i : i + PIECE])
         yield before, piece
         if not scene.alive:
             return
 
 
-@eqx.filter_jit
-def _begin(
-    agent: AbstractAgent,
-    environment: AbstractEnvironment,
-    learner: PyTree,
-    key: PRNGKeyArray,
-) -> Scene:
-    reset_key, carry_key = jax.random.split(key)
-    state, first = environment.reset(key=reset_key)
-    carry = agent.reset(learner, key=carry_key)
-    return Scene(state, first.obs, carry, jnp.asarray(True))
+_begin = eqx.filter_jit(begin)
 
 
 @eqx.filter_jit
@@ -111,21 +73,12 @@ def _play(
     agent: AbstractAgent,
     environment: AbstractEnvironment,
     learner: PyTree,
-    tell: Any,
     scene: Scene,
     keys: Key[Array, " time"],
 ) -> tuple[Scene, Played]:
-    def step(scene: Scene, key: PRNGKeyArray) -> tuple[Scene, tuple]:
-        act_key, step_key = jax.random.split(key)
-        seen = tell(scene.environment, scene.obs)
-        action, carry = agent.act(
-            learner, scene.carry, seen, key=act_key, mode="exploit"
-        )
-        state, after = environment.step(scene.environment, action, key=step_key)
-        reward = jnp.where(scene.alive, after.reward, jnp.zeros_like(after.reward))
-        alive = scene.alive & ~after.terminated & ~after.truncated
-        happened = (state, action, reward, scene.alive)
-        return Scene(state, after.obs, carry, alive), happened
+    def once(scene: Scene, key: PRNGKeyArray) -> tuple[Scene, Played]:
+        after, seen, _ = step(agent, environment, learner, scene, keys=two_keys(key))
+        reward = jnp.where(scene.alive, seen.reward, jnp.zeros_like(seen.reward))
+        return after, Played(after.environment, seen.action, reward, scene.alive)
 
-    scene, happened = jax.lax.scan(step, scene, keys)
-    return scene, Played(*happened)
+    return jax.lax.scan(once, scene, keys)

@@ -10,6 +10,7 @@ import pytest
 
 from forethought import cli
 from forethought.agents.dyna import Dyna
+from forethought.agents.schedule import Schedule
 from forethought.agents.sweeping import Sweeping
 from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment
@@ -24,7 +25,6 @@ from forethought.runs.train.bounds import solved_bound, write_bounds
 from forethought.runs.train.intervals import PETS, Learning, learn, pace, score
 from forethought.runs.train.trained import Trained
 from forethought.tasks import TASKS
-from forethought.training.schedule import Schedule
 
 TINY = Study(
     claim="a corridor is learned",

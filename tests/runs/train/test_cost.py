@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.agents.parts.planning import Bootstrap, ModelBased
+from forethought.agents.parts.model_based import ModelBased
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
+from forethought.models.learned.bootstrap import Bootstrap
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.runs.train.cost import Cost, duration, flops, foresee, measured

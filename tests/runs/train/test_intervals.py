@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from forethought import tasks
-from forethought.agents.parts.planning import Bootstrap
+from forethought.agents.schedule import Schedule
+from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import CEM
@@ -23,7 +24,6 @@ from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.intervals import PETS, Learning, learn, score
 from forethought.tasks import TASKS
-from forethought.training.schedule import Schedule
 
 TINY = PETS(
     model=dataclasses.replace(

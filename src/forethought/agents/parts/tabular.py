@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Duty, Metrics, Mode
+from forethought.agents.schedule import Schedule
 from forethought.core.spaces import Discrete
 from forethought.core.types import Action
-from forethought.data.replay import Replay, ReplayState
+from forethought.data.memory import Memory
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 
@@ -26,6 +27,9 @@ class Valued(eqx.Module):
 Learner = TypeVar("Learner", bound=Valued)
 
 
+STEP = Duty("values", Schedule(1, "steps"), inside=True)
+
+
 class Explored(eqx.Module):
     """Whether the last action was drawn at random, to explore."""
 
@@ -37,6 +41,11 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
 
     epsilon: eqx.AbstractVar[float]
     """How often an action is drawn at random."""
+
+    @property
+    def duties(self) -> tuple[Duty, ...]:
+        """To learn from each step, at once."""
+        return (STEP,)
 
     def reset(self, learner: Learner, *, key: PRNGKeyArray) -> Explored:
         """Nothing is carried from step to step."""
@@ -50,23 +59,19 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
         *,
         key: PRNGKeyArray,
         mode: Mode = "explore",
-    ) -> tuple[Action, Explored]:
+    ) -> tuple[Action, Explored, None]:
         """The best action, or now and then any; equals are chosen among by lot."""
         epsilon = self.epsilon if mode == "explore" else 0.0
-        return epsilon_greedy(learner.values[obs], epsilon, key=key)
+        return *epsilon_greedy(learner.values[obs], epsilon, key=key), None
 
     def watch(self, carry: Explored) -> Metrics:
         """How often it explored."""
         return {"explored": carry.explored}
 
-    def recall(self, memory: ReplayState, new: int) -> Transition:
-        """The newest transitions."""
-        return newest(memory, new)
 
-
-def newest(memory: ReplayState, count: int) -> Transition:
+def newest(memory: Memory) -> Transition:
     """The newest transitions, with states and actions as 32-bit numbers."""
-    rows = Replay(memory.capacity).newest(memory, count)
+    rows = memory.newest()
 
     def narrow(leaf: Array) -> Array:
         whole = jnp.issubdtype(leaf.dtype, jnp.integer)

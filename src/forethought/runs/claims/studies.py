@@ -137,7 +137,7 @@ def curves(
     Raises:
         RuntimeError: A seed did not come to its end.
     """
-    training = Training(agent, study.world(), Replay(1), learn_every=1)
+    training = Training(agent, study.world(), Replay(1))
     by_episode = study.measure == "steps per episode"
 
     def seed(seed: Array) -> tuple[Array, Array]:

@@ -17,17 +17,19 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from forethought.agents.mpc import Planning
 from forethought.core.results import name_of, names
+from forethought.environments.plant import AbstractPlant
 from forethought.models.around.counted import Counted, Tally
 from forethought.objectives.constrained import Constrained
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.around.optimality import along
-from forethought.planners.mpc import Episode, begin, closed_loop
 from forethought.problem import Plan, Problem
 from forethought.runs.plan.control import Execution, check, execute, prepare, reseed
 from forethought.runs.plan.planning import plan_from, start_state
 from forethought.runs.plan.replanning import Worth, worth_of_looking
 from forethought.tasks.base import Task
+from forethought.training.control import Episode, begin, closed_loop
 
 COUNTED = 100
 """Predictions of so many iterations are counted, which takes a call of the host for
@@ -257,11 +259,10 @@ class _Given(AbstractPlanner[None]):
 
 @eqx.filter_jit
 def _follow(
-    controller: MPC, task_parts: tuple[Problem, Any], state: PyTree, keys: PyTree
+    agent: Planning, plant: AbstractPlant, state: PyTree, keys: PyTree
 ) -> Episode:
-    problem, system = task_parts
-    loop = begin(controller, problem, state, key=keys[0])
-    return closed_loop(controller, problem, system, loop, keys=keys)[1]
+    loop = begin(agent, plant, state, key=keys[0])
+    return closed_loop(agent, plant, loop, keys=keys)[1]
 
 
 def follow(
@@ -279,7 +280,7 @@ def follow(
     bare = eqx.tree_at(lambda plan: plan.stats, plan, {})
     controller = MPC(_Given(plan.actions.shape[0], bare), steps)
     keys = jax.random.split(key, steps)
-    return _follow(controller, (task.problem, task.system), start, keys)
+    return _follow(Planning(task.problem, controller), task.plant, start, keys)
 
 
 def _countable(planner: Any, iterations: int) -> tuple[AbstractPlanner, float]:

@@ -10,14 +10,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Key, PRNGKeyArray
 
+from forethought.agents.mpc import Planning
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
-from forethought.planners.mpc import Episode, Loop, begin, closed_loop
-from forethought.problem import Plan, Problem
+from forethought.problem import Plan
 from forethought.runs.plan.planning import make_planner, name_of, start_state
 from forethought.tasks.base import Task
+from forethought.training.control import Episode, Loop, begin, closed_loop
+from forethought.training.episode import Scene
 
 _advance: Any = eqx.filter_jit(closed_loop)
 Execution = Literal["closed loop", "closed loop by feedback", "open loop"]
@@ -135,16 +137,15 @@ def prepare(
     chunk = steps if chunk is None else _divisor(steps, chunk)
 
     began = time.perf_counter()
-    lowered = _advance.lower(
-        controller, task.problem, task.system, loop, keys=keys[:chunk]
-    )
+    agent = Planning(task.problem, controller)
+    lowered = _advance.lower(agent, task.plant, loop, keys=keys[:chunk])
     advance = lowered.compile()
     seconds = time.perf_counter() - began
     execution: Execution = "closed loop"
     if open_loop:
         execution = "open loop"
     elif controller.replan_every >= steps:
-        plan = loop.controller.plan
+        plan = loop.scene.carry.controller.plan
         gains = plan is not None and plan.feedback is not None
         execution = "closed loop by feedback" if gains else "open loop"
     return Prepared(
@@ -168,7 +169,8 @@ def _begin(
     """The loop before its first step, and a key for each step."""
     start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
     state = start_state(task, start, key=start_key)
-    loop = begin(controller, task.problem, state, key=begin_key)
+    agent = Planning(task.problem, controller)
+    loop = begin(agent, task.plant, state, key=begin_key)
     return loop, jax.random.split(key, steps)
 
 
@@ -194,9 +196,8 @@ def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
         for i in range(0, prepared.steps, prepared.chunk):
             began = time.perf_counter()
             loop, piece = prepared.advance(
-                prepared.controller,
-                task.problem,
-                task.system,
+                Planning(task.problem, prepared.controller),
+                task.plant,
                 loop,
                 keys=prepared.keys[i : i + prepared.chunk],
             )
@@ -211,13 +212,9 @@ def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
             raise
         interrupted = True
     planner = prepared.controller.planner
-    key = jax.random.split(prepared.keys[0], 3)[1]
+    act_key, _ = jax.random.split(prepared.keys[0])
     first = _first_plan(
-        planner,
-        task.problem,
-        prepared.loop.controller.planner,
-        prepared.loop.state,
-        key=key,
+        Planning(task.problem, prepared.controller), prepared.loop.scene, key=act_key
     )
     return Run(
         task,
@@ -293,16 +290,12 @@ def config_of(
 
 
 @eqx.filter_jit
-def _first_plan(
-    planner: AbstractPlanner,
-    problem: Problem,
-    memory: PyTree,
-    state: PyTree,
-    *,
-    key: PRNGKeyArray,
-) -> Plan:
-    belief = problem.model.observe(state, state, key=key)
-    return planner.plan(problem, belief, memory, key=key)[0]
+def _first_plan(agent: Planning, scene: Scene, *, key: PRNGKeyArray) -> Plan:
+    observe_key, plan_key, _ = jax.random.split(key, 3)
+    problem, carry = agent.problem, scene.carry
+    belief = problem.model.observe(carry.belief, scene.obs, key=observe_key)
+    memory = carry.controller.planner
+    return agent.controller.planner.plan(problem, belief, memory, key=plan_key)[0]
 
 
 def join(pieces: list[Episode]) -> Episode:

@@ -20,12 +20,12 @@ from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.tables.tabular import TabularSystem
-from forethought.planners.mpc import Episode
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Plan, Problem, rollout
 from forethought.runs.plan.control import Run
 from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, flatten
+from forethought.training.control import Episode
 
 FILE = "episode.npz"
 SHADES, LINES = 8, 24

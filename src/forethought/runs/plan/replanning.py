@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
+from forethought.agents.mpc import Planning
 from forethought.core.dependence import depends_on_last
 from forethought.planners import MPC, AbstractPlanner
-from forethought.planners.mpc import begin, closed_loop
 from forethought.runs.plan.control import check
 from forethought.runs.plan.planning import start_state
 from forethought.tasks.base import Task
+from forethought.training.control import begin, closed_loop
 
 FUTURES = 32
 """How many are drawn to see whether a system is random."""
@@ -37,13 +38,13 @@ class Worth:
 
 @eqx.filter_jit
 def _returns(
-    controller: MPC, task_parts: PyTree, state: PyTree, keys: Key[Array, "episode time"]
+    task_parts: PyTree, state: PyTree, keys: Key[Array, "episode time"]
 ) -> Float[Array, " episode"]:
-    problem, system = task_parts
+    agent, plant = task_parts
 
     def value(keys: Key[Array, " time"]) -> Array:
-        loop = begin(controller, problem, state, key=keys[0])
-        return closed_loop(controller, problem, system, loop, keys=keys[1:])[1].value
+        loop = begin(agent, plant, state, key=keys[0])
+        return closed_loop(agent, plant, loop, keys=keys[1:])[1].value
 
     return jax.lax.map(value, keys)
 
@@ -118,8 +119,8 @@ def worth_of_looking(
     if not is_random(task, state, length, key=differ_key):
         return None
     keys = jax.random.split(key, (episodes, length + 1))
-    parts = (task.problem, task.system)
-    return Worth(
-        np.asarray(_returns(eyes_closed, parts, state, keys)),
-        np.asarray(_returns(eyes_open, parts, state, keys)),
+    closed, opened = (
+        np.asarray(_returns((Planning(task.problem, each), task.plant), state, keys))
+        for each in (eyes_closed, eyes_open)
     )
+    return Worth(closed, opened)

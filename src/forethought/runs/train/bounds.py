@@ -16,71 +16,31 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.base import AbstractAgent
 from forethought.agents.dyna import Dyna
-from forethought.agents.parts.planning import Given, ModelBased
+from forethought.agents.mpc import Planning
+from forethought.agents.parts.model_based import ModelBased
+from forethought.agents.random import Random
 from forethought.agents.sweeping import Sweeping
-from forethought.core.spaces import Space
-from forethought.core.types import Action
-from forethought.data.replay import ReplayState
-from forethought.environments.base import AbstractEnvironment, EnvironmentSpec
+from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.environments.plant import Told
 from forethought.environments.tables.tabular import TabularEnvironment
 from forethought.planners.base import AbstractPlanner
+from forethought.planners.mpc import MPC
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Problem
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
 from forethought.training.evaluate import evaluate, evaluate_host
-from forethought.training.play import PIECE, play, truth
+from forethought.training.play import PIECE, play
 
 FILE = "bounds.json"
 RANDOM, EXACT, SECONDS = 20, 5, 30.0
 """Episodes of each, and how long the second may take beside its compilation."""
 STREAM = 0xB0D5
-
-
-class Random(AbstractAgent[None, None]):
-    """Draws every action from a space.
-
-    Args:
-        action: The space.
-    """
-
-    action: Space
-
-    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> None:
-        """Nothing is known."""
-
-    def reset(self, learner: None, *, key: PRNGKeyArray) -> None:
-        """Nothing is carried."""
-
-    def act(
-        self,
-        learner: None,
-        carry: None,
-        obs: PyTree[Array],
-        *,
-        key: PRNGKeyArray,
-        mode: Mode = "explore",
-    ) -> tuple[Action, None]:
-        """Any action."""
-        return self.action.sample(key=key), None
-
-    def watch(self, carry: None) -> Metrics:
-        """Nothing is thought."""
-        return {}
-
-    def recall(self, memory: ReplayState, new: int) -> None:
-        """Nothing is remembered."""
-
-    def update(
-        self, learner: None, batch: PyTree, *, key: PRNGKeyArray
-    ) -> tuple[None, Metrics]:
-        """Nothing is learned."""
-        return None, {}
 
 
 def write_bounds(
@@ -189,15 +149,15 @@ def exact_bound(
         planner = dataclasses.replace(
             planner, **({"particles": 1} if "particles" in fields else {})
         )
-    agent = ModelBased(Given(problem.model), problem.objective, planner, replan_every)
-    environment = task.environment
+    agent = Planning(problem, MPC(planner, replan_every))
+    environment = Told(task.environment)
     pieces = -(-(environment.spec.episode_length or task.steps) // PIECE)
     returns: list[float] = []
     spent = 0.0
     try:
         for each in jax.random.split(key, episodes):
             total, began, laps = 0.0, time.perf_counter(), []
-            for _, piece in play(agent, environment, problem, truth, key=each):
+            for _, piece in play(agent, environment, problem, key=each):
                 total += float(np.sum(piece.rewards))
                 laps.append(time.perf_counter() - began - sum(laps))
                 # The first lap compiles.

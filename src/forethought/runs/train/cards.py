@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from forethought.agents.base import AbstractAgent
-from forethought.agents.parts.planning import ModelBased
+from forethought.agents.parts.model_based import ModelBased
 from forethought.models.learned.ensemble import Ensemble
 from forethought.problem import Problem
 from forethought.runs.store.folder import RunFolder

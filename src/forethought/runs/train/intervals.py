@@ -17,36 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from forethought.agents.base import Metrics
+from forethought.agents.base import Duty, Metrics
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
-from forethought.runs.train.agents import (
-    AGENTS,
-    PETS,
-    ModelBasedV2,
-    make_agent,
-    settings_for,
-)
 from forethought.runs.train.cards import write_card
-from forethought.runs.train.settings import Learning, check
+from forethought.runs.train.settings import Learning
+from forethought.training.duties import Mark, times_due
 from forethought.training.evaluate import evaluate, evaluate_host
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Trace, Training, TrainState
-
-__all__ = [
-    "AGENTS",
-    "PETS",
-    "Learning",
-    "ModelBasedV2",
-    "Row",
-    "check",
-    "learn",
-    "make_agent",
-    "pace",
-    "score",
-    "settings_for",
-]
 
 Row = dict[str, Any]
 EVALUATION = 0xE7A1
@@ -114,7 +94,7 @@ def learn(
         _require_finite(run.name, trace, step // run.count)
         before, now = episodes, int(state.flow.step)
         ends, lengths, begun = _ends(trace, step, run.count, begun)
-        episodes += len(ends)
+        episodes = int(state.flow.episodes)
         card = write_card(
             folder,
             training.agent,
@@ -125,10 +105,13 @@ def learn(
             count=run.count,
             task=run.task,
         )
-        told = []
-        for _ in range(_updates(run, step, now)):
-            state, metrics = training.learn(state)
-            told.append(metrics)
+        told: Row = {}
+        for duty in run.outside:
+            rounds = []
+            for _ in range(_updates(run, duty, (step, before), (now, episodes))):
+                state, metrics = training.perform(state, duty)
+                rounds.append(metrics)
+            told |= _learning(rounds)
         returns = [value for _, value in ends]
         row: Row = {
             "interval": interval,
@@ -150,7 +133,7 @@ def learn(
             row["evaluation"] = _number(np.mean(found))
             row["evaluation_std"] = _number(np.std(found))
         row |= _acting(trace.watched) | _acting(trace.learned)
-        row |= _learning(told) | card
+        row |= told | card
         row["seconds"] = time.perf_counter() - began
         folder.append(row)
         host = {"episodes": episodes, "begun": begun}
@@ -227,22 +210,29 @@ def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
     if step < run.first_steps:
         size = rounds(run.first_steps)
         return {"steps": size, "random": True, "limit": data(size)}
-    left = rounds(run.total_steps - step)
-    wait = run.period.wait(steps=step, episodes=episodes)
-    size = {"steps": run.interval_steps}
-    if run.period.unit == "episodes":
-        return size | {"limit": data(left), "episodes": data(wait)}
-    return size | {"limit": data(min(left, rounds(wait)))}
+    limits, ends = [rounds(run.total_steps - step)], []
+    for clock in run.clocks:
+        wait = clock.wait(steps=step, episodes=episodes)
+        if clock.unit == "episodes":
+            ends.append(wait)
+        else:
+            limits.append(rounds(wait))
+    size = {"steps": run.interval_steps, "limit": data(min(limits))}
+    return size | ({"episodes": data(min(ends))} if ends else {})
 
 
-def _updates(run: Learning, before: int, now: int) -> int:
-    """How often to learn from the interval between two steps, once it is over."""
-    if run.online:
-        return 0
-    if run.updates.unit != "ratio" or before < run.first_steps:
-        return 1
-    due = [run.updates.due(steps=step, episodes=0) for step in (before, now)]
-    return max(1, due[1] - due[0])
+def _updates(run: Learning, duty: Duty, before: Mark, now: Mark) -> int:
+    """How often to do a duty once an interval is over.
+
+    What was due more than once is done once, unless it is counted by a ratio. After
+    random steps, and at the end of the run, everything is done at least once.
+    """
+    number = int(times_due(duty, before, now))
+    if duty.every.unit != "ratio":
+        number = min(number, duty.times)
+    if before[0] < run.first_steps or now[0] >= run.total_steps:
+        number = max(number, duty.times)
+    return number
 
 
 def _ends(

@@ -10,16 +10,34 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
+from forethought.agents.base import AbstractAgent, Brief, Duty
+from forethought.agents.registry import default_settings
+from forethought.agents.schedule import Schedule
 from forethought.core.spaces import Box, Discrete
 from forethought.core.words import unknown
 from forethought.data.replay import Replay, power_of_two
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
-from forethought.runs.train.agents import ONLINE, make_agent, rhythm
 from forethought.tasks import TASKS, Task
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Training
-from forethought.training.schedule import Schedule
+
+
+def settings_for(name: str, agent: str) -> Any:
+    """The settings that an agent begins from on a task or in an environment.
+
+    Args:
+        name: Of a task, whose own settings for the agent replace defaults, or of a
+            Gymnasium environment, which knows of none.
+        agent: The agent's name.
+
+    Raises:
+        ValueError: There is no agent of that name; the nearest is named.
+    """
+    if name not in TASKS:
+        return default_settings(agent)
+    task = TASKS[name]()
+    return default_settings(agent, task.brief, **task.settings.get(agent, {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +50,14 @@ class Learning:
         steps: Environment steps, over all environments; six episodes in each of them
             if not given.
         seed: Of everything random.
-        learn: When the agent learns; after each episode if not given, or after each
-            step if it learns online.
-        interval: How often there is a line of metrics and a checkpoint, for an agent
-            that learns online: after each episode if not given, or where these have no
-            length after 1,000 steps. For others an interval ends when they learn.
+        learn: When the agent learns; as it says itself if not given.
+        interval: How often there is a line of metrics and a checkpoint, besides those
+            at every time that the agent learns outside the loop that acts. For one that
+            learns inside alone after each episode if not given, or where these have no
+            length after 1,000 steps.
         random_steps: Environment steps that begin the run with random actions, an
             interval of their own; one episode in each environment if not given, or
-            none for an agent that learns online.
+            none for an agent that learns inside alone.
         evaluate: When the agent is evaluated, in episodes apart; never if None.
         evaluate_episodes: How many episodes these are.
         count: Environments that are acted in side by side.
@@ -47,7 +65,7 @@ class Learning:
     Raises:
         ValueError: There is nothing of that name; a number is below one; the steps are
             no more than the random ones; something is wanted by episodes where these
-            have no length; or agent, `learn` and `interval` do not fit together.
+            have no length; or `learn` is given for several duties.
     """
 
     name: str
@@ -74,23 +92,18 @@ class Learning:
                 raise ValueError(
                     f"Training needs {field} >= 1, got {getattr(self, field)}."
                 )
-        if self.online and self.updates.unit != "steps":
+        if self.learn is not None and len(self.agent.duties) != 1:
+            names = ", ".join(duty.name for duty in self.agent.duties) or "nothing"
             raise ValueError(
-                "An agent that learns online needs to learn every so many steps, got "
-                f"learning by {self.updates.unit}."
+                "A schedule to learn by needs an agent with one duty, but this one "
+                f"learns {names}; set their schedules in the agent's own settings."
             )
-        if not self.online and self.interval is not None:
-            raise ValueError(
-                "An interval ends when this agent learns, so that training needs no "
-                f"interval besides, got one of {self.interval.every:g} "
-                f"{self.interval.unit}."
-            )
-        if self.length is None and self.period.unit == "episodes":
-            what = "have intervals" if self.online else "learn"
-            raise ValueError(
-                f"Episodes of {self.name} have no length, so that training needs to "
-                f"{what} by steps or by a ratio to them, got by episodes."
-            )
+        for what, schedule in self._named_clocks:
+            if self.length is None and schedule.unit == "episodes":
+                raise ValueError(
+                    f"Episodes of {self.name} have no length, so that training needs "
+                    f"to {what} by steps or by a ratio to them, got by episodes."
+                )
         if self.length is None and self.evaluate is not None:
             raise ValueError(
                 f"Evaluation needs episodes of some length, but those of {self.name} "
@@ -112,6 +125,11 @@ class Learning:
         return TASKS[self.name]() if self.name in TASKS else None
 
     @functools.cached_property
+    def agent(self) -> AbstractAgent:
+        """Who learns."""
+        return self.settings.make(Brief() if self.task is None else self.task.brief)
+
+    @functools.cached_property
     def length(self) -> int | None:
         """Steps after which an episode is truncated; None where it never is."""
         if self.task is not None:
@@ -119,28 +137,31 @@ class Learning:
         return gymnasium.spec(self.name).max_episode_steps
 
     @property
-    def online(self) -> bool:
-        """Whether the agent learns while it acts."""
-        return isinstance(self.settings, ONLINE)
+    def duties(self) -> tuple[Duty, ...]:
+        """What is learned, and when."""
+        if self.learn is None:
+            return self.agent.duties
+        return tuple(
+            dataclasses.replace(duty, every=self.learn) for duty in self.agent.duties
+        )
 
     @property
-    def learn_every(self) -> int | None:
-        """Steps of each environment between updates of an agent that learns online."""
-        return math.ceil(self.updates.every / self.count) if self.online else None
+    def outside(self) -> tuple[Duty, ...]:
+        """What is learned between two intervals."""
+        return tuple(duty for duty in self.duties if not duty.inside)
 
     @property
-    def updates(self) -> Schedule:
-        """When the agent learns."""
-        return rhythm(self.settings) if self.learn is None else self.learn
+    def clocks(self) -> tuple[Schedule, ...]:
+        """When an interval ends: whenever any of these is due."""
+        return tuple(schedule for _, schedule in self._named_clocks)
 
     @property
-    def period(self) -> Schedule:
-        """When an interval ends."""
-        if not self.online:
-            return self.updates
+    def _named_clocks(self) -> list[tuple[str, Schedule]]:
+        found = [("learn", duty.every) for duty in self.outside]
         if self.interval is not None:
-            return self.interval
-        return Schedule() if self.length else Schedule(1000, "steps")
+            found.append(("have intervals", self.interval))
+        usual = Schedule() if self.length else Schedule(1000, "steps")
+        return found or [("have intervals", usual)]
 
     @property
     def total_steps(self) -> int:
@@ -152,13 +173,16 @@ class Learning:
         """Environment steps with random actions."""
         if self.random_steps is not None:
             return self.random_steps
-        return 0 if self.online else self._period
+        return self._period if self.outside else 0
 
     @property
     def interval_steps(self) -> int:
         """The most steps of each environment that one interval can have."""
-        wait = self.period.wait(steps=0, episodes=0)
-        if self.period.unit == "episodes" and self.length is not None:
+        return min(self._most(clock) for clock in self.clocks)
+
+    def _most(self, clock: Schedule) -> int:
+        wait = clock.wait(steps=0, episodes=0)
+        if clock.unit == "episodes" and self.length is not None:
             return wait * self.length
         return math.ceil(wait / self.count)
 
@@ -170,13 +194,13 @@ class Learning:
     @functools.cached_property
     def training(self) -> Training | HostTraining:
         """The loop, ready to begin."""
-        agent = make_agent(self.task, self.settings)
         replay = Replay(power_of_two(self.total_steps + self.count))
-        every = self.learn_every
         if self.task is not None:
-            return Training(agent, self.task.environment, replay, self.count, every)
+            return Training(
+                self.agent, self.task.environment, replay, self.count, self.duties
+            )
         environment = GymnasiumEnvironment(self.name, self.count)
-        return HostTraining(agent, environment, replay, every)
+        return HostTraining(self.agent, environment, replay, self.duties)
 
     @functools.cached_property
     def apart(self) -> AbstractEnvironment | GymnasiumEnvironment:
@@ -188,7 +212,7 @@ class Learning:
     def reseeded(self, seed: int) -> "Learning":
         """The same from another seed, with the same environments and compiled code."""
         other = dataclasses.replace(self, seed=seed)
-        vars(other).update(task=self.task, training=self.training)
+        vars(other).update(task=self.task, training=self.training, agent=self.agent)
         return other
 
 
@@ -215,7 +239,7 @@ def check(run: Learning) -> None:
             spec.observation,
             is_leaf=lambda node: isinstance(node, Box | Discrete),
         )
-        action, carry = training.agent.act(learner, carry, obs, key=key)
+        action, carry, _ = training.agent.act(learner, carry, obs, key=key)
         return action, training.agent.watch(carry)
 
     eqx.filter_eval_shape(once, jax.random.key(0))

@@ -22,15 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from forethought.agents.registry import name_of as agent_name
+from forethought.agents.schedule import Schedule
 from forethought.core.words import duration
 from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, free_folder, plain
-from forethought.runs.train.agents import AGENTS, settings_for
 from forethought.runs.train.bounds import write_bounds
 from forethought.runs.train.cost import FILE, Cost, foresee, measured
-from forethought.runs.train.intervals import Learning, check, learn, pace, score
-from forethought.tasks import TASKS
-from forethought.training.schedule import Schedule
+from forethought.runs.train.intervals import learn, pace, score
+from forethought.runs.train.settings import Learning, check, settings_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ def train(
 
     settings = agent
     if isinstance(agent, str):
-        settings = settings_for(TASKS[name]() if name in TASKS else None, agent)
+        settings = settings_for(name, agent)
     learning = Learning(
         name,
         settings,
@@ -224,7 +224,7 @@ def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -
     The floor is said before anything is compiled, the rest once one plan was timed. Of
     an agent that learns online its steps are timed instead, learning included.
     """
-    if learning.online:
+    if not learning.outside:
         console.print(_pace(learning, done), highlight=False, soft_wrap=True)
         return
     plans = plans_after(learning, done)
@@ -268,7 +268,7 @@ def plans_after(learning: Learning, done: int) -> int:
     times = learning.evaluate.due(
         steps=steps, episodes=steps // length
     ) - learning.evaluate.due(steps=done, episodes=done // length)
-    return plans + times * learning.evaluate_episodes * length
+    return plans + int(times) * learning.evaluate_episodes * length
 
 
 def config_of(
@@ -280,7 +280,6 @@ def config_of(
         learning: The run.
         command: That which began it, where there was one.
     """
-    kinds = {kind: name for name, kind in AGENTS.items()}
     options = {
         field.name: getattr(learning, field.name)
         for field in dataclasses.fields(learning)
@@ -288,16 +287,17 @@ def config_of(
     }
     if (planner := getattr(learning.settings, "planner", None)) is not None:
         options["planner"] = name_of(planner)
+    learns = [duty.every for duty in learning.duties]
     options |= {
-        "learn": learning.updates,
-        "interval": learning.period if learning.online else None,
+        "learn": learns[0] if len(learns) == 1 else learns,
+        "interval": learning.interval if learning.outside else learning.clocks[0],
         "steps": learning.total_steps,
         "random_steps": learning.first_steps,
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
     config = {
         "task": learning.name,
-        "planner": kinds.get(type(learning.settings), "an agent"),
+        "planner": agent_name(learning.settings),
         "settings": learning.settings,
         "options": options,
         "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
@@ -349,8 +349,6 @@ def command_of(learning: Learning, agent: str) -> list[str]:
         "random-steps": learning.first_steps,
         "seed": learning.seed,
         "count": learning.count,
-        "learn.every": learning.updates.every,
-        "learn.unit": learning.updates.unit,
         "evaluate-episodes": learning.evaluate_episodes,
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
@@ -359,11 +357,9 @@ def command_of(learning: Learning, agent: str) -> list[str]:
             "evaluate.every": learning.evaluate.every,
             "evaluate.unit": learning.evaluate.unit,
         }
-    if learning.interval is not None:
-        flags |= {
-            "interval.every": learning.interval.every,
-            "interval.unit": learning.interval.unit,
-        }
+    for name in ("learn", "interval"):
+        if (schedule := getattr(learning, name)) is not None:
+            flags |= {f"{name}.every": schedule.every, f"{name}.unit": schedule.unit}
     words = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
     return ["forethought", "train", learning.name, *map(str, words)]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forethought.training.schedule import Schedule
+from forethought.agents.schedule import Schedule
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""When something is due while training: by episodes, by steps, or by a ratio.
+"""When something is due: by episodes, by steps, or by a ratio.
 
 A schedule is pure: it says how often something is due once so much was done, and
 carries nothing. What is due between two looks is the difference of two counts, so
@@ -16,7 +16,10 @@ import math
 from fractions import Fraction
 from typing import Literal, get_args
 
+from jaxtyping import Array, Int
+
 Unit = Literal["episodes", "steps", "ratio"]
+Count = int | Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Schedule:
       \text{(ratio: } \lfloor n \cdot \text{every} \rfloor)$$
 
     ```python
-    >>> from forethought.training.schedule import Schedule
+    >>> from forethought.agents.schedule import Schedule
     >>> Schedule(200, "steps").due(steps=450, episodes=3)
     2
     >>> Schedule(0.5, "ratio").wait(steps=10, episodes=0)
@@ -63,18 +66,22 @@ class Schedule:
                 f"{self.every}."
             )
 
-    def due(self, *, steps: int, episodes: int) -> int:
-        """How often it was due since the beginning."""
-        return math.floor(self._done(steps, episodes) * self._rate)
+    def due(self, *, steps: Count, episodes: Count) -> Count:
+        """How often it was due since the beginning; in compiled code, too."""
+        done = steps if self.unit != "episodes" else episodes
+        return done * self._rate.numerator // self._rate.denominator
 
     def wait(self, *, steps: int, episodes: int) -> int:
         """How many more episodes or steps there are until it is due next."""
-        done = self._done(steps, episodes)
-        following = self.due(steps=steps, episodes=episodes) + 1
+        done = steps if self.unit != "episodes" else episodes
+        following = math.floor(done * self._rate) + 1
         return math.ceil(following / self._rate) - done
 
-    def _done(self, steps: int, episodes: int) -> int:
-        return episodes if self.unit == "episodes" else steps
+    def each(self, steps: int) -> int | None:
+        """How often it is due in every run of so many steps; None if that varies."""
+        number = steps * self._rate
+        whole = self.unit != "episodes" and number.denominator == 1
+        return number.numerator if whole else None
 
     @property
     def _rate(self) -> Fraction:

@@ -1,0 +1,39 @@
+"""Model-based RL v2: one deterministic network, replanned at every step."""
+
+import dataclasses
+from typing import Generic, TypeVar
+
+from forethought.agents.base import Brief
+from forethought.agents.parts.model_based import ModelBased, with_brief
+from forethought.models.learned.bootstrap import Bootstrap
+from forethought.planners import AbstractPlanner, RandomShooting
+
+P = TypeVar("P", bound=AbstractPlanner)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelBasedV2(Generic[P]):
+    """One deterministic network, replanned at every step: model-based RL v2.
+
+    Args:
+        model: The network and how it is fitted.
+        planner: Who plans in it.
+        known_reward: As for PETS.
+
+    References:
+        Nagabandi, Kahn, Fearing and Levine, Neural network dynamics for model-based
+        deep reinforcement learning with model-free fine-tuning, 2018, arXiv:1708.02596,
+        algorithm 1.
+    """
+
+    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
+        members=1, probabilistic=False, propagation="E", termination="learned"
+    )
+    planner: P = RandomShooting(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
+        20, population=1000, hold=3
+    )
+    known_reward: bool = True
+
+    def make(self, brief: Brief) -> ModelBased:
+        """The agent, for a task that tells so much beforehand."""
+        return with_brief(self.model, self.planner, self.known_reward, brief)

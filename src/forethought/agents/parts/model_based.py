@@ -1,0 +1,122 @@
+"""An agent that plans in a model, and refits the model to what it saw.
+
+What the literature gives names to are settings of it:
+
+| name | recipe | planner |
+|---|---|---|
+| model-based RL v2 (Nagabandi et al., 2018) | one deterministic network | any |
+| PETS (Chua et al., 2018) | a bootstrap ensemble of Gaussians | CEM, particles |
+"""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics, Mode
+from forethought.agents.parts import planning
+from forethought.agents.parts.planning import PlanningCarry
+from forethought.core.readout import AbstractJudge
+from forethought.core.types import Action
+from forethought.data.memory import Memory
+from forethought.environments.base import EnvironmentSpec
+from forethought.models.learned.base import AbstractRecipe
+from forethought.models.learned.bootstrap import Bootstrap
+from forethought.objectives.learned import Learned
+from forethought.planners.base import AbstractPlanner
+from forethought.planners.mpc import MPC
+from forethought.problem import Problem
+
+FIT = Duty("model")
+"""To refit the model after each episode."""
+
+
+class ModelBased(AbstractAgent[Problem, PlanningCarry]):
+    """Plans in its model at every step, and refits the model to what it saw.
+
+    Args:
+        recipe: How the model begins.
+        objective: What is wanted, of what the model reads out.
+        planner: Who plans.
+        replan_every: Steps from one plan to the next.
+
+    References:
+        Chua, Calandra, McAllister and Levine, Deep reinforcement learning in a handful
+        of trials using probabilistic dynamics models, 2018, algorithm 1.
+    """
+
+    recipe: AbstractRecipe
+    objective: AbstractJudge
+    planner: AbstractPlanner
+    replan_every: int = eqx.field(static=True, default=1)
+
+    @property
+    def duties(self) -> tuple[Duty, ...]:
+        """To refit the model after each episode."""
+        return (FIT,)
+
+    @property
+    def controller(self) -> MPC:
+        """The planner at work."""
+        return MPC(self.planner, self.replan_every)
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Problem:
+        """The problem as it looks before anything was seen."""
+        model = self.recipe.begin(spec, key=key)
+        return Problem(model, self.objective, spec.action, self.recipe.cloud(model))
+
+    def reset(self, learner: Problem, *, key: PRNGKeyArray) -> PlanningCarry:
+        """Believe what the model believes beforehand, and remember no plan."""
+        belief_key, plan_key = jax.random.split(key)
+        belief = learner.model.init(key=belief_key)
+        return planning.reset(self.controller, learner, belief, key=plan_key)
+
+    def act(
+        self,
+        learner: Problem,
+        carry: PlanningCarry,
+        obs: PyTree[Array],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, PlanningCarry, None]:
+        """Observe, plan, and predict what the action will do.
+
+        Exploring and exploiting are the same: uncertainty explores by itself.
+        """
+        return *planning.act(self.controller, learner, carry, obs, key=key), None
+
+    def watch(self, carry: PlanningCarry) -> Metrics:
+        """What planning came to: see `planning.watch`."""
+        return planning.watch(carry)
+
+    def update(
+        self, learner: Problem, memory: Memory, *, duty: Duty, key: PRNGKeyArray
+    ) -> tuple[Problem, Metrics]:
+        """Refit the model to all that was seen."""
+        model, metrics = self.recipe.fit(learner.model, memory.everything(), key=key)
+        return eqx.tree_at(lambda learner: learner.model, learner, model), metrics
+
+
+def with_brief(
+    model: Bootstrap, planner: AbstractPlanner, known_reward: bool, brief: Brief
+) -> ModelBased:
+    """An agent that learns only what a task does not tell.
+
+    Args:
+        model: How the model begins, as far as its settings say.
+        planner: Who plans.
+        known_reward: Whether the task's own reward and end are used where it tells
+            them.
+        brief: What the task tells.
+    """
+    objective = brief.objective if known_reward else None
+    recipe = dataclasses.replace(
+        model,
+        circles=model.circles or brief.circles,
+        angles=model.angles or brief.angles,
+        reward=model.reward or objective is None,
+        termination=model.termination if objective is None else "none",
+    )
+    return ModelBased(recipe, Learned() if objective is None else objective, planner)

@@ -1,0 +1,54 @@
+"""Every agent that learns, by its name."""
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+from forethought.agents.base import AbstractAgent, Brief
+from forethought.agents.dyna import Dyna
+from forethought.agents.mbrl_v2 import ModelBasedV2
+from forethought.agents.pets import PETS
+from forethought.agents.sweeping import Sweeping
+from forethought.core.words import unknown
+
+
+@runtime_checkable
+class Settings(Protocol):
+    """What an agent is made of."""
+
+    def make(self, brief: Brief) -> AbstractAgent: ...  # noqa: D102
+
+
+AGENTS: dict[str, type[Settings]] = {
+    "pets": PETS,
+    "mbrl-v2": ModelBasedV2,
+    "dyna": Dyna,
+    "sweeping": Sweeping,
+}
+"""Under its name on the command line, the settings of each, with their defaults."""
+NOTHING = Brief()
+
+
+def default_settings(name: str, brief: Brief = NOTHING, **fields: Any) -> Any:
+    """The settings that an agent begins from.
+
+    Args:
+        name: A name in `AGENTS`.
+        brief: What a task tells; a setting called `gamma` is the task's own.
+        **fields: Settings that replace defaults.
+
+    Raises:
+        ValueError: There is no agent of that name; the nearest is named.
+    """
+    if name not in AGENTS:
+        raise unknown("agent", name, AGENTS)
+    settings: Any = AGENTS[name]()
+    known = {field.name for field in dataclasses.fields(settings)}
+    if "gamma" in known and brief.gamma is not None:
+        fields = {"gamma": brief.gamma} | fields
+    return dataclasses.replace(settings, **fields)
+
+
+def name_of(settings: Settings) -> str:
+    """The name of an agent, by its settings."""
+    names = {kind: name for name, kind in AGENTS.items()}
+    return names.get(type(settings), "an agent")

@@ -1,0 +1,82 @@
+"""How often a duty is due, and how it is done."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.data.memory import Memory
+
+Mark = tuple[Int[Array, ""] | int, Int[Array, ""] | int]
+"""Steps and episodes so far."""
+
+
+def times_due(duty: Duty, before: Mark, now: Mark) -> Int[Array, ""]:
+    """How many updates a duty needs for what was done between two marks."""
+    last, (steps, episodes) = duty.every.due(steps=before[0], episodes=before[1]), now
+    number = (duty.every.due(steps=steps, episodes=episodes) - last) * duty.times
+    over = steps < duty.begin
+    if duty.until is not None:
+        over = over | (steps > duty.until)
+    return jnp.where(over, jnp.zeros_like(number), number)
+
+
+def each_step(duty: Duty, count: int) -> int | None:
+    """How many updates a step of so many environments brings; None if that varies."""
+    each = duty.every.each(count)
+    always = duty.begin == 0 and duty.until is None
+    return each * duty.times if always and each is not None else None
+
+
+def steps_between(duty: Duty, count: int) -> int:
+    """Steps of each environment from one update to the next, rounded up."""
+    if duty.every.unit != "steps":
+        return 1
+    return math.ceil(duty.every.every / count)
+
+
+def perform(
+    agent: AbstractAgent,
+    learner: PyTree,
+    memory: Memory,
+    duty: Duty,
+    key: PRNGKeyArray,
+) -> tuple[PyTree, Metrics, PRNGKeyArray]:
+    """Do a duty once; the learner, what was told of it, and a key to go on with."""
+    key, update_key = jax.random.split(key)
+    learner, metrics = agent.update(learner, memory, duty=duty, key=update_key)
+    return learner, metrics, key
+
+
+class Tally(eqx.Module):
+    """Sums of metrics over updates, as far as they are finite."""
+
+    sums: Metrics
+    counts: Metrics
+
+    @staticmethod
+    def empty(like: dict[str, jax.ShapeDtypeStruct]) -> "Tally":
+        """Nothing counted yet of metrics of these shapes."""
+        zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in like.items()}
+        return Tally(zeros, zeros)
+
+    def add(self, metrics: Metrics) -> "Tally":
+        """One update more."""
+        fine = {name: jnp.isfinite(value) for name, value in metrics.items()}
+        sums = {
+            name: total + jnp.where(fine[name], metrics[name], jnp.zeros_like(total))
+            for name, total in self.sums.items()
+        }
+        counts = {
+            name: count + fine[name].astype(count.dtype)
+            for name, count in self.counts.items()
+        }
+        return Tally(sums, counts)
+
+    @property
+    def means(self) -> Metrics:
+        """Means over updates; NaN where there was none."""
+        return {name: self.sums[name] / self.counts[name] for name in self.sums}
