@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
-from forethought.core.dependence import depends_on_last
+from forethought.core.tracing import depends_on_last
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.mpc import begin, closed_loop
 from forethought.runs.plan.control import check
