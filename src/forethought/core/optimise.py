@@ -54,6 +54,11 @@ class Record(eqx.Module):
         """
         return cls(jnp.zeros((limit, *shape), dtype), jnp.zeros((), jnp.int32))
 
+    @property
+    def full(self) -> Bool[Array, ""]:
+        """Whether there were as many iterations as it holds."""
+        return self.count >= self.rows.shape[0]
+
     def add(self, row: Array, counts: ArrayLike = True) -> "Record":
         """With one more row, unless it does not count; a full one writes its last."""
         at = jnp.minimum(self.count, self.rows.shape[0] - 1)
@@ -89,7 +94,6 @@ def iterate(
         record: Its length is the most iterations.
         unfinished: Asked before every iteration.
     """
-    limit = record.rows.shape[0]
 
     def turn(carry: tuple[State, Record]) -> tuple[State, Record]:
         state, record = carry
@@ -98,7 +102,7 @@ def iterate(
 
     def more(carry: tuple[State, Record]) -> Bool[Array, ""]:
         state, record = carry
-        return unfinished(state) & (record.count < limit)
+        return unfinished(state) & ~record.full
 
     return jax.lax.while_loop(more, turn, (state, record))
 
