@@ -291,7 +291,7 @@ def batch(count: int, share: float, repeats: int) -> dict:
             nominal.states,
             found.sweep.K,
             nominal.cost,
-            found.iteration,
+            found.record.count,
         )
 
     solve = jax.jit(lambda *each: jax.lax.map(lambda one: solve_one(*one), each))

@@ -17,8 +17,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
+from forethought.core.optimise import early_stopping, take_step
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.rows import Rows, split
@@ -222,9 +223,11 @@ def _fit(
         weights = counts * number.astype(y.dtype) / jnp.maximum(jnp.sum(counts), 1)
         batches = jnp.maximum((number + batch - 1) // batch, settings.updates)
 
-        def epoch(network, state, key):
+        def epoch(network, state, t):
             # Rows that count come first, shuffled; batches wrap around.
-            shuffle = jax.random.uniform(key, counts.shape, counts.dtype)
+            shuffle = jax.random.uniform(
+                jax.random.fold_in(key, t), counts.shape, counts.dtype
+            )
             order = jnp.argsort(jnp.where(counts > 0, shuffle, 2.0))
 
             def step(i, carry):
@@ -233,46 +236,18 @@ def _fit(
                 grads = jax.grad(negative_log_likelihood)(
                     network, x[chosen], y[chosen], weights[chosen]
                 )
-                # Optax raises Python numbers to integer powers, which strict
-                # promotion bars.
-                with jax.numpy_dtype_promotion("standard"):
-                    updates, state = optimiser.update(grads, state, network)
-                return optax.apply_updates(network, updates), state
+                return take_step(optimiser, network, state, grads)
 
             return jax.lax.fori_loop(0, batches, step, (network, state))
 
-        def go_on(search):
-            return (search.epoch < settings.epochs) & (search.stale < settings.patience)
-
-        def one_epoch(search):
-            t = search.epoch
-            network, state = epoch(
-                search.network, search.state, jax.random.fold_in(key, t)
-            )
-            found = score(network, *judged)
-            better = found < search.best_score
-            improved = found < search.mark - settings.threshold
-            return _Search(
-                epoch=t + 1,
-                network=network,
-                state=state,
-                best=jax.tree.map(
-                    lambda new, old: jnp.where(better, new, old), network, search.best
-                ),
-                best_score=jnp.where(better, found, search.best_score),
-                mark=jnp.where(improved, found, search.mark),
-                stale=jnp.where(improved, 0, search.stale + 1),
-                curve=search.curve.at[t].set(found),
-            )
-
-        first = score(network, *judged)
-        zero = jnp.zeros((), jnp.int32)
-        curve = jnp.full((settings.epochs,), jnp.nan, first.dtype)
-        state = optimiser.init(network)
-        return jax.lax.while_loop(
-            go_on,
-            one_epoch,
-            _Search(zero, network, state, network, first, first, zero, curve),
+        return early_stopping(
+            epoch,
+            lambda network: score(network, *judged),
+            network,
+            optimiser.init(network),
+            limit=settings.epochs,
+            patience=settings.patience,
+            threshold=settings.threshold,
         )
 
     keys = jax.random.split(key, model.size)
@@ -286,8 +261,8 @@ def _fit(
         found = jax.vmap(fit_member)(model.members, counts, keys)
     model = eqx.tree_at(lambda m: m.members, model, found.best)
     metrics = {
-        "holdout": found.best_score,
-        "epochs": found.epoch,
+        "holdout": found.score,
+        "epochs": found.epochs,
         "curve": found.curve.T,
     }
     if isinstance(model.termination, LearnedEnd):
@@ -315,21 +290,6 @@ def _fit_ends(
     ended = jnp.any(rows.valid & rows.terminated)
     ends, nats = jax.lax.cond(ended, learn, skip, model.termination)
     return eqx.tree_at(lambda m: m.termination, model, ends), nats
-
-
-class _Search(eqx.Module):
-    """Where one member's fit stands."""
-
-    epoch: Array
-    network: MLP
-    state: PyTree
-    best: MLP
-    best_score: Array
-    mark: Array
-    """The score that the next improvement is measured from."""
-    stale: Array
-    """Epochs since the last improvement."""
-    curve: Array
 
 
 def _optimiser(members: MLP, settings: FitSettings) -> optax.GradientTransformation:

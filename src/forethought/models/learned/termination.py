@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
+from forethought.core.optimise import take_step
 from forethought.core.words import unknown
 from forethought.models.learned.mlp import MLP
 
@@ -126,11 +127,7 @@ class LearnedEnd(eqx.Module):
             keys = jax.random.split(jax.random.fold_in(key, i))
             rows = [_draw(each, key) for each, key in zip(sums, keys, strict=True)]
             grads = jax.grad(loss)(network, *rows)
-            # Optax raises Python numbers to integer powers, which strict promotion
-            # bars.
-            with jax.numpy_dtype_promotion("standard"):
-                updates, state = optimiser.update(grads, state, network)
-            return optax.apply_updates(network, updates), state
+            return take_step(optimiser, network, state, grads)
 
         network: Any = self.network
         network, _ = jax.lax.fori_loop(

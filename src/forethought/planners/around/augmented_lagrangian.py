@@ -15,8 +15,9 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.optimise import Record, iterate
 from forethought.core.results import Result
 from forethought.core.spaces import Box
 from forethought.core.types import Stamped, ravel
@@ -49,10 +50,8 @@ class _Rounds(eqx.Module):
     penalty: Scalar
     miss: Scalar
     """How far the last round was from meeting the conditions of an optimum."""
-    round: Int[Array, ""]
     converged: Bool[Array, ""]
     finished: Bool[Array, ""]
-    stats: Float[Array, "rounds 2"]
 
 
 class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
@@ -203,17 +202,16 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
             plan=blank,
             penalty=penalty,
             miss=jnp.full((), jnp.inf, dtype),
-            round=jnp.zeros((), jnp.int32),
             converged=no,
             finished=no,
-            stats=jnp.zeros((self.rounds, 2), dtype),
         )
-        rounds = jax.lax.while_loop(
-            lambda rounds: ~rounds.finished,
-            lambda rounds: self._round(problem, belief, rounds, key=key),
+        rounds, record = iterate(
+            lambda rounds, _: self._round(problem, belief, rounds, key=key),
             rounds,
+            Record.blank(self.rounds, (2,), dtype),
+            unfinished=lambda rounds: ~rounds.finished,
         )
-        plan = self._finish(rounds)
+        plan = self._finish(rounds, record)
         if isinstance(problem.action, Box):
             multipliers = rounds.state.running, rounds.state.final
             kkt = residual(problem, belief, plan.actions, *multipliers, key=key)
@@ -240,7 +238,7 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
 
     def _round(
         self, problem: Problem, belief: PyTree, rounds: _Rounds, *, key: PRNGKeyArray
-    ) -> _Rounds:
+    ) -> tuple[_Rounds, Array]:
         """Solve, look how far constraints are met, move multipliers and penalty."""
         state, penalty = rounds.state, rounds.penalty
         plan, inner = self._solve(problem, belief, state, penalty, key=key)
@@ -251,28 +249,22 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         lost = ~(jnp.isfinite(miss) & jnp.isfinite(plan.value))
         solved = plan.result == Result.successful
         converged = (miss <= self.tolerance) & solved & ~lost
-        last = rounds.round + 1 >= self.rounds
         grown = jnp.where(miss > self.share * rounds.miss, self.factor, 1) * penalty
-        return _Rounds(
+        after = _Rounds(
             state=ConstrainedState(inner, running, final),
             plan=plan,
             penalty=jnp.minimum(grown, LARGEST_PENALTY),
             miss=miss,
-            round=rounds.round + 1,
             converged=converged,
-            finished=converged | lost | last,
-            stats=rounds.stats.at[rounds.round].set(jnp.stack([violation, penalty])),
+            finished=converged | lost,
         )
+        return after, jnp.stack([violation, penalty])
 
-    def _finish(self, rounds: _Rounds) -> Plan:
+    def _finish(self, rounds: _Rounds, record: Record) -> Plan:
         """The last round's plan, with how it ended and its multipliers."""
-        plan, last = rounds.plan, rounds.round - 1
-        steps = jnp.arange(self.rounds, dtype=jnp.int32)
-        stats = jnp.where(
-            (steps <= last)[:, None], rounds.stats, rounds.stats[last][None]
-        )
-        violation, penalty = stats.T
-        found = {"violation": violation, "penalty": penalty, "rounds": rounds.round}
+        plan, stats = rounds.plan, record.columns("violation", "penalty")
+        violation = stats["violation"]
+        found = stats | {"rounds": record.count}
         multipliers = {
             "inequality_multipliers": rounds.state.running.inequality,
             "equality_multipliers": rounds.state.running.equality,

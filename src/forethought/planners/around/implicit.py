@@ -27,10 +27,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.host import calls_host
 from forethought.core.linalg import dot, matvec
 from forethought.core.results import Result
 from forethought.core.spaces import Box, require_box
+from forethought.core.tracing import calls_host
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.linear.riccati import lqr
 from forethought.problem import Plan, Problem, rollout

@@ -2,8 +2,8 @@ r"""The linear-quadratic regulator as a planner: exact where dynamics are linear
 
 Where the model is linear, the cost quadratic and the action free, the best action is an
 affine function of the state, $u_t = K_t x_t + k_t$, and the cost to go a quadratic one.
-`LQR` reads the matrices off a problem, hands them to the recursion of
-`planners/riccati.py`, and makes a plan of what comes back. What has other names is a
+`LQR` reads the matrices off a problem (`parts`), hands them to the recursion of
+`riccati`, and makes a plan of what comes back. What has other names is a
 setting of it:
 
 | name | setting |
@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from forethought.core.gaussian import moments
+from forethought.core.gaussian import Gaussian, moments
 from forethought.core.linalg import (
     dot,
     matmul,
@@ -27,15 +27,11 @@ from forethought.core.linalg import (
     symmetrise,
     trace_of_product,
 )
-from forethought.core.readout import Readout
 from forethought.core.results import Result
-from forethought.core.spaces import require_box
-from forethought.core.types import Stamped, ravel
-from forethought.models.linear.dynamics import Linear, at
-from forethought.models.linear.kalman import LinearGaussian
-from forethought.objectives.quadratic import Quadratic
+from forethought.core.types import ravel
 from forethought.planners.base import AbstractPlanner, require_positive
 from forethought.planners.linear.dare import dare
+from forethought.planners.linear.parts import LinearParts, linear_parts
 from forethought.planners.linear.riccati import Riccati, lqr
 from forethought.problem import Feedback, Plan, Problem
 
@@ -118,8 +114,7 @@ class LQR(AbstractPlanner[None]):
                 "LQR finds the optimum in one sweep, from nothing: it cannot begin "
                 "with actions."
             )
-        model, objective = self._parts(problem)
-        objective.require_action_cost(model.state_size)
+        linear_parts(problem, endless=self.infinite, definite=True)
 
     def shift(self, problem: Problem, state: None) -> None:
         """Nothing is remembered between plans."""
@@ -134,54 +129,45 @@ class LQR(AbstractPlanner[None]):
                 in time though the horizon is infinite.
             ValueError: Model, objective and action space disagree in size.
         """
-        linear, objective = self._parts(problem)
-        model, gamma = problem.model, objective.gamma
-        x = _mean(belief)
-        time = belief.time if isinstance(belief, Stamped) else jnp.asarray(0)
+        seen = problem.model.readout(belief)
+        x, cov = moments(seen.x)
+        time = jnp.asarray(0) if seen.time is None else seen.time
         steps = time + jnp.arange(self.horizon)
-
-        def pick(array: Array, rank: int) -> Array:
-            return at(array, rank, steps).astype(x.dtype)
-
-        F, f = pick(linear.F, 2), pick(linear.f, 1)
-        C, c = pick(objective.C, 2), pick(objective.c, 1)
-        W = pick(model.W, 2) if isinstance(model, LinearGaussian) else None
-        V, v, found = objective.C_final, objective.c_final, Result.successful
+        parts = linear_parts(problem, endless=self.infinite).during(steps, x.dtype)
+        V, v, found = parts.C_final, parts.c_final, Result.successful
         if self.infinite:
-            V, v, found = _for_ever(F, f, C, c, gamma)
+            V, v, found = _for_ever(parts)
         solution = lqr(
-            F,
-            f,
-            C,
-            c,
-            None if V is None else V.astype(x.dtype),
-            None if v is None else v.astype(x.dtype),
-            W=W,
+            parts.F,
+            parts.f,
+            parts.C,
+            parts.c,
+            V,
+            v,
+            W=parts.W,
             horizon=self.horizon,
-            gamma=gamma,
+            gamma=parts.gamma,
             parallel=self.parallel,
         )
 
         def step(belief, inputs):
             K, k, V, v, w = inputs
-            x = _mean(belief)
+            x, _ = moments(problem.model.readout(belief).x)
             u = matvec(K, x) + k
             slope = matvec(V, x) + v
             cost = 0.5 * dot(x, slope + v) + w
-            return model.predict(belief, u, key=key), (belief, u, cost, slope)
+            after = problem.model.predict(belief, u, key=key)
+            return after, (belief, u, cost, slope)
 
         V, v, w = solution.V[:-1], solution.v[:-1], solution.w[:-1]
         last, (beliefs, u, cost, slope) = jax.lax.scan(
             step, belief, (solution.K, solution.k, V, v, w)
         )
         K = solution.K
-        if isinstance(model, LinearGaussian):
-            doubt, price = _doubt(model, belief, u, solution, F, C, gamma, key)
+        if cov is not None:
+            doubt, price = _doubt(parts, cov, solution)
             cost = cost + doubt
-            (T, n), m = slope.shape, u.shape[1]
-            K = jnp.concatenate([K, jnp.zeros((T, m, n * n), x.dtype)], axis=2)
-            slope = jnp.concatenate([slope, price.reshape(T, n * n)], axis=1)
-            V = jnp.pad(V, ((0, 0), (0, n * n), (0, n * n)))
+            K, slope, V = _widened(K, slope, V, price)
         states = jax.vmap(lambda belief: ravel(belief)[0])(beliefs)
         beliefs = jax.tree.map(
             lambda rest, end: jnp.concatenate([rest, end[None]]), beliefs, last
@@ -203,121 +189,75 @@ class LQR(AbstractPlanner[None]):
         )
         return plan, None
 
-    def _parts(self, problem: Problem) -> tuple[Linear, Quadratic]:
-        """The dynamics and the objective, if LQR can work on them together."""
-        box = require_box(problem.action, "LQR")
-        model, objective = problem.model, problem.objective
-        linear = model.dynamics if isinstance(model, LinearGaussian) else model
-        if not isinstance(linear, Linear) or not isinstance(objective, Quadratic):
-            raise TypeError(
-                "LQR needs a Linear or LinearGaussian model and a Quadratic objective, "
-                f"got {type(model).__name__} and {type(objective).__name__}; use ILQR, "
-                "which expands any smooth problem to that form."
-            )
-        if box.bounded:
-            raise TypeError(
-                "LQR needs free actions, because its closed form knows no limits, got "
-                f"{box}; use ILQR, which respects them."
-            )
-        if self.infinite and (linear.time_varying or objective.time_varying):
-            raise TypeError(
-                "LQR needs dynamics and costs that are constant in time to plan for "
-                "ever, but F, f, C or c has a time axis here."
-            )
-        stamped = isinstance(model, LinearGaussian) and model.time_varying
-        if objective.time_varying and not (stamped or linear.time_varying):
-            raise TypeError(
-                "LQR needs a model that keeps the time when the Quadratic varies in "
-                "time, got a constant one; give its F a time axis."
-            )
-        state, action = linear.state_size, linear.action_size
-        final = objective.C_final
-        if (
-            objective.C.shape[-1] != state + action
-            or box.shape != (action,)
-            or (final is not None and final.shape[0] != state)
-        ):
-            raise ValueError(
-                f"LQR needs a Quadratic and a Box to go with {state} states and "
-                f"{action} actions, got C of shape {list(objective.C.shape)}, C_final "
-                f"of shape {None if final is None else list(final.shape)}, and actions "
-                f"of shape {list(box.shape)}."
-            )
-        return linear, objective
 
-
-def _mean(belief: PyTree) -> Array:
-    """The state, or the mean of what is known of it."""
-    return moments(Readout.of(belief).x)[0]
-
-
-def _for_ever(
-    F: Array, f: Array, C: Array, c: Array, gamma: float
-) -> tuple[Array, Array, Result]:
+def _for_ever(parts: LinearParts) -> tuple[Array, Array, Result]:
     r"""The stationary cost to go $\tfrac12 x^\top V x + x^\top v$."""
-    n = F.shape[0]
-    A, B = F[:, :n], F[:, n:]
+    n, C, c, gamma = parts.state_size, parts.C, parts.c, parts.gamma
+    A, B = parts.F[:, :n], parts.F[:, n:]
     rest = dare(A, B, C[:n, :n], C[n:, n:], C[:n, n:], gamma=gamma)
     back = gamma * (A + matmul(B, rest.K)).T
     # The linear part stands still where v = c_x + K'c_u + γ L'(V f + v).
-    one = jnp.eye(n, dtype=F.dtype)
-    push = c[:n] + matvec(rest.K.T, c[n:]) + matvec(back, matvec(rest.V, f))
+    one = jnp.eye(n, dtype=A.dtype)
+    push = c[:n] + matvec(rest.K.T, c[n:]) + matvec(back, matvec(rest.V, parts.f))
     return rest.V, jnp.linalg.solve(one - back, push), rest.result
 
 
 def _doubt(
-    model: LinearGaussian,
-    belief: PyTree,
-    actions: Array,
-    solution: Riccati,
-    F: Array,
-    C: Array,
-    gamma: float,
-    key: PRNGKeyArray,
+    parts: LinearParts, cov: Float[Array, "state state"], solution: Riccati
 ) -> tuple[Float[Array, " horizon"], Float[Array, "horizon state state"]]:
     """What not knowing the state will cost from each step on, and its slope in S.
 
     The covariance after each look is known beforehand, because it depends on nothing
     that is seen.
     """
-    T, n = actions.shape[0], solution.V.shape[1]
-    F, C = (
-        array if array.ndim == 3 else jnp.broadcast_to(array, (T, *array.shape))
-        for array in (F, C)
+    T, n, gamma = solution.k.shape[0], parts.state_size, parts.gamma
+    F, C, W, H, N = (
+        array
+        if array is None or array.ndim == 3
+        else jnp.broadcast_to(array, (T, *array.shape))
+        for array in (parts.F, parts.C, parts.W, parts.H, parts.N)
     )
 
-    def look(belief: PyTree, u: Array) -> PyTree:
-        after = model.predict(belief, u, key=key)
-        return model.observe(after, model.expect(after), key=key)
+    def look(cov: Array, F: Array, W: Array, H: Array | None, N: Array | None) -> Array:
+        if H is None or N is None:
+            return jnp.zeros_like(cov)
+        zero = jnp.zeros((n,), cov.dtype)
+        after = Gaussian(zero, cov).affine(F[:, :n], zero, W)
+        seen = jnp.zeros(H.shape[:1], cov.dtype)
+        return after.condition(H, seen, N, seen).cov
 
-    def ahead(belief, u):
-        return look(belief, u), belief
+    def ahead(cov, step):
+        return look(cov, *step), cov
 
-    _, beliefs = jax.lax.scan(ahead, belief, actions)
+    _, covs = jax.lax.scan(ahead, cov, (F, W, H, N))
 
     def back(carry, inputs):
         cost, price = carry
-        belief, u, K, V, V_next, F, C = inputs
-        stamped = isinstance(belief, Stamped)
-        cov = (belief.value if stamped else belief).cov
-
-        def later(cov: Array) -> Array:
-            moved = eqx.tree_at(
-                lambda it: (it.value if stamped else it).cov, belief, cov
-            )
-            after = look(moved, u)
-            return (after.value if stamped else after).cov
-
-        B = F[:, n:]
+        cov, step, K, V, V_next, C = inputs
+        B = step[0][:, n:]
         Q_uu = C[n:, n:] + gamma * matmul(B.T, matmul(V_next, B))
         weight = matmul(K.T, matmul(Q_uu, K))
         cost = 0.5 * trace_of_product(weight, cov) + gamma * cost
-        pulled = jax.vjp(later, cov)[1](price)[0]
+        pulled = jax.vjp(lambda cov: look(cov, *step), cov)[1](price)[0]
         price = 0.5 * weight + gamma * symmetrise(pulled)
         here = 0.5 * trace_of_product(V, cov)
         return (cost, price), (cost + here, price + 0.5 * V)
 
     start = (jnp.zeros((), solution.V.dtype), jnp.zeros((n, n), solution.V.dtype))
     V = solution.V
-    inputs = (beliefs, actions, solution.K, V[:-1], V[1:], F, C)
+    inputs = (covs, (F, W, H, N), solution.K, V[:-1], V[1:], C)
     return jax.lax.scan(back, start, inputs, reverse=True)[1]
+
+
+def _widened(
+    K: Array, slope: Array, V: Array, price: Float[Array, "horizon state state"]
+) -> tuple[Array, Array, Array]:
+    """Gains, slopes and curvatures of a mean as those of a `Gaussian`'s coordinates.
+
+    These are the mean's and after them the covariance's, on which no action depends and
+    the cost does to first order, by its `price`.
+    """
+    T, n = slope.shape
+    K = jnp.pad(K, ((0, 0), (0, 0), (0, n * n)))
+    slope = jnp.concatenate([slope, price.reshape(T, n * n)], axis=1)
+    return K, slope, jnp.pad(V, ((0, 0), (0, n * n), (0, n * n)))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
+from forethought.core.optimise import Record
 from forethought.core.results import Result
 from forethought.core.spaces import Box
 from forethought.planners.smooth.expansion import Expansion, bend, expand
@@ -39,12 +40,11 @@ class Descent(eqx.Module):
     """Whether the nominal trajectory is newer than its expansion."""
     near: Bool[Array, ""]
     """Whether a step gained little: second derivatives count from then on."""
-    iteration: Int[Array, ""]
     stalled: Int[Array, ""]
     converged: Bool[Array, ""]
     finished: Bool[Array, ""]
-    stats: Float[Array, "iterations 4"]
-    """One row of `STATS` an iteration."""
+    record: Record
+    """A row of `STATS` for every iteration."""
 
     def possible(
         self, problem: Problem, box: Box, keys: Key[Array, " horizon"]
@@ -65,8 +65,7 @@ class Descent(eqx.Module):
 
     def plan(self, first: Float[Array, "horizon action"]) -> Plan:
         """The best trajectory as a plan; `first` are the actions that it began with."""
-        nominal, sweep, stats = self.nominal, self.sweep, self.stats
-        iterations = stats.shape[0]
+        nominal, sweep, count = self.nominal, self.sweep, self.record.count
         # An expansion with a NaN has no positive sweep, so it ends the search; it is
         # looked for only there, because looking takes as long as a roll-out.
         finite = jnp.isfinite(nominal.cost)
@@ -83,12 +82,9 @@ class Descent(eqx.Module):
         actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
         actions = jnp.where(finite, nominal.actions, actions)
         feedback = Feedback(K, nominal.states[:-1], actions, nominal.values, -v, -V)
-        steps = jnp.arange(iterations, dtype=jnp.int32)
-        last = jnp.maximum(self.iteration - 1, 0)
-        stats = jnp.where((steps < self.iteration)[:, None], stats, stats[last][None])
-        stats = dict(zip(STATS, stats.T, strict=True))
-        stats["cost"] = jnp.where(self.iteration > 0, stats["cost"], nominal.cost)
-        stats["iterations"] = self.iteration
+        stats = self.record.columns(*STATS)
+        stats["cost"] = jnp.where(count > 0, stats["cost"], nominal.cost)
+        stats["iterations"] = count
         result = Result.where(
             self.converged,
             Result.successful,
@@ -96,7 +92,7 @@ class Descent(eqx.Module):
                 ~(finite & smooth),
                 Result.non_finite,
                 Result.where(
-                    sweep.positive & (self.iteration >= iterations),
+                    sweep.positive & self.record.full,
                     Result.iteration_limit,
                     Result.not_converged,
                 ),
@@ -162,9 +158,8 @@ def begin(start: Trajectory, regularisation: Array, iterations: int) -> Descent:
         growth=jnp.ones_like(regularisation),
         moved=~no,
         near=no,
-        iteration=none,
         stalled=none,
         converged=no,
         finished=~jnp.isfinite(start.cost),
-        stats=jnp.zeros((iterations, len(STATS)), start.cost.dtype),
+        record=Record.blank(iterations, (len(STATS),), start.cost.dtype),
     )

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.host import calls_host
 from forethought.core.linalg import dot, matvec, symmetrise
+from forethought.core.tracing import calls_host
 from forethought.core.types import ravel
 from forethought.problem import Problem
 

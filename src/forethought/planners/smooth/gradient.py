@@ -19,15 +19,16 @@ $\Pi$ projection onto the box, $g = \nabla_A J$.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.optimise import Record, iterate, take_step
 from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, require_box
@@ -310,16 +311,13 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
             finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
             vanishing = gradient <= self.tolerance
             better = -value > climb.best_return
-            extra: dict[str, Any] = {"value": value, "grad": slope, "value_fn": cost}
-            # Optax raises numbers to integer powers, which strict promotion bars.
-            with jax.numpy_dtype_promotion("standard"):
-                updates, memory = optimiser.update(
-                    slope, climb.memory, climb.A, **extra
-                )
-                moved = optax.apply_updates(climb.A, updates)
+            searched = {"value": value, "grad": slope, "value_fn": cost}
+            moved, memory = take_step(
+                optimiser, climb.A, climb.memory, slope, **searched
+            )
             ended = vanishing | ~finite
             return _Climb(
-                jnp.where(ended, climb.A, project(jnp.asarray(moved))),
+                jnp.where(ended, climb.A, project(moved)),
                 memory,
                 jnp.where(better, climb.A, climb.best),
                 jnp.where(better, -value, climb.best_return),
@@ -335,24 +333,22 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
                 lambda new, old: jnp.where(climb.running, new, old), after, climb
             )
 
-        def iterate(carry: tuple[_Climb, Int[Array, ""], Array]):
-            climb, iteration, rows = carry
+        def step_all(climb: _Climb, _: Array) -> tuple[_Climb, Array]:
             climb = jax.vmap(advance)(climb)
             best = jnp.argmax(climb.best_return)
-            failed = jnp.sum(~climb.finite).astype(rows.dtype)
+            failed = jnp.sum(~climb.finite).astype(first.dtype)
             row = [climb.best_return[best], climb.best_gradient[best], failed]
-            return climb, iteration + 1, rows.at[iteration].set(jnp.stack(row))
-
-        def unfinished(carry: tuple[_Climb, Int[Array, ""], Array]) -> Bool[Array, ""]:
-            climb, iteration, _ = carry
-            return jnp.any(climb.running) & (iteration < self.iterations)
+            return climb, jnp.stack(row)
 
         shape = (self.restarts, self.horizon, first.shape[1])
         noise = SPREAD * coloured_noise(RED, shape, first.dtype, key=key)
         starts = jnp.concatenate([first[None], project(noise)])
-        rows = jnp.zeros((self.iterations, 3), first.dtype)
-        carry = (jax.vmap(begin)(starts), jnp.zeros((), jnp.int32), rows)
-        climb, count, rows = jax.lax.while_loop(unfinished, iterate, carry)
+        climb, record = iterate(
+            step_all,
+            jax.vmap(begin)(starts),
+            Record.blank(self.iterations, (3,), first.dtype),
+            unfinished=lambda climb: jnp.any(climb.running),
+        )
         # The last step of an ascent led somewhere that nobody has looked at yet.
         value = -jax.vmap(cost)(climb.A)
         better = value > climb.best_return
@@ -365,8 +361,5 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
                 climb.converged & ~better,
             ),
         )
-        steps = jnp.arange(self.iterations, dtype=jnp.int32)
-        rows = jnp.where((steps < count)[:, None], rows, rows[count - 1][None])
-        names = ("best_return", "gradient", "non_finite")
-        stats = dict(zip(names, rows.T, strict=True))
-        return climb, stats | {"iterations": count}
+        stats = record.columns("best_return", "gradient", "non_finite")
+        return climb, stats | {"iterations": record.count}

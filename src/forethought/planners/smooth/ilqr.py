@@ -272,7 +272,7 @@ class ILQR(AbstractPlanner[ILQRState]):
             & closed
             & ((vanishing & gentle) | (descent.stalled >= STALLED))
         )
-        exhausted = sweep.positive & (descent.iteration >= self.iterations)
+        exhausted = sweep.positive & descent.record.full
         stop = converged | exhausted
 
         def attempt():
@@ -311,10 +311,7 @@ class ILQR(AbstractPlanner[ILQRState]):
         counted = sweep.positive & ~stop
         unseen = gentle & closed & (promise <= self.horizon * rounding)
         invisible = counted & ~accepted & unseen
-        row = jnp.minimum(descent.iteration, self.iterations - 1)
-        news = jnp.stack([trajectory.cost, alpha, strength, gradient])
-        news = jnp.where(counted, news, descent.stats[row])
-        stats = descent.stats.at[row].set(news)
+        row = jnp.stack([trajectory.cost, alpha, strength, gradient])
         return Descent(
             nominal=trajectory,
             expansion=expansion,
@@ -323,11 +320,10 @@ class ILQR(AbstractPlanner[ILQRState]):
             growth=growth,
             moved=accepted,
             near=descent.near | (accepted & (decrease <= NEAR * jnp.abs(nominal.cost))),
-            iteration=descent.iteration + counted.astype(jnp.int32),
             stalled=stalled,
             converged=converged | invisible,
             finished=stop | lost | invisible,
-            stats=stats,
+            record=descent.record.add(row, counted),
         )
 
 

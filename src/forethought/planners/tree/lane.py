@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from forethought.core.dependence import depends_on_last
 from forethought.core.spaces import Box
+from forethought.core.tracing import depends_on_last
 from forethought.core.types import Action
 from forethought.planners.tree.arrays import Description, Leaf, Tree, belief_at, same
 from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Widening

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
-from forethought.core.host import calls_host
 from forethought.core.lanes import Lanes, in_lanes
 from forethought.core.results import Result
 from forethought.core.spaces import Box
+from forethought.core.tracing import calls_host
 from forethought.planners.base import (
     AbstractPlanner,
     require_one_of,

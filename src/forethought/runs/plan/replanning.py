@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from forethought.agents.mpc import Planning
-from forethought.core.dependence import depends_on_last
+from forethought.core.tracing import depends_on_last
 from forethought.planners import MPC, AbstractPlanner
 from forethought.runs.plan.control import check
 from forethought.runs.plan.planning import start_state
