@@ -4,16 +4,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from forethought.core.linalg import Values, as_float, matvec
+from forethought.core.gaussian import Gaussian
+from forethought.core.linalg import Values, as_float, matvec, require_convex
 from forethought.core.spaces import Box, Space, free_box
 from forethought.environments.analytic.drawing import STILL, Stroke, disc, draw
 from forethought.environments.base import AbstractSystem, Capsules
 
 
 class LinearSystem(AbstractSystem[Float[Array, " state"]]):
-    r"""A linear system in discrete time.
+    r"""A linear system in discrete time, if need be under noise.
 
-    $$x_{t+1} = F \begin{bmatrix} x_t \\ u_t \end{bmatrix}$$
+    $$x_{t+1} = F \begin{bmatrix} x_t \\ u_t \end{bmatrix} + \epsilon_t, \qquad
+      \epsilon_t \sim \mathcal N(0, W)$$
 
     ```python
     >>> import jax, jax.numpy as jnp
@@ -29,18 +31,30 @@ class LinearSystem(AbstractSystem[Float[Array, " state"]]):
         initial: Start state, shape `[state]`.
         action: Limits of the action; free by default.
         dt: Seconds from one step to the next.
+        W: Covariance of the noise, shape `[state, state]`, positive definite; none by
+            default.
+        spread: Covariance of the start state around `initial`; it is always the same
+            by default.
 
     Raises:
-        ValueError: `F` and `initial` do not go together.
+        ValueError: Shapes do not go together, or a covariance is not positive definite.
     """
 
     F: Float[Array, "state both"]
     initial: Float[Array, " state"]
     action: Space
     dt: float
+    W: Float[Array, "state state"] | None
+    spread: Float[Array, "state state"] | None
 
     def __init__(
-        self, F: Values, initial: Values, action: Box | None = None, dt: float = 0.1
+        self,
+        F: Values,
+        initial: Values,
+        action: Box | None = None,
+        dt: float = 0.1,
+        W: Values | None = None,
+        spread: Values | None = None,
     ):
         self.F, self.initial = as_float(F), as_float(initial)
         state, both = self.F.shape if self.F.ndim == 2 else (0, 0)
@@ -52,6 +66,8 @@ class LinearSystem(AbstractSystem[Float[Array, " state"]]):
             )
         self.action = free_box(both - state) if action is None else action
         self.dt = dt
+        self.W = _covariance("W", W, state)
+        self.spread = _covariance("spread", spread, state)
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -64,8 +80,8 @@ class LinearSystem(AbstractSystem[Float[Array, " state"]]):
         return tuple(f"u{i + 1}" for i in range(self.F.shape[1] - self.F.shape[0]))
 
     def start(self, *, key: PRNGKeyArray) -> Float[Array, " state"]:
-        """The start state, always the same."""
-        return jnp.asarray(self.initial, float)
+        """The start state, or a draw around it."""
+        return _around(jnp.asarray(self.initial, float), self.spread, key)
 
     def step(
         self,
@@ -76,7 +92,7 @@ class LinearSystem(AbstractSystem[Float[Array, " state"]]):
     ) -> Float[Array, " state"]:
         """The next state."""
         both = jnp.concatenate([state, action.astype(state.dtype)])
-        return matvec(self.F.astype(state.dtype), both)
+        return _around(matvec(self.F.astype(state.dtype), both), self.W, key)
 
     def observe(self, state: Float[Array, " state"]) -> Float[Array, " state"]:
         """The state itself."""
@@ -89,3 +105,24 @@ class LinearSystem(AbstractSystem[Float[Array, " state"]]):
         wires = [Stroke((x, -3.0), (x, 3.0), 0.02, STILL) for x in places.tolist()]
         beads = [disc((x, state[i]), 0.2) for i, x in enumerate(places.tolist())]
         return draw(*wires, *beads)
+
+
+def _covariance(name: str, values: Values | None, state: int) -> Array | None:
+    """A covariance of the state, if there is one."""
+    if values is None:
+        return None
+    cov = as_float(values)
+    if cov.shape != (state, state):
+        raise ValueError(
+            f"LinearSystem needs {name} of shape [{state}, {state}], got "
+            f"{list(cov.shape)}."
+        )
+    require_convex("LinearSystem", name, cov, definite=True)
+    return cov
+
+
+def _around(mean: Array, cov: Array | None, key: PRNGKeyArray) -> Array:
+    """A draw around a mean; the mean itself where nothing is left to chance."""
+    if cov is None:
+        return mean
+    return Gaussian(mean, cov.astype(mean.dtype)).sample(key=key)

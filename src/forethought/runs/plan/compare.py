@@ -26,7 +26,7 @@ from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.around.optimality import along
 from forethought.problem import Plan, Problem
 from forethought.runs.plan.control import Execution, check, execute, prepare, reseed
-from forethought.runs.plan.planning import plan_from, start_state
+from forethought.runs.plan.planning import first_belief, plan_from, start_state
 from forethought.runs.plan.replanning import Worth, worth_of_looking
 from forethought.tasks.base import Task
 from forethought.training.control import Episode, begin, closed_loop
@@ -225,8 +225,9 @@ def _timed(
     planner: AbstractPlanner, task: Task, start: PyTree, *, key: PRNGKeyArray
 ) -> tuple[Plan, float]:
     """A plan, and the wall seconds it took."""
+    belief = first_belief(task, start, key=key)
     began = time.perf_counter()
-    plan = plan_from(planner, task.problem, start, key=key)
+    plan = plan_from(planner, task.problem, belief, key=key)
     jax.block_until_ready(plan)
     return plan, time.perf_counter() - began
 
@@ -309,8 +310,9 @@ def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | N
     problem = eqx.tree_at(lambda problem: problem.model, task.problem, model)
     start_key, plan_key, _ = jax.random.split(jax.random.key(seed), 3)
     start = start_state(task, None, key=start_key)
+    belief = first_belief(task, start, key=start_key)
     try:
-        jax.block_until_ready(plan_from(planner, problem, start, key=plan_key))
+        jax.block_until_ready(plan_from(planner, problem, belief, key=plan_key))
     except (TypeError, ValueError):
         return None
     jax.effects_barrier()

@@ -137,6 +137,14 @@ def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
     return state
 
 
+def first_belief(task: Task, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
+    """What a planner believes once it was told of a start state for the first time."""
+    tell_key, prior_key, look_key = jax.random.split(key, 3)
+    obs = task.plant.tell(state, key=tell_key)
+    prior = task.problem.model.init(key=prior_key)
+    return task.problem.model.observe(prior, obs, key=look_key)
+
+
 def _number(name: str, start: Any, states: int) -> int:
     """The number of a table's state, given as such or as its only coordinate."""
     given = np.asarray(start, float).ravel()
@@ -173,5 +181,6 @@ def plan(
     """
     planner = planner or make_planner(task, "cem")
     start_key, key = jax.random.split(jax.random.key(seed))
-    belief = start_state(task, start, key=start_key)
+    state = start_state(task, start, key=start_key)
+    belief = first_belief(task, state, key=start_key)
     return plan_from(planner, task.problem, belief, key=key)
