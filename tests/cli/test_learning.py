@@ -149,7 +149,7 @@ def test_progress_at_a_terminal_is_one_line_that_moves():
     out = io.StringIO()
     row = {"episode": 1, "step": 60, "return": -3.0, "holdout": 0.5, "plan_failed": 2}
     with live(Console(file=out, force_terminal=True, width=100), 120) as show:
-        show(row)
+        show(Line(row))
     shown = out.getvalue()
     assert "60/120 steps  return -3  model 0.50 nats  2 plans failed" in shown
 

@@ -127,6 +127,7 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
     from forethought.reports.pages.study import verdict
     from forethought.runs.claims.mazes import STUDIES
     from forethought.runs.claims.studies import run_study
+    from forethought.runs.events import Event, Stage
     from forethought.runs.store.folder import RunFolder
 
     study, console = STUDIES[name], Console()
@@ -146,10 +147,11 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
     try:
         with console.status("") as status:
 
-            def on_arm(arm: str) -> None:
-                status.update(f"{len(seeds)} seeds of {arm}")
+            def watch(event: Event) -> None:
+                if isinstance(event, Stage):
+                    status.update(f"{len(seeds)} seeds of {event.name}")
 
-            result = run_study(name, study, seeds, folder, on_arm)
+            result = run_study(name, study, seeds, folder, watch)
     except KeyboardInterrupt:
         console.print("interrupted; the same command begins again")
         return INTERRUPTED
@@ -180,6 +182,7 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
         run_seeds,
         yardsticks,
     )
+    from forethought.runs.events import Event, Line, Notice
     from forethought.runs.train.trained import state_cost
 
     console = Console()
@@ -200,7 +203,12 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
             total = plan.run(plan.seeds[0]).total_steps
             bar = progress.add_task("", total=total * max(1, len(left)), shown="")
 
-            def on_row(seed: int, row: dict[str, Any]) -> None:
+            def watch(event: Event) -> None:
+                if isinstance(event, Notice):
+                    console.print(event.text)
+                if not isinstance(event, Line) or event.seed is None:
+                    return
+                seed, row = event.seed, event.row
                 place = left.index(seed)
                 shown = f"seed {seed} ({plan.seeds.index(seed) + 1} of "
                 shown += f"{len(plan.seeds)})  {row['step']}/{total} steps"
@@ -209,7 +217,7 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
                 done = place * total + row["step"]
                 progress.update(bar, completed=done, shown=shown)
 
-            outcomes = run_seeds(plan, folder, on_row, console.print)
+            outcomes = run_seeds(plan, folder, watch)
             progress.update(bar, shown="exact-model bound and random floor")
             yardsticks(plan, folder)
     except KeyboardInterrupt:

@@ -145,7 +145,7 @@ def test_an_interrupted_run_goes_on_with_the_same_lines(trained, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(MAZE, folder, on_row=stop)
+        learn(MAZE, folder, watch=stop)
     learn(MAZE, folder, resume=True)
     assert told(folder) == told(trained[0])
 
@@ -163,7 +163,7 @@ def test_in_gymnasium_too(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(run, parts, on_row=stop)
+        learn(run, parts, watch=stop)
     learn(run, parts, resume=True)
     rows = told(whole)
     assert [row["step"] for row in rows] == [20, 40, 60] and told(parts) == rows

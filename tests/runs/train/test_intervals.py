@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_with_the_same_lines(tiny, whole, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(tiny, folder, on_row=stop)
+        learn(tiny, folder, watch=stop)
     assert len(folder.metrics()) == 2
     learn(tiny, folder, resume=True)
     assert told(folder) == told(whole)

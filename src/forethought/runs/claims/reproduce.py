@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 
 from forethought.runs.claims.reproductions import Outcome, Reproduction
+from forethought.runs.events import Event, Line, Notice, Watch, unwatched
 from forethought.runs.store.folder import RunFolder, plain
 from forethought.runs.store.provenance import commit, machine
 from forethought.runs.train.bounds import write_bounds
-from forethought.runs.train.intervals import Learning, Row, learn
+from forethought.runs.train.intervals import learn
+from forethought.runs.train.settings import Learning
 from forethought.runs.train.trained import config_of, differences
 
 RESULT = "reproduction.json"
@@ -102,16 +104,14 @@ def open_folder(plan: Plan, path: str | os.PathLike) -> RunFolder:
 def run_seeds(
     plan: Plan,
     folder: RunFolder,
-    on_row: Callable[[int, Row], None] = lambda seed, row: None,
-    on_notice: Callable[[str], None] = lambda notice: None,
+    watch: Watch = unwatched,
 ) -> list[Outcome]:
     """Train every seed that has not ended yet.
 
     Args:
         plan: What to do.
         folder: From `open_folder`.
-        on_row: Called with a seed and each of its lines of metrics.
-        on_notice: Called with sentences that the user should read.
+        watch: Called with lines of metrics and their seeds, and with notices.
 
     Returns:
         How each seed went, in their order.
@@ -120,10 +120,8 @@ def run_seeds(
     for seed in plan.seeds:
         found = outcome_of(folder, seed)
         if found is None:
-            for notice in _train(
-                plan, folder, seed, lambda row, s=seed: on_row(s, row)
-            ):
-                on_notice(f"seed {seed}: {notice}")
+            for notice in _train(plan, folder, seed, watch):
+                watch(Notice(f"seed {seed}: {notice}"))
             found = outcome_of(folder, seed)
             assert found is not None
         outcomes.append(found)
@@ -144,9 +142,7 @@ def outcome_of(folder: RunFolder, seed: int) -> Outcome | None:
     )
 
 
-def _train(
-    plan: Plan, folder: RunFolder, seed: int, on_row: Callable[[Row], None]
-) -> tuple[str, ...]:
+def _train(plan: Plan, folder: RunFolder, seed: int, watch: Watch) -> tuple[str, ...]:
     """Begin a seed, or go on with it; write its outcome."""
     run, path = plan.run(seed), folder.path / f"seed-{seed}"
     begun = (path / "config.json").exists()
@@ -155,7 +151,11 @@ def _train(
     else:
         config = config_of(run, plan.command(seed)) | {"commit": commit()}
         own = RunFolder.create(path, config)
-    _, notices = learn(run, own, resume=begun, on_row=on_row)
+
+    def with_seed(event: Event) -> None:
+        watch(Line(event.row, seed) if isinstance(event, Line) else event)
+
+    _, notices = learn(run, own, resume=begun, watch=with_seed)
     rows = own.metrics()
     ended = [
         (at, value, row["kind"] == "planned")

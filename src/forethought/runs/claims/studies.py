@@ -24,6 +24,7 @@ from forethought.agents.base import AbstractAgent
 from forethought.data.replay import Replay
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs.claims.reproduce import RESULT
+from forethought.runs.events import Stage, Watch, unwatched
 from forethought.runs.store.folder import RunFolder, plain
 from forethought.runs.store.provenance import commit, machine
 from forethought.training.loop import Training
@@ -175,7 +176,7 @@ def run_study(
     study: Study,
     seeds: Sequence[int],
     folder: RunFolder,
-    on_arm: Callable[[str], None] = lambda name: None,
+    watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Make a figure again and judge it.
 
@@ -184,7 +185,7 @@ def run_study(
         study: What is tried.
         seeds: Of everything random; each arm has the same.
         folder: Where `reproduction.json` is written.
-        on_arm: Called with the name of each arm before it begins.
+        watch: Called with the name of each arm before it begins.
 
     Returns:
         What `reproduction.json` holds.
@@ -198,7 +199,7 @@ def run_study(
         each = study.length // POINTS
         at = at[each - 1 :: each]
     for label, arm in study.arms.items():
-        on_arm(label)
+        watch(Stage(label))
         found, seconds = curves(study, arm.agent, seeds)
         means[label] = np.mean(found, axis=0)
         arms[label] = {

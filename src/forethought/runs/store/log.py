@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from forethought.core.words import duration
+from forethought.runs.events import Event, Line, Watch
 
-Row = Mapping[str, Any]
 BARS = "▁▂▃▄▅▆▇█"
 
 
 @contextlib.contextmanager
-def live(console: Console, steps: int) -> Iterator[Callable[[Row], None]]:
+def live(console: Console, steps: int) -> Iterator[Watch]:
     """Progress of a training run: a line that moves, or lines where nothing can move.
 
     Args:
@@ -30,18 +30,27 @@ def live(console: Console, steps: int) -> Iterator[Callable[[Row], None]]:
         steps: Environment steps of the whole run.
 
     Returns:
-        What to call with each row.
+        Who watches the run.
     """
     told = Told(steps)
+
+    def print_line(event: Event) -> None:
+        if isinstance(event, Line):
+            console.print(told(event.row), soft_wrap=True, highlight=False)
+
     if not console.is_terminal:
-        yield lambda row: console.print(told(row), soft_wrap=True, highlight=False)
+        yield print_line
         return
     columns = (BarColumn(bar_width=16), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("compiling", total=steps)
-        yield lambda row: progress.update(
-            bar, completed=row["step"], description=told(row)
-        )
+
+        def move_bar(event: Event) -> None:
+            if isinstance(event, Line):
+                row = event.row
+                progress.update(bar, completed=row["step"], description=told(row))
+
+        yield move_bar
 
 
 class Told:
@@ -58,7 +67,7 @@ class Told:
         self.lost = 0
         self.began: tuple[int, float] | None = None
 
-    def __call__(self, row: Row) -> str:
+    def __call__(self, row: Mapping[str, Any]) -> str:
         """A row in one line: how far, how good, how well known, how long still."""
         if (value := row.get("return")) is not None and math.isfinite(value):
             self.earned = value
@@ -136,8 +145,11 @@ class TensorBoard:
             filename_suffix=f".{os.getpid()}",  # two within one second stay two
         )
 
-    def __call__(self, row: Row) -> None:
-        """Write one row and have it reach the disk."""
+    def __call__(self, event: Event) -> None:
+        """Write a line of metrics and have it reach the disk."""
+        if not isinstance(event, Line):
+            return
+        row = event.row
         for name, value in row.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and name != "step" and math.isfinite(value):

@@ -8,7 +8,6 @@ was.
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +18,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.agents.base import Duty, Metrics
 from forethought.environments.base import AbstractEnvironment
+from forethought.runs.events import Line, Row, Watch, unwatched
 from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.cards import write_card
@@ -28,7 +28,6 @@ from forethought.training.evaluate import evaluate, evaluate_host
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Trace, Training, TrainState
 
-Row = dict[str, Any]
 EVALUATION = 0xE7A1
 """Sets the random stream of evaluation episodes apart from that of training."""
 
@@ -38,7 +37,7 @@ def learn(
     folder: RunFolder,
     *,
     resume: bool = False,
-    on_row: Callable[[Row], None] = lambda row: None,
+    watch: Watch = unwatched,
 ) -> tuple[TrainState, tuple[str, ...]]:
     """Train, writing a line of metrics and a checkpoint after each interval.
 
@@ -61,7 +60,7 @@ def learn(
         folder: Where it is kept.
         resume: Whether to go on from the newest usable checkpoint. A run that was
             stopped before it had one begins anew, which leads to the same lines.
-        on_row: Called with each line of metrics.
+        watch: Called with each line of metrics.
 
     Returns:
         Where training ended, and sentences about checkpoints that were passed over
@@ -138,7 +137,7 @@ def learn(
         folder.append(row)
         host = {"episodes": episodes, "begun": begun}
         checkpoint.save(folder.path, interval, state, host)
-        on_row(row)
+        watch(Line(row))
     return state, notices
 
 

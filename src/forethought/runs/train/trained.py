@@ -13,7 +13,7 @@ with it wherever it stopped.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +25,7 @@ from jaxtyping import PyTree
 from forethought.agents.registry import name_of as agent_name
 from forethought.agents.schedule import Schedule
 from forethought.core.words import duration
+from forethought.runs.events import both
 from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, free_folder, plain
 from forethought.runs.train.bounds import write_bounds
@@ -194,20 +195,12 @@ def execute(
     done = 0
     if resume:
         done = max((row["step"] for row in folder.metrics()), default=0)
-    says: list[Callable[[Mapping[str, Any]], None]] = []
     events = TensorBoard(folder.path, done) if tensorboard else None
-    if events is not None:
-        says.append(events)
     try:
         state_cost(learning, folder, console, done)
         with live(console, learning.total_steps) as show:
-            says.append(show)
-
-            def on_row(row: Mapping[str, Any]) -> None:
-                for say in says:
-                    say(row)
-
-            state, notices = learn(learning, folder, resume=resume, on_row=on_row)
+            watch = show if events is None else both(events, show)
+            state, notices = learn(learning, folder, resume=resume, watch=watch)
     finally:
         if events is not None:
             events.close()
