@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.agents.mpc import Planning
 from forethought.core.results import name_of
 from forethought.planners import MCTS, MPC, CategoricalCEM, RandomShooting
-from forethought.planners.mpc import begin, closed_loop
 from forethought.planners.tables.value_iteration import (
     closed_loop_value,
     open_loop_value,
@@ -19,6 +19,7 @@ from forethought.planners.tables.value_iteration import (
 from forethought.runs.plan.planning import make_planner, plan_from, start_state
 from forethought.tasks import load
 from forethought.tasks.grids import TASKS
+from forethought.training.control import begin, closed_loop
 
 KEY = jax.random.key(0)
 SEARCHES = {
@@ -56,15 +57,15 @@ def test_a_known_optimum_is_what_value_iteration_finds(name, x64):
 def test_who_looks_first_passes_easy_exams_and_leaves_hard_ones(name):
     """200 exams, replanned after the paper is turned: within four sigma of 0.6."""
     task, planner = load("exam"), SEARCHES[name]
-    controller = MPC(planner)
+    agent = Planning(task.problem, MPC(planner))
 
     @jax.jit
     @jax.vmap
     def sit(key):
         begin_key, key = jax.random.split(key)
-        loop = begin(controller, task.problem, task.system.at(0), key=begin_key)
+        loop = begin(agent, task.plant, task.system.at(0), key=begin_key)
         keys = jax.random.split(key, 2)
-        return closed_loop(controller, task.problem, task.system, loop, keys=keys)[1]
+        return closed_loop(agent, task.plant, loop, keys=keys)[1]
 
     episodes = sit(jax.random.split(KEY, 200))
     returns = np.asarray(episodes.rewards.sum(-1))

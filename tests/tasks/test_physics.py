@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.agents.mpc import Planning
 from forethought.core.types import ravel
 from forethought.objectives.residual import Residual
-from forethought.planners.mpc import MPC, begin, closed_loop
+from forethought.planners.mpc import MPC
 from forethought.planners.sampling.cem import CEM
 from forethought.problem import rollout
 from forethought.tasks.physics import TASKS, gymnasium_model, user_task
+from forethought.training.control import begin, closed_loop
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 KEY = jax.random.key(0)
@@ -40,12 +42,12 @@ def test_every_physics_task_gives_finite_returns_and_gradients(name):
 
 def test_cem_swings_the_cartpole_up_and_balances_it():
     task = TASKS["mujoco-cartpole"]()
-    controller = MPC(CEM(**task.settings["cem"]))
+    agent = Planning(task.problem, MPC(CEM(**task.settings["cem"])))
     start_key, begin_key, key = jax.random.split(jax.random.key(7), 3)
     start = task.system.start(key=start_key)
-    loop = begin(controller, task.problem, start, key=begin_key)
+    loop = begin(agent, task.plant, start, key=begin_key)
     _, episode = eqx.filter_jit(closed_loop)(
-        controller, task.problem, task.system, loop, keys=jax.random.split(key, 150)
+        agent, task.plant, loop, keys=jax.random.split(key, 150)
     )
     angle = episode.states.qpos[-30:, 1]
     assert jnp.all(jnp.cos(angle) > 0.8), "the pole stays up"

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.agents.mpc import Planning
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Stamped
 from forethought.environments.analytic import DoubleIntegrator
+from forethought.environments.plant import Told
+from forethought.environments.simulated import Simulated
 from forethought.models.base import AbstractModel
 from forethought.models.linear.dynamics import Linear
 from forethought.objectives.base import AbstractObjective
@@ -25,9 +28,9 @@ from forethought.planners import (
 )
 from forethought.planners.around.implicit import _expand
 from forethought.planners.linear.riccati import lqr
-from forethought.planners.mpc import begin, closed_loop
 from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem, rollout
+from forethought.training.control import begin, closed_loop
 
 KEY = jax.random.key(0)
 HORIZON = 12
@@ -220,9 +223,10 @@ def test_a_closed_loop_can_be_differentiated(x64):
     @jax.value_and_grad
     def earned(price):
         cost = Quadratic(jnp.diag(jnp.stack([jnp.ones(()), jnp.ones(()), price])))
-        problem = Problem(Linear(F), cost, FREE)
-        loop = begin(controller, problem, jnp.array([0.3, 0.2]), key=KEY)
-        _, episode = closed_loop(controller, problem, system, loop, keys=keys)
+        agent = Planning(Problem(Linear(F), cost, FREE), controller)
+        plant = Told(Simulated(system, cost, 5))
+        loop = begin(agent, plant, jnp.array([0.3, 0.2]), key=KEY)
+        _, episode = closed_loop(agent, plant, loop, keys=keys)
         return jnp.sum(episode.rewards)
 
     expected = (earned(1 + 1e-4)[0] - earned(1 - 1e-4)[0]) / 2e-4

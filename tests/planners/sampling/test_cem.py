@@ -8,11 +8,12 @@ import pytest
 import scipy.stats
 
 from forethought import tasks
+from forethought.agents.mpc import Planning
 from forethought.core.spaces import Box
 from forethought.planners import CEM, MPC
-from forethought.planners.mpc import begin, closed_loop
 from forethought.planners.sampling.cem import CEMState, room
 from forethought.planners.sampling.noise import coloured_noise, truncate
+from forethought.training.control import begin, closed_loop
 
 START = jnp.array([3.0, 0.0])
 
@@ -132,10 +133,9 @@ def episodes(task, horizon, angles):
 
     def episode(start, key):
         keys = jax.random.split(key, 201)
-        loop = begin(controller, task.problem, start, key=keys[0])
-        _, episode = closed_loop(
-            controller, task.problem, task.system, loop, keys=keys[1:]
-        )
+        agent = Planning(task.problem, controller)
+        loop = begin(agent, task.plant, start, key=keys[0])
+        _, episode = closed_loop(agent, task.plant, loop, keys=keys[1:])
         return episode.value
 
     keys = jax.random.split(jax.random.key(0), len(angles))

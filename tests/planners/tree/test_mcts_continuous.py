@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from forethought import tasks
+from forethought.agents.mpc import Planning
 from forethought.planners import LQR, MCTS, MPC, DefaultPolicy, TreePolicy, Widening
-from forethought.planners.mpc import begin, closed_loop
 from forethought.planners.tree.arrays import find
+from forethought.training.control import begin, closed_loop
 
 KEY = jax.random.key(0)
 
@@ -17,10 +18,10 @@ def episode(task, planner, start, steps):
 
     @jax.jit
     def act(start, key):
-        controller = MPC(planner)
-        loop = begin(controller, task.problem, start, key=key)
+        agent = Planning(task.problem, MPC(planner))
+        loop = begin(agent, task.plant, start, key=key)
         keys = jax.random.split(key, steps)
-        return closed_loop(controller, task.problem, task.system, loop, keys=keys)
+        return closed_loop(agent, task.plant, loop, keys=keys)
 
     loop, found = act(start, KEY)
     return found, loop
