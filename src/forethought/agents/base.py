@@ -10,18 +10,17 @@ within one compiled loop. Of what was seen it takes what it wants (`recall`).
 """
 
 import abc
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.replay import ReplayState
 from forethought.environments.base import EnvironmentSpec
 
 Learner = TypeVar("Learner")
 Carry = TypeVar("Carry")
-Mode = Literal["explore", "exploit"]
 Metrics = dict[str, Array]
 """Numbers by name; vectors where there is one for each member."""
 

@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Metrics
 from forethought.core.readout import AbstractJudge
 from forethought.core.results import Result
 from forethought.core.spaces import Box
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.replay import Replay, ReplayState
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractCloud, AbstractModel, Independent

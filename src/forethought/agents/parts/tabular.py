@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Metrics
 from forethought.core.spaces import Discrete
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec

@@ -18,12 +18,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Metrics
 from forethought.agents.dyna import Dyna
 from forethought.agents.parts.planning import Given, ModelBased
 from forethought.agents.sweeping import Sweeping
 from forethought.core.spaces import Space
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.replay import ReplayState
 from forethought.environments.base import AbstractEnvironment, EnvironmentSpec
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
