@@ -37,6 +37,7 @@ from forethought.objectives.quadratic import Quadratic
 from forethought.planners.base import AbstractPlanner, require_positive
 from forethought.planners.linear.dare import dare
 from forethought.planners.linear.riccati import Riccati, lqr
+from forethought.policies.affine import TimeVarying, maximum_entropy
 from forethought.problem import Feedback, Plan, Problem
 
 
@@ -174,9 +175,9 @@ class LQR(AbstractPlanner[None]):
         last, (beliefs, u, cost, slope) = jax.lax.scan(
             step, belief, (solution.K, solution.k, V, v, w)
         )
-        K = solution.K
+        K, Q_uu = solution.K, _action_hessian(F, C, solution.V[1:], gamma)
         if isinstance(model, LinearGaussian):
-            doubt, price = _doubt(model, belief, u, solution, F, C, gamma, key)
+            doubt, price = _doubt(model, belief, u, solution, Q_uu, gamma, key)
             cost = cost + doubt
             (T, n), m = slope.shape, u.shape[1]
             K = jnp.concatenate([K, jnp.zeros((T, m, n * n), x.dtype)], axis=2)
@@ -193,11 +194,12 @@ class LQR(AbstractPlanner[None]):
             Result.indefinite,
         )
         result = Result.where(found == Result.successful, result, found)
+        policy = TimeVarying(K, u, states, maximum_entropy(Q_uu))
         plan = Plan(
             actions=jnp.where(finite, u, jnp.zeros_like(u)),
             beliefs=beliefs,
             value=-cost[0],
-            feedback=Feedback(K, states, u, V=-cost, V_x=-slope, V_xx=-V),
+            feedback=Feedback(policy, V=-cost, V_x=-slope, V_xx=-V),
             result=result,
             stats={"cost": cost[:1]},
         )
@@ -265,13 +267,26 @@ def _for_ever(
     return rest.V, jnp.linalg.solve(one - back, push), rest.result
 
 
+def _action_hessian(
+    F: Array, C: Array, V_next: Float[Array, "horizon state state"], gamma: float
+) -> Float[Array, "horizon action action"]:
+    r"""$Q_{uu}$ of every step: what an action costs, now and later."""
+    n = V_next.shape[1]
+
+    def step(F, C, V):
+        B = F[:, n:]
+        return symmetrise(C[n:, n:] + gamma * matmul(B.T, matmul(V, B)))
+
+    axes = (0 if F.ndim == 3 else None, 0 if C.ndim == 3 else None, 0)
+    return jax.vmap(step, in_axes=axes)(F, C, V_next)
+
+
 def _doubt(
     model: LinearGaussian,
     belief: PyTree,
     actions: Array,
     solution: Riccati,
-    F: Array,
-    C: Array,
+    Q_uu: Array,
     gamma: float,
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, " horizon"], Float[Array, "horizon state state"]]:
@@ -280,11 +295,7 @@ def _doubt(
     The covariance after each look is known beforehand, because it depends on nothing
     that is seen.
     """
-    T, n = actions.shape[0], solution.V.shape[1]
-    F, C = (
-        array if array.ndim == 3 else jnp.broadcast_to(array, (T, *array.shape))
-        for array in (F, C)
-    )
+    n = solution.V.shape[1]
 
     def look(belief: PyTree, u: Array) -> PyTree:
         after = model.predict(belief, u, key=key)
@@ -297,7 +308,7 @@ def _doubt(
 
     def back(carry, inputs):
         cost, price = carry
-        belief, u, K, V, V_next, F, C = inputs
+        belief, u, K, V, Q_uu = inputs
         stamped = isinstance(belief, Stamped)
         cov = (belief.value if stamped else belief).cov
 
@@ -308,8 +319,6 @@ def _doubt(
             after = look(moved, u)
             return (after.value if stamped else after).cov
 
-        B = F[:, n:]
-        Q_uu = C[n:, n:] + gamma * matmul(B.T, matmul(V_next, B))
         weight = matmul(K.T, matmul(Q_uu, K))
         cost = 0.5 * trace_of_product(weight, cov) + gamma * cost
         pulled = jax.vjp(later, cov)[1](price)[0]
@@ -318,6 +327,5 @@ def _doubt(
         return (cost, price), (cost + here, price + 0.5 * V)
 
     start = (jnp.zeros((), solution.V.dtype), jnp.zeros((n, n), solution.V.dtype))
-    V = solution.V
-    inputs = (beliefs, actions, solution.K, V[:-1], V[1:], F, C)
+    inputs = (beliefs, actions, solution.K, solution.V[:-1], Q_uu)
     return jax.lax.scan(back, start, inputs, reverse=True)[1]
