@@ -10,7 +10,7 @@ from forethought.core.returns import Risk
 from forethought.core.spaces import Box
 from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
-from forethought.problem import Feedback, Problem, evaluate, rollout
+from forethought.problem import Problem, evaluate, rollout
 
 
 class Counter(AbstractModel):
@@ -92,16 +92,3 @@ def test_one_return_that_is_no_number_scores_minus_infinity():
 def test_actions_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"shape \[horizon, 1\], got"):
         rollout(problem(), START, jnp.ones(shape), key=jax.random.key(0))
-
-
-def test_feedback_corrects_the_action_by_the_deviation():
-    feedback = Feedback(
-        gains=jnp.array([[[2.0]]]),
-        states=jnp.array([[1.0]]),
-        actions=jnp.array([[0.5]]),
-        V=jnp.zeros(1),
-        V_x=jnp.zeros((1, 1)),
-        V_xx=jnp.zeros((1, 1, 1)),
-    )
-    action = feedback(0, {"count": jnp.array(1.5)})
-    np.testing.assert_allclose(action, [0.5 + 2.0 * 0.5])

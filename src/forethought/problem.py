@@ -1,8 +1,9 @@
 """The one problem that every planner solves, and what they all return.
 
 A `Problem` is a model (what would happen), an objective (how good would it be) and an
-action space (what may be chosen). `rollout` imagines one sequence of actions, and
-`evaluate` gives it a score, over many particles where the future is uncertain.
+action space (what may be chosen). `rollout` imagines one sequence of actions, `imagine`
+what a policy would do, and `evaluate` gives a sequence a score, over many particles
+where the future is uncertain.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,16 @@ from typing import Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.readout import AbstractJudge
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Space
-from forethought.core.types import Action, ravel
 from forethought.models.base import AbstractCloud, AbstractModel, Independent
+from forethought.policies.affine import TimeVarying
+from forethought.policies.base import AbstractPolicy
+from forethought.policies.follow import AbstractFollow, Sampled
 
 Belief = TypeVar("Belief")
 
@@ -42,14 +45,17 @@ class Problem(eqx.Module, Generic[Belief]):
     legal: Callable[[Belief], Bool[Array, " choice"]] | None = None
 
     def step(
-        self, belief: Belief, action: Action, *, key: PRNGKeyArray
+        self, belief: Belief, action: PyTree, *, key: PRNGKeyArray
     ) -> tuple[Belief, Scalar, Scalar]:
-        """Imagine one step: the next belief, its reward, and the discount after it."""
+        """Imagine one step: the next belief, its reward, and the discount after it.
+
+        The action is one, or a `Response` where model and objective take it.
+        """
         next_belief = self.model.predict(belief, action, key=key)
         return next_belief, *self.judge(belief, action, next_belief)
 
     def judge(
-        self, belief: Belief, action: Action, next_belief: Belief
+        self, belief: Belief, action: PyTree, next_belief: Belief
     ) -> tuple[Scalar, Scalar]:
         """The reward of a transition, and the discount after it."""
         before, after = self.model.readout(belief), self.model.readout(next_belief)
@@ -63,24 +69,28 @@ class Problem(eqx.Module, Generic[Belief]):
 class Feedback(eqx.Module):
     r"""A plan as a controller, with its local value expansion.
 
-    $$u = \hat u_t + K_t (x - \hat x_t), \qquad
-      V(\hat x_t + \delta) \approx V_t + V_{x,t}^\top \delta
+    $$V(\hat x_t + \delta) \approx V_t + V_{x,t}^\top \delta
       + \tfrac12 \delta^\top V_{xx,t} \delta$$
 
-    Values are returns (they are maximised), states are `ravel(belief)`.
+    Values are returns (they are maximised), states are `ravel(belief)`. The policy
+    explores as $Q_{uu,t}^{-1}$ says, with $Q$ the cost to go of state and action;
+    limits of the action play no part in it, and it is zero where there is none.
     """
 
-    gains: Float[Array, "horizon action state"]
-    states: Float[Array, "horizon state"]
-    actions: Float[Array, "horizon action"]
+    policy: TimeVarying
     V: Float[Array, " horizon"]
     V_x: Float[Array, "horizon state"]
     V_xx: Float[Array, "horizon state state"]
 
-    def __call__(self, t: Array | int, belief: PyTree) -> Float[Array, " action"]:
-        """The action at step `t` of the plan, in the belief met there."""
-        deviation = ravel(belief)[0] - self.states[t]
-        return self.actions[t] + self.gains[t] @ deviation
+    @property
+    def gains(self) -> Float[Array, "horizon action state"]:
+        """How the action answers a deviation of the state."""
+        return self.policy.K
+
+    @property
+    def states(self) -> Float[Array, "horizon state"]:
+        """The states of the plan."""
+        return self.policy.x
 
 
 class Plan(eqx.Module):
@@ -102,14 +112,18 @@ class Plan(eqx.Module):
 
 
 class Rollout(eqx.Module):
-    """One imagined future under a sequence of actions."""
+    """One imagined future, under a sequence of actions or a policy."""
 
     beliefs: PyTree
     """Leaves of shape `[horizon + 1, ...]`, the first being where it started."""
+    actions: PyTree
+    """Leaves of shape `[horizon, ...]`."""
     rewards: Float[Array, " horizon"]
     """Each discounted, so that they add up."""
     final: Scalar
     """Discounted value of what lies beyond the horizon."""
+    kept: PyTree = None
+    """What the policy kept of each action; leaves of shape `[horizon, ...]`."""
 
     @property
     def value(self) -> Scalar:
@@ -140,22 +154,83 @@ def rollout(
             f"A rollout needs actions of shape [horizon, {', '.join(map(str, shape))}]"
             f", got {list(actions.shape)}."
         )
-
-    def step(carry, inputs):
-        belief, discount = carry
-        action, key = inputs
-        next_belief, reward, factor = problem.step(belief, action, key=key)
-        return (next_belief, discount * factor), (next_belief, discount * reward)
-
     keys = jax.random.split(key, actions.shape[0])
+    beliefs, rewards, final, _ = _ahead(
+        problem, belief, lambda belief, action: (action, None), actions, keys
+    )
+    return Rollout(beliefs, actions, rewards, final)
+
+
+def imagine(
+    problem: Problem,
+    policy: AbstractPolicy,
+    belief: PyTree,
+    horizon: int,
+    *,
+    follow: AbstractFollow = Sampled(),  # noqa: B008  (a frozen setting)
+    key: PRNGKeyArray,
+) -> Rollout:
+    """Imagine what a policy would do.
+
+    The policy looks at what the model reads out, and at the number of steps since this
+    began. Without chance in the model and in the policy, gradients of the return are
+    those of back-propagation through time.
+
+    Args:
+        problem: Model and objective.
+        policy: Who acts.
+        belief: Where to start.
+        horizon: How many steps.
+        follow: How policy and model step together: by an action that is drawn, or by
+            the joint distribution of state and action (`Moments`).
+        key: Consumed; under it the model's noise is that of a `rollout`.
+
+    Returns:
+        What a `rollout` of the policy's actions returns, these actions, and what the
+        policy kept of each.
+
+    Raises:
+        TypeError: Policy, model and `follow` do not go together.
+    """
+
+    def choose(belief, inputs):
+        time, key = inputs
+        seen = Readout.of(problem.model.readout(belief), time)
+        chosen = follow.act(policy, seen, problem.action, key=key)
+        return chosen[0], chosen
+
+    keys = jax.random.split(key, horizon)
+    policy_keys = jax.random.split(jax.random.fold_in(key, horizon), horizon)
+    beliefs, rewards, final, (actions, kept) = _ahead(
+        problem, belief, choose, (jnp.arange(horizon), policy_keys), keys
+    )
+    return Rollout(beliefs, actions, rewards, final, kept)
+
+
+def _ahead(
+    problem: Problem,
+    belief: PyTree,
+    choose: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    inputs: PyTree,
+    keys: Key[Array, " horizon"],
+) -> tuple[PyTree, Array, Scalar, PyTree]:
+    """Step on, by what is chosen in each belief, and gather what is told of it."""
+
+    def step(carry, here):
+        belief, discount = carry
+        here, key = here
+        action, told = choose(belief, here)
+        next_belief, reward, factor = problem.step(belief, action, key=key)
+        return (next_belief, discount * factor), (next_belief, discount * reward, told)
+
     one = jnp.ones_like(problem.value(belief))
-    (last, discount), (beliefs, rewards) = jax.lax.scan(
-        step, (belief, one), (actions, keys)
+    (last, discount), (beliefs, rewards, told) = jax.lax.scan(
+        step, (belief, one), (inputs, keys)
     )
     beliefs = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[None], rest]), belief, beliefs
     )
-    return Rollout(beliefs, rewards, discount * problem.value(last))
+    return beliefs, rewards, discount * problem.value(last), told
 
 
 def evaluate(

@@ -17,20 +17,19 @@ knows nothing else of an agent:
 
 import abc
 import dataclasses
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.schedule import Schedule
 from forethought.core.readout import AbstractJudge
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 
 Learner = TypeVar("Learner")
 Carry = TypeVar("Carry")
-Mode = Literal["explore", "exploit"]
 Metrics = dict[str, Array]
 """Numbers by name; vectors where there is one for each member."""
 

@@ -3,10 +3,10 @@
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Duty, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.agents.parts import planning
 from forethought.agents.parts.planning import PlanningCarry
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.planners.mpc import MPC

@@ -2,9 +2,9 @@
 
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Duty, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.core.spaces import Space
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 

@@ -12,10 +12,18 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.linalg import cholesky, matmul, matvec, solve_positive, symmetrise
-from forethought.core.types import ravel
+from forethought.core.linalg import (
+    cholesky,
+    matmul,
+    matvec,
+    root,
+    solve_positive,
+    symmetrise,
+)
+from forethought.core.types import Action, ravel
 
 
 class Gaussian(eqx.Module):
@@ -48,10 +56,15 @@ class Gaussian(eqx.Module):
         return jnp.where(positive, log_prob - jnp.sum(jnp.log(jnp.diag(L))), jnp.nan)
 
     def sample(self, *, key: PRNGKeyArray) -> Float[Array, " dimension"]:
-        """One draw: $m + L z$ with standard normal $z$."""
-        L, _ = cholesky(self.cov)
+        """One draw: $m + L z$ with standard normal $z$; $S$ may be singular."""
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + matvec(L, noise)
+        return self.mean + matvec(root(self.cov), noise)
+
+    def unwhiten(
+        self, z: Float[Array, "point dimension"]
+    ) -> Float[Array, "point dimension"]:
+        """The points $m + L z$, for each $z$ that would be standard normal."""
+        return self.mean[None] + matmul(z, root(self.cov).T)
 
     def affine(
         self,
@@ -101,6 +114,43 @@ class Gaussian(eqx.Module):
         return Gaussian(self.mean + matvec(gain, y - seen.mean), symmetrise(cov))
 
 
+def sigma_points(dimension: int, dtype: DTypeLike) -> Float[Array, "point dimension"]:
+    r"""The $2n$ points $\pm \sqrt n\, e_j$.
+
+    The mean of a polynomial of third order over them is its expectation under a
+    standard normal distribution; `Gaussian.unwhiten` moves them to any other one.
+
+    References:
+        Arasaratnam and Haykin, Cubature Kalman filters, 2009,
+        doi:10.1109/TAC.2009.2019800, eq. 31 and 32; the unscented transform with
+        $\kappa = 0$.
+    """
+    far = math.sqrt(dimension) * jnp.eye(dimension, dtype=dtype)
+    return jnp.concatenate([far, -far])
+
+
+class Response(eqx.Module):
+    r"""An action that answers an uncertain state, and is jointly normal with it.
+
+    Args:
+        mean: Shape `[action]`.
+        cov: The action's covariance, shape `[action, action]`.
+        cross: That of state and action, $\operatorname{cov}(x, u)$, shape
+            `[state, action]`.
+    """
+
+    mean: Float[Array, " action"]
+    cov: Float[Array, "action action"]
+    cross: Float[Array, "state action"]
+
+    def joint(self, x: Gaussian) -> Gaussian:
+        """The distribution of state and action together, $[x; u]$."""
+        above = jnp.concatenate([x.cov, self.cross], axis=1)
+        below = jnp.concatenate([self.cross.T, self.cov], axis=1)
+        mean = jnp.concatenate([x.mean, self.mean])
+        return Gaussian(mean, jnp.concatenate([above, below]))
+
+
 def moments(x: PyTree) -> tuple[Float[Array, " dimension"], Array | None]:
     """Mean and covariance of a state: itself, and None, where it is known exactly.
 
@@ -108,6 +158,26 @@ def moments(x: PyTree) -> tuple[Float[Array, " dimension"], Array | None]:
         x: A `Gaussian`, or any pytree of numbers, which is seen as one vector.
     """
     return (x.mean, x.cov) if isinstance(x, Gaussian) else (ravel(x)[0], None)
+
+
+def joint_moments(
+    x: PyTree, action: Action | Response
+) -> tuple[Float[Array, " both"], Array | None]:
+    """Mean of state and action, and the covariance of what of them is uncertain.
+
+    Args:
+        x: As for `moments`.
+        action: Known, or a `Response` to a `Gaussian` state.
+
+    Returns:
+        The mean, shape `[state + action]`, and the covariance of as many of its first
+        coordinates as are uncertain; None where none is.
+    """
+    if isinstance(action, Response):
+        both = action.joint(x)
+        return both.mean, both.cov
+    mean, cov = moments(x)
+    return jnp.concatenate([mean, action.astype(mean.dtype)]), cov
 
 
 def kl_divergence(p: Gaussian, q: Gaussian) -> Scalar:

@@ -190,6 +190,23 @@ def cholesky(A: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, "
     return jnp.stack(rows), positive
 
 
+def root(S: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    r"""A lower triangular $L$ with $L L^\top = S$, for a semidefinite $S$.
+
+    Where `S` is singular the columns that rounding alone would fill are zero, and so
+    are their derivatives.
+    """
+    size, columns = jnp.diag(S), []
+    tiny = 10 * jnp.finfo(S.dtype).eps
+    for i in range(S.shape[0]):
+        good = S[i, i] > tiny * size[i]
+        scale = jax.lax.rsqrt(jnp.where(good, S[i, i], jnp.ones_like(S[i, i])))
+        column = jnp.where(good & (jnp.arange(S.shape[0]) >= i), S[:, i] * scale, 0)
+        columns.append(column)
+        S = S - column[:, None] * column[None, :]
+    return jnp.stack(columns, axis=1)
+
+
 def solve_positive(
     A: Float[Array, "n n *batch"], B: Float[Array, "n m *batch"]
 ) -> tuple[Float[Array, "n m *batch"], Bool[Array, " *batch"]]:

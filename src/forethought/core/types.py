@@ -8,7 +8,7 @@ differentiates with respect to it.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,6 +16,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 Action = Array
+Mode = Literal["explore", "exploit"]
+"""Whether to act for the sake of learning, or as well as is known."""
 Value = TypeVar("Value")
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
-from forethought.core.gaussian import moments
+from forethought.core.gaussian import Response, joint_moments, moments
 from forethought.core.linalg import (
     Values,
     as_float,
@@ -47,7 +47,8 @@ class Quadratic(AbstractJudge):
     The state is `ravel` of what the model reads out. Of a `Gaussian` the expected cost
     is taken: that of its mean $m$, and half the trace of the state's block of $C_t$
     times its covariance $S$. Where `C` or `c` has a leading time axis the model must
-    read out the time; beyond the last entry the last one holds.
+    read out the time; beyond the last entry the last one holds. An action that is a
+    `Response` is as uncertain as the state, and counts with it.
 
     $$\mathbb E\, c_t(x, u) = c_t(m, u) + \tfrac12 \operatorname{tr}(C_{t,xx} S)$$
 
@@ -145,15 +146,14 @@ class Quadratic(AbstractJudge):
         require_convex("Quadratic", "action block of C", block, definite=True)
 
     def judge(
-        self, before: Readout, action: Action, after: Readout
+        self, before: Readout, action: Action | Response, after: Readout
     ) -> tuple[Scalar, Scalar]:
         """Minus the cost of the state and the action taken in it, and `gamma`.
 
         Raises:
             TypeError: The arrays vary in time, and the time is not read out.
         """
-        state, cov = moments(before.x)
-        xu = jnp.concatenate([state, action.astype(state.dtype)])
+        xu, cov = joint_moments(before.x, action)
         C, c = self._at(before)
         reward = -_expected(C.astype(xu.dtype), c.astype(xu.dtype), xu, cov)
         return reward, jnp.asarray(self.gamma, xu.dtype)

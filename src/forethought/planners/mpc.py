@@ -96,7 +96,7 @@ class MPC(eqx.Module):
         action = plan.actions[age]
         if self.feedback and plan.feedback is not None:
             box = require_box(problem.action, "Feedback")
-            action = box.clip(plan.feedback(age, belief))
+            action = box.clip(plan.feedback.policy.given(belief, age).mean)
         memory = self.planner.shift(problem, memory)
         kept = None if state.plan is None else plan
         return action, plan, MPCState(memory, kept, age + 1)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
-from forethought.core.types import Action
+from forethought.agents.base import AbstractAgent, Metrics
+from forethought.core.types import Action, Mode
 from forethought.data.transitions import Transition
 from forethought.environments.base import AbstractEnvironment
 

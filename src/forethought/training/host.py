@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Metrics
 from forethought.core.spaces import Box, Discrete, Space
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.environments.base import EnvironmentSpec
 
 

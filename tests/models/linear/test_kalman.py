@@ -172,7 +172,9 @@ def test_the_expansion_is_exact_in_the_mean_and_has_the_slope_of_the_covariance(
     guess = here.value + slope[:2] @ move + 0.5 * move @ curvature @ move
     np.testing.assert_allclose(moved.value, guess, rtol=1e-12)
     np.testing.assert_allclose(
-        here.feedback(0, Gaussian(belief.mean + move, 2 * belief.cov)),
+        here.feedback.policy.given(
+            Gaussian(belief.mean + move, 2 * belief.cov), 0
+        ).mean,
         moved.actions[0],
         rtol=1e-12,
     )
@@ -204,7 +206,7 @@ def test_the_average_cost_of_lqg_is_what_the_trace_formula_says(x64):
     def run(key):
         def step(carry, key):
             x, belief = carry
-            u = plan.feedback(0, belief)
+            u = plan.feedback.policy.given(belief, 0).mean
             cost = -problem.objective.judge(Readout(x), u, Readout(x))[0]
             noise, look = jax.random.normal(key, (3,)), model.predict
             x = jnp.asarray(A) @ x + jnp.asarray(B) @ u + roots[0] @ noise[:2]

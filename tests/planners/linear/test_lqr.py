@@ -118,7 +118,7 @@ def test_the_feedback_is_optimal_and_its_value_exact_away_from_the_plan():
             + feedback.V_x[0] @ offset
             + 0.5 * offset @ feedback.V_xx[0] @ offset
         )
-        action = feedback(0, moved)
+        action = feedback.policy.given(moved, 0).mean
     np.testing.assert_allclose(action, other.actions[0], rtol=1e-9)
     np.testing.assert_allclose(value, other.value, rtol=1e-9)
 

@@ -244,7 +244,9 @@ def test_the_value_expansion_predicts_plans_from_nearby(x64):
         + 0.5 * offset @ feedback.V_xx[0] @ offset
     )
     np.testing.assert_allclose(value, moved.value, rtol=1e-10)
-    np.testing.assert_allclose(feedback(0, x + offset), moved.actions[0], rtol=1e-9)
+    np.testing.assert_allclose(
+        feedback.policy.given(x + offset, 0).mean, moved.actions[0], rtol=1e-9
+    )
 
 
 class Cliff(AbstractModel[jax.Array]):

@@ -14,11 +14,11 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
 from forethought.agents.parts import planning
 from forethought.agents.parts.planning import PlanningCarry
 from forethought.core.readout import AbstractJudge
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.learned.base import AbstractRecipe

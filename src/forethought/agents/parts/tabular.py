@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from forethought.agents.base import AbstractAgent, Duty, Metrics, Mode
+from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.agents.schedule import Schedule
 from forethought.core.spaces import Discrete
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec

@@ -12,7 +12,7 @@ covariances of what disturbs the state and the observation.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from forethought.core.gaussian import Gaussian
+from forethought.core.gaussian import Gaussian, Response
 from forethought.core.linalg import (
     Values,
     as_float,
@@ -145,15 +145,23 @@ class LinearGaussian(AbstractModel[GaussianState]):
         return Stamped(self.start, jnp.asarray(0)) if self.time_varying else self.start
 
     def predict(
-        self, belief: GaussianState, action: Action, *, key: PRNGKeyArray
+        self, belief: GaussianState, action: Action | Response, *, key: PRNGKeyArray
     ) -> GaussianState:
-        r"""One step: $A_t S A_t^\top + W_t$, with $A_t$ the state's part of $F_t$."""
+        r"""One step: $A_t S A_t^\top + W_t$, with $A_t$ the state's part of $F_t$.
+
+        Where the action answers the state, $F_t$ acts on the two together.
+        """
         time, x = _open(belief)
-        A = at(self.dynamics.F, 2, time)[:, : self.dynamics.state_size]
+        F = at(self.dynamics.F, 2, time).astype(x.mean.dtype)
         W = at(self.W, 2, time).astype(x.cov.dtype)
-        u = action.astype(x.mean.dtype)
-        spread = x.affine(A.astype(x.mean.dtype), jnp.zeros_like(x.mean), W)
-        after = Gaussian(self.dynamics.move(x.mean, u, time), spread.cov)
+        if isinstance(action, Response):
+            f = at(self.dynamics.f, 1, time).astype(x.mean.dtype)
+            after = action.joint(x).affine(F, f, W)
+        else:
+            A, still = F[:, : self.dynamics.state_size], jnp.zeros_like(x.mean)
+            u = action.astype(x.mean.dtype)
+            mean = self.dynamics.move(x.mean, u, time)
+            after = Gaussian(mean, x.affine(A, still, W).cov)
         return Stamped(after, time + 1) if isinstance(belief, Stamped) else after
 
     def observe(

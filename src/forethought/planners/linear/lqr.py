@@ -33,6 +33,7 @@ from forethought.planners.base import AbstractPlanner, require_positive
 from forethought.planners.linear.dare import dare
 from forethought.planners.linear.parts import LinearParts, linear_parts
 from forethought.planners.linear.riccati import Riccati, lqr
+from forethought.policies.affine import TimeVarying, maximum_entropy
 from forethought.problem import Feedback, Plan, Problem
 
 
@@ -163,9 +164,9 @@ class LQR(AbstractPlanner[None]):
         last, (beliefs, u, cost, slope) = jax.lax.scan(
             step, belief, (solution.K, solution.k, V, v, w)
         )
-        K = solution.K
+        K, Q_uu = solution.K, _action_hessian(parts, solution.V[1:])
         if cov is not None:
-            doubt, price = _doubt(parts, cov, solution)
+            doubt, price = _doubt(parts, cov, solution, Q_uu)
             cost = cost + doubt
             K, slope, V = _widened(K, slope, V, price)
         states = jax.vmap(lambda belief: ravel(belief)[0])(beliefs)
@@ -179,11 +180,12 @@ class LQR(AbstractPlanner[None]):
             Result.indefinite,
         )
         result = Result.where(found == Result.successful, result, found)
+        policy = TimeVarying(K, u, states, maximum_entropy(Q_uu))
         plan = Plan(
             actions=jnp.where(finite, u, jnp.zeros_like(u)),
             beliefs=beliefs,
             value=-cost[0],
-            feedback=Feedback(K, states, u, V=-cost, V_x=-slope, V_xx=-V),
+            feedback=Feedback(policy, V=-cost, V_x=-slope, V_xx=-V),
             result=result,
             stats={"cost": cost[:1]},
         )
@@ -202,8 +204,25 @@ def _for_ever(parts: LinearParts) -> tuple[Array, Array, Result]:
     return rest.V, jnp.linalg.solve(one - back, push), rest.result
 
 
+def _action_hessian(
+    parts: LinearParts, V_next: Float[Array, "horizon state state"]
+) -> Float[Array, "horizon action action"]:
+    r"""$Q_{uu}$ of every step: what an action costs, now and later."""
+    n, F, C = parts.state_size, parts.F, parts.C
+
+    def step(F, C, V):
+        B = F[:, n:]
+        return symmetrise(C[n:, n:] + parts.gamma * matmul(B.T, matmul(V, B)))
+
+    axes = (0 if F.ndim == 3 else None, 0 if C.ndim == 3 else None, 0)
+    return jax.vmap(step, in_axes=axes)(F, C, V_next)
+
+
 def _doubt(
-    parts: LinearParts, cov: Float[Array, "state state"], solution: Riccati
+    parts: LinearParts,
+    cov: Float[Array, "state state"],
+    solution: Riccati,
+    Q_uu: Float[Array, "horizon action action"],
 ) -> tuple[Float[Array, " horizon"], Float[Array, "horizon state state"]]:
     """What not knowing the state will cost from each step on, and its slope in S.
 
@@ -211,11 +230,11 @@ def _doubt(
     that is seen.
     """
     T, n, gamma = solution.k.shape[0], parts.state_size, parts.gamma
-    F, C, W, H, N = (
+    F, W, H, N = (
         array
         if array is None or array.ndim == 3
         else jnp.broadcast_to(array, (T, *array.shape))
-        for array in (parts.F, parts.C, parts.W, parts.H, parts.N)
+        for array in (parts.F, parts.W, parts.H, parts.N)
     )
 
     def look(cov: Array, F: Array, W: Array, H: Array | None, N: Array | None) -> Array:
@@ -233,9 +252,7 @@ def _doubt(
 
     def back(carry, inputs):
         cost, price = carry
-        cov, step, K, V, V_next, C = inputs
-        B = step[0][:, n:]
-        Q_uu = C[n:, n:] + gamma * matmul(B.T, matmul(V_next, B))
+        cov, step, K, V, Q_uu = inputs
         weight = matmul(K.T, matmul(Q_uu, K))
         cost = 0.5 * trace_of_product(weight, cov) + gamma * cost
         pulled = jax.vjp(lambda cov: look(cov, *step), cov)[1](price)[0]
@@ -244,8 +261,7 @@ def _doubt(
         return (cost, price), (cost + here, price + 0.5 * V)
 
     start = (jnp.zeros((), solution.V.dtype), jnp.zeros((n, n), solution.V.dtype))
-    V = solution.V
-    inputs = (covs, (F, W, H, N), solution.K, V[:-1], V[1:], C)
+    inputs = (covs, (F, W, H, N), solution.K, solution.V[:-1], Q_uu)
     return jax.lax.scan(back, start, inputs, reverse=True)[1]
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
+from forethought.core.linalg import matmul, matvec
 from forethought.core.optimise import Record
 from forethought.core.results import Result
 from forethought.core.spaces import Box
@@ -19,6 +20,7 @@ from forethought.planners.smooth.recursions import (
     blank,
     forward,
 )
+from forethought.policies.affine import TimeVarying, maximum_entropy
 from forethought.problem import Feedback, Plan, Problem
 
 STATS: tuple[str, ...] = ("cost", "step_size", "regularisation", "gradient")
@@ -63,8 +65,48 @@ class Descent(eqx.Module):
         )
         return eqx.tree_at(lambda descent: descent.nominal, self, closed)
 
-    def plan(self, first: Float[Array, "horizon action"]) -> Plan:
-        """The best trajectory as a plan; `first` are the actions that it began with."""
+    def action_hessian(
+        self, problem: Problem, keys: Key[Array, " horizon"], *, second_order: bool
+    ) -> Float[Array, "horizon action action"]:
+        r"""$Q_{uu}$ of every step, not regularised.
+
+        It is made anew from expansion and sweep: the loop of iterations is faster for
+        not carrying it.
+        """
+        nominal, expansion, sweep = self.nominal, self.expansion, self.sweep
+        n = expansion.F.shape[1]
+        V = jnp.concatenate([sweep.V[1:], expansion.V[None]])
+
+        def step(F, C, discount, V):
+            B = F[:, n:]
+            return C[n:, n:] + discount * matmul(B.T, matmul(V, B))
+
+        Q_uu = jax.vmap(step)(expansion.F, expansion.C, nominal.discounts, V)
+        if not second_order:
+            return Q_uu
+        v = jnp.concatenate([sweep.v[1:], expansion.v[None]])
+        if nominal.gaps is not None:
+            v = v + jax.vmap(matvec)(V, nominal.gaps)
+        before = jax.tree.map(lambda leaf: leaf[:-1], nominal.beliefs)
+
+        def bent():
+            curve = jax.vmap(functools.partial(bend, problem))
+            bends = curve(before, nominal.actions, keys, v)[:, n:, n:]
+            return Q_uu + nominal.discounts[:, None, None] * bends
+
+        return jax.lax.cond(self.near, bent, lambda: Q_uu)
+
+    def plan(
+        self,
+        first: Float[Array, "horizon action"],
+        Q_uu: Float[Array, "horizon action action"],
+    ) -> Plan:
+        """The best trajectory as a plan.
+
+        Args:
+            first: The actions that it began with.
+            Q_uu: What an action costs, now and later.
+        """
         nominal, sweep, count = self.nominal, self.sweep, self.record.count
         # An expansion with a NaN has no positive sweep, so it ends the search; it is
         # looked for only there, because looking takes as long as a roll-out.
@@ -75,13 +117,14 @@ class Descent(eqx.Module):
             lambda: self.expansion.finite,
         )
         # A sweep that failed, or none at all, leaves no controller.
-        K, V, v = (
+        K, V, v, cov = (
             jnp.where(sweep.positive, array, jnp.zeros_like(array))
-            for array in (sweep.K, sweep.V, sweep.v)
+            for array in (sweep.K, sweep.V, sweep.v, maximum_entropy(Q_uu))
         )
         actions = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
         actions = jnp.where(finite, nominal.actions, actions)
-        feedback = Feedback(K, nominal.states[:-1], actions, nominal.values, -v, -V)
+        policy = TimeVarying(K, actions, nominal.states[:-1], cov)
+        feedback = Feedback(policy, nominal.values, -v, -V)
         stats = self.record.columns(*STATS)
         stats["cost"] = jnp.where(count > 0, stats["cost"], nominal.cost)
         stats["iterations"] = count

@@ -218,7 +218,12 @@ class ILQR(AbstractPlanner[ILQRState]):
         box = require_box(problem.action, "ILQR")
         descent = self.descend(problem, belief, state, key=key)
         dtype = descent.nominal.cost.dtype
-        plan = descent.plan(_within(box, state.actions.astype(dtype)))
+        Q_uu = descent.action_hessian(
+            problem,
+            jax.random.split(key, self.horizon),
+            second_order=self.second_order,
+        )
+        plan = descent.plan(_within(box, state.actions.astype(dtype)), Q_uu)
         # A regularisation at which the search gave up would hold the next one back.
         strength = descent.regularisation
         start = jnp.asarray(self.regularisation, strength.dtype)

@@ -1,0 +1,1 @@
+"""Policies: what do I do without thinking?"""
