@@ -71,13 +71,13 @@ def simulate(lengths, count=1, jump=0.0, seed=0):
             obs = after
         obs = random.normal(size=(count, 2)) + jump * (episode + 1)
     dtype = jnp.result_type(float)
-    leaves = [np.concatenate(part) for part in zip(*rows, strict=True)]
+    leaves = [np.stack(part) for part in zip(*rows, strict=True)]
     kinds = (dtype, dtype, dtype, dtype, bool, bool)
     leaves = [jnp.asarray(leaf, kind) for leaf, kind in zip(leaves, kinds, strict=True)]
-    seen = jax.vmap(Transition)(*leaves)
-    replay = Replay(4096)
-    one = jax.tree.map(lambda leaf: leaf[0], seen)
-    return replay.add(replay.init(one), seen)
+    seen = Transition(*leaves)
+    replay = Replay(4096 // count, count)
+    one = jax.tree.map(lambda leaf: leaf[0, 0], seen)
+    return replay.extend(replay.init(one), seen)
 
 
 KEY = jax.random.key(3)

@@ -45,7 +45,7 @@ def task():
 @pytest.fixture(scope="module")
 def training(task):
     agent = ModelBased(Given(task.problem.model), task.problem.objective, LQR(20))
-    return Training(agent, task.environment, Replay(256), count=2)
+    return Training(agent, task.environment, Replay(128, 2), count=2)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ class Bookkeeper(AbstractAgent):
         return {}
 
     def recall(self, memory, new):
-        return Replay(memory.capacity).newest(memory, new)
+        replay = Replay(memory.capacity, memory.lanes)
+        return replay.newest(memory, new // memory.lanes)
 
     def update(self, learner, batch, *, key):
         updates, told = learner
@@ -45,12 +46,12 @@ class Bookkeeper(AbstractAgent):
 
 def pure(count, learn_every):
     world = TabularEnvironment(grid(["S...", "...G"]).table, episode_length=7)
-    return Training(Bookkeeper(), world, Replay(64), count, learn_every)
+    return Training(Bookkeeper(), world, Replay(32, count), count, learn_every)
 
 
 def host(count, learn_every):
     world = GymnasiumEnvironment("CliffWalking-v1", count)
-    return HostTraining(Bookkeeper(), world, Replay(64), learn_every)
+    return HostTraining(Bookkeeper(), world, Replay(32, count), learn_every)
 
 
 @pytest.fixture(scope="module", params=[pure, host])
@@ -64,7 +65,8 @@ def test_each_action_knows_all_that_was_due_before_it(kind, count, every):
     state, trace = training.collect(training.begin(key=jax.random.key(0)), steps)
     updates, told = state.learner
     assert int(updates) == steps // every
-    rows = jax.tree.map(np.asarray, state.flow.replay.rows)
+    rows, _ = training.replay.ordered(state.flow.replay)
+    rows = jax.tree.map(np.asarray, rows)
     known = np.repeat(np.arange(steps) // every % 4, count)
     np.testing.assert_array_equal(rows.action[: steps * count], known)
     # It was told of every state in which it acted, once.
@@ -117,7 +119,7 @@ def test_who_does_not_learn_on_the_way_learns_when_told(kind):
 
 @pytest.mark.parametrize(
     ("count", "every", "complaint"),
-    [(1, 0, "learn_every >= 1, got 0"), (2, 40, "at least 80 transitions, .* of 64")],
+    [(1, 0, "learn_every >= 1, got 0"), (2, 40, "at least 40 steps, .* of 32")],
 )
 def test_updates_that_never_come_or_come_too_late_are_refused(
     kind, count, every, complaint

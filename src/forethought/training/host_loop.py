@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Metrics
-from forethought.data.replay import Replay, ReplayState, newest
+from forethought.data.parts import newest
+from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
@@ -64,12 +65,12 @@ class HostTraining:
         agent: Any agent.
         environment: On the host, in as many copies as are acted in side by side.
             Nothing else may step or reset it.
-        replay: Where transitions go.
+        replay: Where transitions go; it has a lane for each copy.
         learn_every: As for `Training`.
 
     Raises:
-        ValueError: There is no step between updates, or no room for what comes between
-            them.
+        ValueError: The memory is of another number of copies, there is no step between
+            updates, or no room for what comes between them.
     """
 
     def __init__(
@@ -123,7 +124,8 @@ class HostTraining:
         place, obs, key = self._reset(state.flow.key if key is None else key)
         flow = state.flow
         nothing = jnp.zeros_like(flow.returns)
-        flow = Flow(flow.replay, place, obs, flow.carries, nothing, flow.step, key)
+        memory = self.replay.cut(flow.replay)
+        flow = Flow(memory, place, obs, flow.carries, nothing, flow.step, key)
         return TrainState(state.learner, flow)
 
     def resume(self, state: TrainState) -> tuple[TrainState, tuple[str, ...]]:
@@ -264,16 +266,13 @@ class HostTraining:
         """
         place, self._stands = flow.environments, None
         steps = int(place.steps)
-        rows = newest(flow.replay, steps * self.count)
+        rows = newest(flow.replay, steps)
         if rows is None:
             kept = int(flow.replay.size)
             return (
                 f"the {steps * self.count} steps since they were seeded would have to "
                 f"be done again, but only the newest {kept} are kept"
             )
-        rows = jax.tree.map(
-            lambda leaf: leaf.reshape(steps, self.count, *leaf.shape[1:]), rows
-        )
         spec, step = self.environment.spec, 0
         try:
             obs = read(spec, self.environment.reset(seed=int(place.seed)))
@@ -304,19 +303,16 @@ class HostTraining:
             )
 
     def _remember(self, memory: ReplayState, rows: list[tuple]) -> ReplayState:
-        """Keep the rows, or the newest of them where the memory is smaller.
+        """Keep the rows.
 
         They are added in pieces whose lengths are powers of two, so that episodes of
         any length compile only a handful of programs.
         """
-        columns = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[-memory.capacity :],
-            stacked(rows),
-        )
+        columns = stacked(rows)
         left = columns[2].shape[0]
         start = 0
         while left:
-            length = 1 << (left.bit_length() - 1)
+            length = 1 << (min(left, memory.capacity).bit_length() - 1)
             piece = jax.tree.map(
                 lambda leaf, start=start, length=length: leaf[start : start + length],
                 columns,
@@ -335,7 +331,7 @@ class HostTraining:
 
 @eqx.filter_jit
 def _add(replay: Replay, memory: ReplayState, columns: tuple) -> ReplayState:
-    return replay.add(memory, jax.vmap(Transition)(*columns))
+    return replay.extend(memory, Transition(*columns))
 
 
 def _row(tree: PyTree, index: int) -> PyTree:

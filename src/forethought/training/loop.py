@@ -97,19 +97,24 @@ def require_steps(name: str, steps: int) -> None:
 
 
 def require_room(replay: Replay, count: int, learn_every: int | None) -> None:
-    """Refuse updates at no distance, or at one that the memory forgets.
+    """Refuse a memory of other environments, and updates at no distance or too far.
 
     Raises:
         ValueError: Saying which.
     """
+    if replay.lanes != count:
+        raise ValueError(
+            "Training needs a replay with a lane for each environment, got "
+            f"{replay.lanes} lanes for {count}."
+        )
     if learn_every is None:
         return
     if learn_every < 1:
         raise ValueError(f"Training needs learn_every >= 1, got {learn_every}.")
-    if replay.capacity < learn_every * count:
+    if replay.capacity < learn_every:
         raise ValueError(
-            f"Training needs a replay of at least {learn_every * count} transitions, "
-            f"those between two updates, got a capacity of {replay.capacity}."
+            f"Training needs a replay of at least {learn_every} steps, those between "
+            f"two updates, got a capacity of {replay.capacity}."
         )
 
 
@@ -119,14 +124,14 @@ class Training(eqx.Module):
     Args:
         agent: Any agent.
         environment: In pure JAX.
-        replay: Where transitions go.
+        replay: Where transitions go; it has a lane for each environment.
         count: Environments that are acted in side by side.
         learn_every: Steps of each environment from one update to the next, for an agent
             that learns online; None for one that learns when `learn` is called.
 
     Raises:
-        ValueError: There is no environment, no step between updates, or no room for
-            what comes between them.
+        ValueError: There is no environment, the memory is of another number of them,
+            there is no step between updates, or no room for what comes between them.
     """
 
     agent: AbstractAgent

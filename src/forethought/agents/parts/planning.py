@@ -242,7 +242,7 @@ class ModelBased(AbstractAgent[Problem, MPCCarry]):
 
     def recall(self, memory: ReplayState, new: int) -> PyTree:
         """Everything: transitions, and which rows are valid."""
-        return Replay(memory.capacity).ordered(memory)
+        return Replay(memory.capacity, memory.lanes).ordered(memory)
 
     def update(
         self, learner: Problem, batch: PyTree, *, key: PRNGKeyArray

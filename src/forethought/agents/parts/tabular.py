@@ -66,7 +66,8 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
 
 def newest(memory: ReplayState, count: int) -> Transition:
     """The newest transitions, with states and actions as 32-bit numbers."""
-    rows = Replay(memory.capacity).newest(memory, count)
+    replay = Replay(memory.capacity, memory.lanes)
+    rows = replay.newest(memory, count // memory.lanes)
 
     def narrow(leaf: Array) -> Array:
         whole = jnp.issubdtype(leaf.dtype, jnp.integer)

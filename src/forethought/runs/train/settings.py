@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from forethought.core.spaces import Box, Discrete
 from forethought.core.words import unknown
-from forethought.data.replay import Replay, power_of_two
+from forethought.data.parts import power_of_two
+from forethought.data.replay import Replay
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.runs.train.agents import ONLINE, make_agent, rhythm
@@ -171,7 +172,8 @@ class Learning:
     def training(self) -> Training | HostTraining:
         """The loop, ready to begin."""
         agent = make_agent(self.task, self.settings)
-        replay = Replay(power_of_two(self.total_steps + self.count))
+        steps = math.ceil(self.total_steps / self.count) + 1
+        replay = Replay(power_of_two(steps), self.count)
         every = self.learn_every
         if self.task is not None:
             return Training(agent, self.task.environment, replay, self.count, every)
