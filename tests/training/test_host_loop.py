@@ -323,6 +323,17 @@ def test_it_computes_in_the_precision_that_jax_is_set_to(precision):
         assert leaf.dtype == real
 
 
+def test_a_restart_leaves_what_was_seen_before_it_as_it_was():
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state, _ = training.collect(training.begin(key=jax.random.key(0)), 5)
+        before = rows_of(training, state)
+        state, _ = training.collect(training.restart(state), 5)
+        after = rows_of(training, state)
+    assert_same(jax.tree.map(lambda leaf: leaf[:5], after), before)
+    assert not np.any(after.next_obs[4] == after.obs[5])
+
+
 def test_a_memory_that_is_smaller_than_a_collection_keeps_the_newest():
     with cartpoles() as environment:
         training = training_in(environment, capacity=5)
