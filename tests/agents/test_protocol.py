@@ -65,7 +65,7 @@ class Row:
         if name in INSIDE:
             schedule = Schedule(2 * INSIDE[name], "steps")
             duties = (dataclasses.replace(duties[0], every=schedule),)
-        self.training = Training(self.agent, environment, Replay(32), 2, duties)
+        self.training = Training(self.agent, environment, Replay(16, 2), duties)
         self.run = eqx.filter_jit(self._run)
         self.side_by_side = eqx.filter_jit(eqx.filter_vmap(self._run))
 
@@ -113,7 +113,8 @@ def assert_sound(row, ran, bits):
     state, trace, metrics = ran
     for told in (trace.watched, metrics):
         assert all(np.all(np.isfinite(value)) for value in told.values())
-    rows = state.flow.replay.rows
+    memory = state.flow.replay
+    rows = memory.rows
     reals = [trace.rewards, *jax.tree.leaves(eqx.filter(state.learner, inexact))]
     if row.name in INSIDE:
         for told in trace.learned.values():
@@ -127,8 +128,8 @@ def assert_sound(row, ran, bits):
         box = tasks.load("double-integrator").problem.action
         assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
     assert {str(leaf.dtype) for leaf in reals} == {f"float{bits}"}
-    assert np.all(np.isfinite(rows.obs)) and np.all(trace.finite)
-    assert int(state.flow.replay.size) == int(state.flow.step) == 20
+    assert np.all(np.isfinite(memory.observations)) and np.all(trace.finite)
+    assert int(memory.size) == int(state.flow.step) == 20
 
 
 def inexact(leaf):

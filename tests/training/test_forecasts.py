@@ -71,13 +71,13 @@ def simulate(lengths, count=1, jump=0.0, seed=0):
             obs = after
         obs = random.normal(size=(count, 2)) + jump * (episode + 1)
     dtype = jnp.result_type(float)
-    leaves = [np.concatenate(part) for part in zip(*rows, strict=True)]
+    leaves = [np.stack(part) for part in zip(*rows, strict=True)]
     kinds = (dtype, dtype, dtype, dtype, bool, bool)
     leaves = [jnp.asarray(leaf, kind) for leaf, kind in zip(leaves, kinds, strict=True)]
-    seen = jax.vmap(Transition)(*leaves)
-    replay = Replay(4096)
-    one = jax.tree.map(lambda leaf: leaf[0], seen)
-    return replay.add(replay.init(one), seen)
+    seen = Transition(*leaves)
+    replay = Replay(4096 // count, count)
+    one = jax.tree.map(lambda leaf: leaf[0, 0], seen)
+    return replay.extend(replay.init(one), seen)
 
 
 KEY = jax.random.key(3)
@@ -102,7 +102,8 @@ def test_a_right_model_errs_as_much_as_the_noise_makes_it(right):
     k = np.arange(1, LENGTH + 1)[:, None]
     variance = NOISE**2 * (1 - DECAY ** (2 * k)) / (1 - DECAY**2)
     data = simulate([LENGTH] * 2 * STARTS)
-    scale = np.std(np.asarray(data.rows.obs[: int(data.size)]), axis=0)
+    rows, _ = Replay(data.capacity, data.lanes).ordered(data)
+    scale = np.std(np.asarray(rows.obs[: int(data.size)]), axis=0)
     ratio = np.asarray(right.errors[:LENGTH]) / (np.sqrt(variance) / scale)
     # A root mean square of 64 draws has a relative error of 1/√128.
     np.testing.assert_allclose(ratio, 1, atol=3.5 / np.sqrt(2 * STARTS))

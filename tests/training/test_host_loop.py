@@ -80,8 +80,9 @@ def cartpoles(count=2):
     return GymnasiumEnvironment("CartPole-v1", count)
 
 
-def training_in(environment, capacity=512):
-    return HostTraining(Leaning(), environment, Replay(capacity))
+def training_in(environment, capacity=256):
+    replay = Replay(capacity, environment.count)
+    return HostTraining(Leaning(), environment, replay)
 
 
 def rows_of(training, state):
@@ -210,8 +211,8 @@ class Drifting(Breaking):
 @pytest.mark.parametrize(
     ("name", "capacity", "words"),
     [
-        ("Drifting-v0", 512, r"the same seed .* led elsewhere than before, at step 0"),
-        ("CartPole-v1", 8, "the 20 steps .* only the newest 8 are kept"),
+        ("Drifting-v0", 256, r"the same seed .* led elsewhere than before, at step 0"),
+        ("CartPole-v1", 4, "the 20 steps .* only the newest 8 are kept"),
     ],
 )
 def test_what_cannot_be_brought_back_goes_on_with_fresh_episodes(name, capacity, words):
@@ -316,14 +317,30 @@ def test_it_computes_in_the_precision_that_jax_is_set_to(precision):
         state = training.begin(key=jax.random.key(0))
         state, trace = training.collect(state, 5)
     real = np.dtype(f"float{precision}")
-    seen = state.flow.replay.rows
-    for leaf in (seen.obs, seen.reward, state.flow.obs, trace.episode_returns):
+    memory = state.flow.replay
+    for leaf in (
+        memory.observations,
+        memory.rows.reward,
+        state.flow.obs,
+        trace.episode_returns,
+    ):
         assert leaf.dtype == real
+
+
+def test_a_restart_leaves_what_was_seen_before_it_as_it_was():
+    with cartpoles() as environment:
+        training = training_in(environment)
+        state, _ = training.collect(training.begin(key=jax.random.key(0)), 5)
+        before = rows_of(training, state)
+        state, _ = training.collect(training.restart(state), 5)
+        after = rows_of(training, state)
+    assert_same(jax.tree.map(lambda leaf: leaf[:5], after), before)
+    assert not np.any(after.next_obs[4] == after.obs[5])
 
 
 def test_a_memory_that_is_smaller_than_a_collection_keeps_the_newest():
     with cartpoles() as environment:
-        training = training_in(environment, capacity=10)
+        training = training_in(environment, capacity=5)
         state, trace = training.collect(training.begin(key=jax.random.key(0)), 20)
         rows = rows_of(training, state)
     ended = rows.terminated | rows.truncated

@@ -46,7 +46,7 @@ def task():
 @pytest.fixture(scope="module")
 def training(task):
     agent = Planning(task.problem, MPC(LQR(20)))
-    return Training(agent, task.environment, Replay(256), count=2)
+    return Training(agent, task.environment, Replay(128, 2))
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,3 @@ def test_evaluation_episodes_are_apart_and_run_side_by_side(task, training):
         key=jax.random.key(5),
     )
     np.testing.assert_allclose(returns, [task.optimum] * 3, rtol=1e-3)
-
-
-def test_no_environment_is_refused(training):
-    with pytest.raises(ValueError, match="count >= 1, got 0"):
-        Training(training.agent, training.environment, training.replay, 0)

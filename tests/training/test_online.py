@@ -53,12 +53,12 @@ def books(count, every):
 
 def pure(count, every):
     world = TabularEnvironment(grid(["S...", "...G"]).table, episode_length=7)
-    return Training(Bookkeeper(), world, Replay(64), count, books(count, every))
+    return Training(Bookkeeper(), world, Replay(32, count), books(count, every))
 
 
 def host(count, every):
     world = GymnasiumEnvironment("CliffWalking-v1", count)
-    return HostTraining(Bookkeeper(), world, Replay(64), books(count, every))
+    return HostTraining(Bookkeeper(), world, Replay(32, count), books(count, every))
 
 
 @pytest.fixture(scope="module", params=[pure, host])
@@ -72,7 +72,8 @@ def test_each_action_knows_all_that_was_due_before_it(kind, count, every):
     state, trace = training.collect(training.begin(key=jax.random.key(0)), steps)
     updates, told = state.learner
     assert int(updates) == steps // every
-    rows = jax.tree.map(np.asarray, state.flow.replay.rows)
+    rows, _ = training.replay.ordered(state.flow.replay)
+    rows = jax.tree.map(np.asarray, rows)
     known = np.repeat(np.arange(steps) // every % 4, count)
     np.testing.assert_array_equal(rows.action[: steps * count], known)
     # It was told of every state in which it acted, once.
@@ -121,7 +122,7 @@ def test_who_does_not_learn_on_the_way_learns_when_told(kind):
 
 
 def test_updates_that_come_too_late_are_refused(kind):
-    with pytest.raises(ValueError, match=r"at least 80 transitions, .* of 64"):
+    with pytest.raises(ValueError, match=r"at least 40 steps, .* of 32"):
         kind(2, 40)
 
 

@@ -3,7 +3,8 @@
 import equinox as eqx
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from forethought.data.replay import Replay, ReplayState
+from forethought.data.replay import Replay
+from forethought.data.rings import ReplayState
 
 
 class Memory(eqx.Module):
@@ -12,8 +13,8 @@ class Memory(eqx.Module):
     Args:
         replay: How it is kept.
         state: What it holds.
-        new: How many transitions came since one learned from it last; where that is
-            long ago, at least so many.
+        new: How many steps of each lane came since one learned from it last; where that
+            is long ago, at least so many.
     """
 
     replay: Replay
@@ -25,9 +26,13 @@ class Memory(eqx.Module):
         return self.replay.ordered(self.state)
 
     def newest(self) -> PyTree:
-        """The `new` rows that were added last, the oldest of them first."""
+        """The rows of the `new` steps taken last, the oldest of them first."""
         return self.replay.newest(self.state, self.new)
 
     def sample(self, count: int, *, key: PRNGKeyArray) -> PyTree:
         """So many rows, drawn uniformly with replacement."""
         return self.replay.sample(self.state, count, key=key)
+
+    def window(self, count: int, length: int, *, key: PRNGKeyArray) -> PyTree:
+        """So many stretches of some length, each within one episode."""
+        return self.replay.window(self.state, count, length, key=key)

@@ -1,48 +1,48 @@
-r"""Memory of what happened, as a value: `init`, `add`, `sample`.
+r"""Memory of what happened, as a value: `init`, `add`, `sample`, `window`.
 
 A `ReplayState` is a pytree of preallocated arrays on the device, so that collecting,
-remembering and learning can be one compiled program: `add` and `sample` work inside
-`jax.jit`, `jax.lax.scan` and `jax.vmap`, and more data never compile anything again.
-It is a ring: once `capacity` rows are there, the oldest one is overwritten.
+remembering and learning can be one compiled program: everything here
+works inside `jax.jit`, `jax.lax.scan` and `jax.vmap`, and more data
+never compile anything again.
 
-$$\text{row of the } k\text{-th transition} = k \bmod \text{capacity}$$
+Each environment has a lane, and all lanes step together. Two rings hold a lane's
+steps. One has a place for each of the newest `capacity` steps, with all of a row but
+what was seen; the other holds what was seen, once, in its own dtype:
 
-For fitting to all that was seen, `ordered` gives every row from the oldest to the
-newest with a mask. A memory that should not forget starts small and is doubled on
-the host by `grown`: capacities are powers of two, so that what is compiled for one
-capacity is compiled only logarithmically often.
+    step       0  1  2   3  4        rows:          step modulo capacity
+    number     0  1  2   4  5        observations:  number modulo room
+    seen       a  b  c d e  f g      d and g are the last of their episodes, or lanes
+
+Row $k$ saw observation number `at[k]`, and next number `at[k] + 1`, which is also what
+row $k + 1$ saw unless the episode ended between them. So numbers go up by one within
+an episode and by two where one ends: a stretch of $L$ rows lies within one episode
+exactly if its numbers rise by $L - 1$.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from forethought.data.transitions import Transition
+from forethought.data.rings import (
+    R,
+    ReplayState,
+    alike,
+    apart,
+    overwritten,
+    read,
+    require_fitting,
+    shapes,
+)
 
-
-class ReplayState(eqx.Module):
-    """What a replay memory holds."""
-
-    rows: Transition
-    """Leaves of shape `[capacity, ...]`; rows never written are zero."""
-    position: Int[Array, ""]
-    """The row that is written next."""
-    size: Int[Array, ""]
-    """How many rows were written, at most the capacity."""
-
-    @property
-    def capacity(self) -> int:
-        """How many rows there is room for."""
-        return self.rows.reward.shape[0]
+SMALL = 1024
+"""Bytes of an observation up to which room is made for as many ends as there may be."""
 
 
 class Replay(eqx.Module):
-    """A ring buffer of transitions.
+    """A memory of the newest steps, any rows.
 
     ```python
     >>> import jax
@@ -59,69 +59,191 @@ class Replay(eqx.Module):
 
     ```
 
+    Within an episode, `next_obs` of a row has to be `obs` of the next one of its lane,
+    as it is kept only once; where acting goes on elsewhere without an end, say `cut`.
+
     Args:
-        capacity: How many transitions are kept: the newest ones.
+        capacity: How many steps of each lane are kept: the newest ones.
+        lanes: How many environments are stepped together.
+        spare: How many ends of episodes among these steps there is room for, as each
+            keeps an observation more. Where there are more of them, the oldest steps
+            are forgotten sooner, in all lanes alike. If None, as many as there may be
+            for observations of at most 1,024 bytes, else an eighth of the capacity
+            and at least eight.
 
     Raises:
-        ValueError: The capacity is no whole number of at least one.
+        ValueError: One is no whole number, or is too small.
+
+    Note:
+        Steps and observations are counted in 32 bits: up to $2^{30}$ steps of a lane.
     """
 
     capacity: int = eqx.field(static=True)
+    lanes: int = eqx.field(static=True, default=1)
+    spare: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        if not isinstance(self.capacity, int) or self.capacity < 1:
-            raise ValueError(
-                f"Replay needs a whole capacity of at least 1, got {self.capacity!r}."
-            )
+        needs = {"capacity": (self.capacity, 1), "lanes": (self.lanes, 1)}
+        if self.spare is not None:
+            needs["spare"] = (self.spare, 0)
+        for name, (value, least) in needs.items():
+            if not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"Replay needs a whole {name} of at least {least}, got {value!r}."
+                )
 
-    def init(self, example: Transition) -> ReplayState:
-        """An empty memory for transitions like the example.
+    def init(self, example: R) -> ReplayState[R]:
+        """An empty memory for rows like the example.
 
         Args:
-            example: One transition; its shapes and dtypes count, its values do not.
-        """
-        rows = jax.tree.map(
-            lambda leaf: jnp.zeros((self.capacity, *leaf.shape), leaf.dtype),
-            _shapes(example),
-        )
-        # Two arrays, as one cannot be donated to a compiled function twice.
-        return ReplayState(rows, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+            example: One row of one lane; its shapes and dtypes count, its values do
+                not.
 
-    def add(self, state: ReplayState, batch: Transition) -> ReplayState:
-        """Remember a batch, its first row first.
+        Raises:
+            ValueError: `next_obs` is not like `obs`, or nothing is seen.
+        """
+        rest, obs, after = apart(shapes(example))
+        if not (jax.tree.leaves(obs) and alike(obs, after)):
+            raise ValueError(
+                "Replay needs next_obs of the structure, shapes and dtypes of obs, "
+                f"got {after} and {obs}."
+            )
+
+        def ring(length: int, tree: Any) -> Any:
+            return jax.tree.map(
+                lambda leaf: jnp.zeros((length, self.lanes, *leaf.shape), leaf.dtype),
+                tree,
+            )
+
+        # No two of them are one array, which could not be donated twice.
+        return ReplayState(
+            rows=ring(self.capacity, rest),
+            observations=ring(self._room(obs), obs),
+            at=jnp.zeros((self.capacity, self.lanes), jnp.int32),
+            ahead=jnp.zeros(self.lanes, jnp.int32),
+            steps=jnp.zeros((), jnp.int32),
+            oldest=jnp.zeros((), jnp.int32),
+        )
+
+    def add(self, state: ReplayState[R], rows: R) -> ReplayState[R]:
+        """Remember one step of every lane; it can be read at once, `next_obs` too.
 
         Args:
             state: The memory.
-            batch: Transitions, leaves of shape `[n, ...]` with n at most the capacity.
+            rows: Leaves of shape `[lane, ...]`.
 
         Raises:
-            ValueError: The batch is larger than the capacity, or of another
-                structure, shape or dtype than the example that the memory was
-                made for.
+            ValueError: The rows are of another number, structure, shape or dtype than
+                those that the memory was made for.
         """
         self._check(state)
-        count = _batch_size(state.rows, batch)
-        if count > self.capacity:
-            raise ValueError(
-                f"Replay.add needs a batch of at most {self.capacity} transitions, its "
-                f"capacity, got {count}."
-            )
-        steps = jnp.arange(count, dtype=jnp.int32)
-        index = (state.position + steps) % self.capacity
-        rows = jax.tree.map(
-            lambda old, new: old.at[index].set(new, unique_indices=True),
-            state.rows,
-            batch,
-        )
-        position = (state.position + count) % self.capacity
-        return ReplayState(
-            rows, position, jnp.minimum(state.size + count, self.capacity)
-        )
+        require_fitting("add", state, rows, (self.lanes,))
+        rows = jax.tree.map(jnp.asarray, rows)
+        rest, obs, after = apart(rows)
+        at, place = state.ahead, state.steps % self.capacity
 
-    def sample(
-        self, state: ReplayState, count: int, *, key: PRNGKeyArray
-    ) -> Transition:
-        """Draw uniformly, with replacement, from what is there.
+        def put(ring: Array, new: Array) -> Array:
+            return jax.lax.dynamic_update_index_in_dim(ring, new, place, 0)
+
+        def see(ring: Array, obs: Array, after: Array) -> Array:
+            for number, seen in ((at, obs), (at + 1, after)):
+                slot = number % state.room
+                if self.lanes == 1:  # cheaper by far than a scatter
+                    ring = jax.lax.dynamic_update_index_in_dim(ring, seen, slot[0], 0)
+                else:
+                    lane = jnp.arange(self.lanes, dtype=jnp.int32)
+                    ring = ring.at[slot, lane].set(seen, unique_indices=True)
+            return ring
+
+        ended = (rows.terminated | rows.truncated).astype(jnp.int32)
+        steps = state.steps + 1
+        low = jnp.maximum(state.oldest, steps - self.capacity)
+        after_it = ReplayState(
+            rows=jax.tree.map(put, state.rows, rest),
+            observations=jax.tree.map(see, state.observations, obs, after),
+            at=put(state.at, at),
+            ahead=at + 1 + ended,
+            steps=steps,
+            oldest=low,
+        )
+        if state.room >= 2 * self.capacity:
+            return after_it
+        # One more step takes at most two numbers, and so at most two steps away.
+        two = jnp.arange(2, dtype=jnp.int32)
+        gone = overwritten(after_it, after_it.at[(low + two) % self.capacity])
+        fewer = low + jnp.sum(jnp.cumprod(gone.astype(jnp.int32)), dtype=jnp.int32)
+        return eqx.tree_at(lambda state: state.oldest, after_it, fewer)
+
+    def extend(self, state: ReplayState[R], block: R) -> ReplayState[R]:
+        """Remember many steps of every lane: the same as adding one after another.
+
+        Args:
+            state: The memory.
+            block: Leaves of shape `[time, lane, ...]`, with at most `capacity` steps.
+
+        Raises:
+            ValueError: There are more steps than the capacity, or they are of another
+                structure, shape or dtype than those that the memory was made for.
+        """
+        self._check(state)
+        time = jnp.shape(block.terminated)[0] if jnp.ndim(block.terminated) else 0
+        require_fitting("extend", state, block, (time, self.lanes))
+        if not 0 < time <= self.capacity:
+            raise ValueError(
+                f"Replay.extend needs from 1 to {self.capacity} steps, its capacity, "
+                f"got {time}."
+            )
+        block = jax.tree.map(jnp.asarray, block)
+        rest, obs, after = apart(block)
+        ended = (block.terminated | block.truncated).astype(jnp.int32)
+        numbers = jnp.cumsum(ended + 1, axis=0, dtype=jnp.int32)
+        before = jnp.concatenate([jnp.zeros_like(numbers[:1]), numbers[:-1]])
+        at = state.ahead[None] + before
+        place = (state.steps + jnp.arange(time, dtype=jnp.int32)) % self.capacity
+        lane = jnp.broadcast_to(jnp.arange(self.lanes, dtype=jnp.int32), at.shape)
+
+        def put(ring: Array, new: Array) -> Array:
+            return ring.at[place].set(new, unique_indices=True)
+
+        def see(ring: Array, obs: Array, after: Array) -> Array:
+            # What the next row saw, it writes itself; what came too early is not kept.
+            last = ended.astype(bool).at[-1].set(True)
+            for number, seen, own in ((at, obs, True), (at + 1, after, last)):
+                kept = own & (number > at[-1:] + 1 - state.room)
+                slot = jnp.where(kept, number % state.room, state.room)
+                ring = ring.at[slot, lane].set(seen, mode="drop")
+            return ring
+
+        steps = state.steps + time
+        low = jnp.maximum(state.oldest, steps - self.capacity)
+        after_it = ReplayState(
+            rows=jax.tree.map(put, state.rows, rest),
+            observations=jax.tree.map(see, state.observations, obs, after),
+            at=put(state.at, at),
+            ahead=state.ahead + numbers[-1],
+            steps=steps,
+            oldest=low,
+        )
+        if state.room >= 2 * self.capacity:
+            return after_it
+        logical = low + jnp.arange(self.capacity, dtype=jnp.int32)
+        gone = overwritten(after_it, after_it.at[logical % self.capacity])
+        fewer = low + jnp.sum(gone & (logical < steps), dtype=jnp.int32)
+        return eqx.tree_at(lambda state: state.oldest, after_it, fewer)
+
+    def cut(self, state: ReplayState[R]) -> ReplayState[R]:
+        """Say that what comes next does not go on from the newest rows.
+
+        Where acting was interrupted without an end, the newest row keeps its
+        `next_obs`, and no window crosses the gap.
+        """
+        self._check(state)
+        newest = state.at[(state.steps - 1) % self.capacity]
+        ahead = jnp.where(state.steps > 0, newest + 2, state.ahead)
+        return eqx.tree_at(lambda state: state.ahead, state, ahead)
+
+    def sample(self, state: ReplayState[R], count: int, *, key: PRNGKeyArray) -> R:
+        """Draw rows uniformly, with replacement, from what is there.
 
         It is the caller's duty that something is there: an empty memory returns rows
         of zeros. Otherwise a row that was never written is never returned.
@@ -132,204 +254,118 @@ class Replay(eqx.Module):
             key: Where the randomness comes from.
 
         Returns:
-            Transitions, leaves of shape `[count, ...]`.
+            Rows, leaves of shape `[count, ...]`.
 
         Raises:
             ValueError: The count is less than one.
         """
         self._check(state)
-        if count < 1:
-            raise ValueError(f"Replay.sample needs a count of at least 1, got {count}.")
+        _require_one("sample", count=count)
         end = jnp.maximum(state.size, 1)
         index = jax.random.randint(key, (count,), 0, end, dtype=jnp.int32)
-        return jax.tree.map(lambda leaf: leaf[index], state.rows)
+        return read(state, state.oldest + index // self.lanes, index % self.lanes)
 
-    def ordered(
-        self, state: ReplayState
-    ) -> tuple[Transition, Bool[Array, " capacity"]]:
-        """All that is there, from the oldest to the newest.
+    def window(
+        self, state: ReplayState[R], count: int, length: int, *, key: PRNGKeyArray
+    ) -> R:
+        """Draw stretches uniformly, with replacement, from all within one episode.
+
+        It is the caller's duty that there is one: `stretches` counts them. Each call
+        looks at all numbers of the memory, so draw many at once.
+
+        Args:
+            state: The memory.
+            count: How many to draw.
+            length: Steps of each; its last row may be the last one of an episode.
+            key: Where the randomness comes from.
 
         Returns:
-            Transitions, leaves of shape `[capacity, ...]`, and which of them hold
+            Rows, leaves of shape `[count, length, ...]`, the oldest first.
+
+        Raises:
+            ValueError: The count or the length is less than one, or the length is
+                above the capacity.
+        """
+        self._check(state)
+        _require_one("window", count=count, length=length)
+        upto = jnp.cumsum(self._starts(state, length).reshape(-1), dtype=jnp.int32)
+        end = jnp.maximum(upto[-1], 1)
+        drawn = jax.random.randint(key, (count,), 0, end, dtype=jnp.int32)
+        index = jnp.searchsorted(upto, drawn, side="right").astype(jnp.int32)
+        index = jnp.minimum(index, upto.shape[0] - 1)
+        step = (index // self.lanes)[:, None] + jnp.arange(length, dtype=jnp.int32)[
+            None
+        ]
+        lane = jnp.broadcast_to((index % self.lanes)[:, None], step.shape)
+        return read(state, step, lane)
+
+    def stretches(self, state: ReplayState[R], length: int) -> Int[Array, ""]:
+        """How many stretches of so many steps lie within one episode."""
+        self._check(state)
+        _require_one("stretches", length=length)
+        return jnp.sum(self._starts(state, length), dtype=jnp.int32)
+
+    def ordered(self, state: ReplayState[R]) -> tuple[R, Bool[Array, " row"]]:
+        """All that is there, from the oldest to the newest; lanes take turns.
+
+        Returns:
+            Rows, leaves of shape `[capacity * lanes, ...]`, and which of them hold
             something: the first `state.size` ones.
         """
         self._check(state)
-        steps = jnp.arange(self.capacity, dtype=jnp.int32)
-        full = state.size == self.capacity
-        index = (jnp.where(full, state.position, 0) + steps) % self.capacity
-        rows = jax.tree.map(lambda leaf: leaf[index], state.rows)
-        return rows, steps < state.size
+        index = jnp.arange(self.capacity * self.lanes, dtype=jnp.int32)
+        rows = read(state, state.oldest + index // self.lanes, index % self.lanes)
+        return rows, index < state.size
 
-    def newest(self, state: ReplayState, count: int) -> Transition:
-        """The rows added last, the oldest of them first.
+    def newest(self, state: ReplayState[R], steps: int) -> R:
+        """The last steps of every lane, the oldest first; lanes take turns.
 
         It is the caller's duty that so many are there.
 
         Args:
             state: The memory.
-            count: How many, at most the capacity.
+            steps: How many of each lane, at most the capacity.
+
+        Returns:
+            Rows, leaves of shape `[steps * lanes, ...]`.
         """
-        steps = jnp.arange(count, dtype=jnp.int32)
-        index = (state.position - count + steps) % self.capacity
-        return jax.tree.map(lambda leaf: leaf[index], state.rows)
+        self._check(state)
+        index = jnp.arange(steps * self.lanes, dtype=jnp.int32)
+        step = state.steps - steps + index // self.lanes
+        return read(state, step, index % self.lanes)
+
+    def _room(self, obs: PyTree) -> int:
+        """How many observations of a lane are kept."""
+        most, spare = self.capacity - 1, self.spare
+        if spare is None:
+            leaves = jax.tree.leaves(obs)
+            large = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) > SMALL
+            spare = max(8, self.capacity // 8) if large else most
+        return self.capacity + 1 + min(spare, most)
+
+    def _starts(self, state: ReplayState, length: int) -> Bool[Array, "capacity lane"]:
+        """With which rows a stretch within one episode begins, by their places."""
+        if length > self.capacity:
+            raise ValueError(
+                f"Replay needs a length of at most {self.capacity}, its capacity, got "
+                f"{length}."
+            )
+        place = jnp.arange(self.capacity, dtype=jnp.int32)
+        step = state.oldest + (place - state.oldest) % self.capacity
+        ends = jnp.roll(state.at, 1 - length, axis=0)
+        there = step + length <= state.steps
+        return there[:, None] & (ends - state.at == length - 1)
 
     def _check(self, state: ReplayState) -> None:
-        if state.capacity != self.capacity:
+        if (state.capacity, state.lanes) != (self.capacity, self.lanes):
             raise ValueError(
-                f"Replay needs a state of its capacity, {self.capacity}, got one of "
-                f"capacity {state.capacity}."
+                f"Replay needs a state of its capacity, {self.capacity}, and of as "
+                f"many lanes, {self.lanes}, got one of capacity {state.capacity} and "
+                f"{state.lanes} lanes."
             )
 
 
-def power_of_two(rows: int) -> int:
-    """The smallest power of two that is at least `rows`."""
-    return 1 << max(rows - 1, 0).bit_length()
-
-
-def grown(state: ReplayState, capacity: int) -> ReplayState:
-    """The same memory with more room; not for use inside compiled code.
-
-    ```python
-    state = grown(state, 2 * state.capacity)
-    replay = Replay(state.capacity)
-    ```
-
-    Args:
-        state: The memory.
-        capacity: How much room is needed; rounded up to a power of two.
-
-    Returns:
-        A memory of that capacity that holds the same transitions in the same order.
-
-    Raises:
-        ValueError: The capacity is not larger than it was.
-    """
-    if capacity <= state.capacity:
-        raise ValueError(
-            f"grown needs a capacity above the present {state.capacity}, got "
-            f"{capacity}."
-        )
-    capacity = power_of_two(capacity)
-    rows, _ = Replay(state.capacity).ordered(state)
-    rows = jax.tree.map(
-        lambda leaf: (
-            jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype)
-            .at[: leaf.shape[0]]
-            .set(leaf)
-        ),
-        rows,
-    )
-    return ReplayState(rows, jnp.copy(state.size), jnp.copy(state.size))
-
-
-def newest(state: ReplayState, count: int) -> Transition | None:
-    """The transitions added last, the oldest of them first, on the host.
-
-    Args:
-        state: The memory.
-        count: How many.
-
-    Returns:
-        NumPy leaves of shape `[count, ...]`, or None where fewer are kept.
-    """
-    if count > int(state.size):
-        return None
-    index = (int(state.position) - count + np.arange(count)) % state.capacity
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state.rows)
-
-
-def to_arrays(state: ReplayState) -> dict[str, np.ndarray]:
-    """The memory as plain arrays under flat names, ready for `numpy.savez`.
-
-    Dtypes that NumPy's files do not know, such as bfloat16, become unsigned integers
-    of the same bits.
-    """
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(state).items()}
-    return {
-        name: array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
-        for name, array in arrays.items()
-    }
-
-
-def from_arrays(example: Transition, arrays: Mapping[str, Any]) -> ReplayState:
-    """The memory that `to_arrays` took apart.
-
-    Args:
-        example: One transition of the kind that the memory holds.
-        arrays: What `to_arrays` returned; the capacity is theirs.
-
-    Raises:
-        ValueError: An array is missing, is not known, or has another shape or dtype
-            than the example asks for; or the counters contradict each other.
-    """
-    reward = np.asarray(arrays.get("rows.reward", ()))
-    capacity = reward.shape[0] if reward.ndim else 0
-    if capacity < 1:
-        raise ValueError(
-            "A saved replay needs an array 'rows.reward' of shape [capacity], got "
-            f"{'none' if 'rows.reward' not in arrays else f'shape {reward.shape}'}."
-        )
-    like = jax.eval_shape(Replay(capacity).init, example)
-    wanted = _named(like)
-    leaves = []
-    for name, leaf in wanted.items():
-        if name not in arrays:
-            raise ValueError(f"A saved replay needs an array {name!r}, got none.")
-        array = np.asarray(arrays[name])
-        dtype = np.dtype(leaf.dtype)
-        if dtype.kind == "V" and array.dtype == np.dtype(f"u{dtype.itemsize}"):
-            array = array.view(dtype)
-        if (array.shape, array.dtype) != (leaf.shape, dtype):
-            raise ValueError(
-                f"A saved replay needs {name!r} of shape {leaf.shape} and dtype "
-                f"{dtype}, got shape {array.shape} and dtype {array.dtype}."
-            )
-        leaves.append(array)
-    if strange := sorted(set(arrays) - set(wanted)):
-        raise ValueError(
-            f"A saved replay needs only the arrays of its example, got {strange[0]!r} "
-            "as well."
-        )
-    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    size, position = int(state.size), int(state.position)
-    sound = position == size if size < capacity else 0 <= position < size == capacity
-    if not (sound and size >= 0):
-        raise ValueError(
-            f"A saved replay of capacity {capacity} needs counters that agree, got "
-            f"size {size} and position {position}."
-        )
-    return jax.tree.map(jnp.asarray, state)
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.eval_shape(lambda tree: tree, tree)
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path)[1:]: leaf for path, leaf in leaves}
-
-
-def _batch_size(rows: Transition, batch: Transition) -> int:
-    """The length of the batch, once it was checked against the memory's rows."""
-    wanted, given = jax.tree.structure(rows), jax.tree.structure(batch)
-    if wanted != given:
-        raise ValueError(
-            "Replay.add needs a batch of the structure of its example, "
-            f"{wanted}, got {given}."
-        )
-    named = _named(_shapes(batch))
-    reward = named["reward"].shape
-    if len(reward) != 1:
-        raise ValueError(
-            f"Replay.add needs a batch with one leading axis, got a reward of shape "
-            f"{reward}."
-        )
-    for (name, new), old in zip(named.items(), jax.tree.leaves(rows), strict=True):
-        shape = (*reward, *old.shape[1:])
-        if (new.shape, new.dtype) != (shape, old.dtype):
-            raise ValueError(
-                f"Replay.add needs {name!r} of shape {shape} and dtype {old.dtype}, "
-                f"got shape {new.shape} and dtype {new.dtype}."
-            )
-    return reward[0]
+def _require_one(verb: str, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"Replay.{verb} needs a {name} of at least 1, got {size}.")

@@ -1,7 +1,37 @@
 """What one step of acting leaves behind."""
 
+from typing import Protocol, runtime_checkable
+
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PyTree
+
+
+@runtime_checkable
+class Row(Protocol):
+    """What a memory asks of the rows that it keeps; they are pytrees of arrays.
+
+    `obs` and `next_obs` have one structure, with the same shapes and dtypes.
+    """
+
+    @property
+    def obs(self) -> PyTree[Array]:
+        """What was seen."""
+        ...
+
+    @property
+    def next_obs(self) -> PyTree[Array]:
+        """What was seen one step later, in the same episode."""
+        ...
+
+    @property
+    def terminated(self) -> Bool[Array, "*batch"]:
+        """Whether the task ended there."""
+        ...
+
+    @property
+    def truncated(self) -> Bool[Array, "*batch"]:
+        """Whether only the recording stopped there."""
+        ...
 
 
 class Transition(eqx.Module):

@@ -126,7 +126,7 @@ def _examine(
     model = learner.model
     assert isinstance(model, Ensemble)
     plans_key, key = jax.random.split(key)
-    rows, valid = Replay(memory.capacity).ordered(memory)
+    rows, valid = Replay(memory.capacity, memory.lanes).ordered(memory)
     first = jnp.maximum(memory.size - new, 0)
     fresh = memory.size - first
     scale = jnp.std(rows.obs, axis=0, where=valid[:, None])

@@ -21,7 +21,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
-from forethought.data.replay import Replay, ReplayState, newest
+from forethought.data.parts import newest
+from forethought.data.replay import Replay
+from forethought.data.rings import ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.training.duties import perform
@@ -67,11 +69,12 @@ class HostTraining:
         agent: Any agent.
         environment: On the host, in as many copies as are acted in side by side.
             Nothing else may step or reset it.
-        replay: Where transitions go.
+        replay: Where transitions go; it has a lane for each copy.
         duties: As for `Training`.
 
     Raises:
-        ValueError: There is no room for what comes between two updates.
+        ValueError: The memory is of another number of copies, or there is no room for
+            what comes between two updates.
     """
 
     def __init__(
@@ -84,7 +87,12 @@ class HostTraining:
         self.agent, self.environment, self.replay = agent, environment, replay
         self.count = environment.count
         self.duties = agent.duties if duties is None else duties
-        require_room(replay, self.count, self.duties)
+        if replay.lanes != environment.count:
+            raise ValueError(
+                "Training needs a replay with a lane for each environment, got "
+                f"{replay.lanes} lanes for {environment.count}."
+            )
+        require_room(replay, self.duties)
         self._stands: PyTree = None
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
@@ -131,6 +139,7 @@ class HostTraining:
         place, obs, key = self._reset(state.flow.key if key is None else key)
         flow = dataclasses.replace(
             state.flow,
+            replay=self.replay.cut(state.flow.replay),
             environments=place,
             obs=obs,
             returns=jnp.zeros_like(state.flow.returns),
@@ -199,8 +208,8 @@ class HostTraining:
         inside = tuple(duty for duty in self.duties if duty.inside)
         online = None
         if inside:
-            online = Online(self.agent, self.replay, state, inside, self.count)
-        kept = _row(flow.replay.rows.kept, slice(self.count))
+            online = Online(self.agent, self.replay, state, inside)
+        kept = _row(flow.replay.rows.kept, 0)
         while len(rows) < most and (episodes is None or over < int(episodes)):
             if random:
                 actions, key = sample(self.environment.spec.action, self.count, key)
@@ -247,7 +256,7 @@ class HostTraining:
 
     def perform(self, state: TrainState, duty: Duty) -> tuple[TrainState, Metrics]:
         """Have the agent do a duty once."""
-        memory = memory_of(self.replay, state.flow, duty, self.count)
+        memory = memory_of(self.replay, state.flow.replay, duty)
         learner, metrics, key = perform(
             self.agent, state.learner, memory, duty, state.flow.key
         )
@@ -276,16 +285,13 @@ class HostTraining:
         """
         place, self._stands = flow.environments, None
         steps = int(place.steps)
-        rows = newest(flow.replay, steps * self.count)
+        rows = newest(flow.replay, steps)
         if rows is None:
             kept = int(flow.replay.size)
             return (
                 f"the {steps * self.count} steps since they were seeded would have to "
                 f"be done again, but only the newest {kept} are kept"
             )
-        rows = jax.tree.map(
-            lambda leaf: leaf.reshape(steps, self.count, *leaf.shape[1:]), rows
-        )
         spec, step = self.environment.spec, 0
         try:
             obs = read(spec, self.environment.reset(seed=int(place.seed)))
@@ -316,19 +322,16 @@ class HostTraining:
             )
 
     def _remember(self, memory: ReplayState, rows: list[tuple]) -> ReplayState:
-        """Keep the rows, or the newest of them where the memory is smaller.
+        """Keep the rows.
 
         They are added in pieces whose lengths are powers of two, so that episodes of
         any length compile only a handful of programs.
         """
-        columns = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[-memory.capacity :],
-            stacked(rows),
-        )
+        columns = stacked(rows)
         left = columns[2].shape[0]
         start = 0
         while left:
-            length = 1 << (left.bit_length() - 1)
+            length = 1 << (min(left, memory.capacity).bit_length() - 1)
             piece = jax.tree.map(
                 lambda leaf, start=start, length=length: leaf[start : start + length],
                 columns,
@@ -352,10 +355,10 @@ class HostTraining:
 
 @eqx.filter_jit
 def _add(replay: Replay, memory: ReplayState, columns: tuple) -> ReplayState:
-    return replay.add(memory, Transition(*columns))
+    return replay.extend(memory, Transition(*columns))
 
 
-def _row(tree: PyTree, index: int | slice) -> PyTree:
+def _row(tree: PyTree, index: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 

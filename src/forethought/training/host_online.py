@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
-from forethought.data.memory import Memory
-from forethought.data.replay import Replay, ReplayState
+from forethought.data.replay import Replay
+from forethought.data.rings import ReplayState
 from forethought.data.transitions import Transition
-from forethought.training.duties import Mark, perform, steps_between, times_due
-from forethought.training.loop import TrainState
+from forethought.training.duties import Mark, perform, times_due
+from forethought.training.loop import TrainState, memory_of
 
 
 class Online:
@@ -24,7 +24,6 @@ class Online:
         replay: Where transitions go.
         state: Where training stands.
         duties: Those that are done inside.
-        count: Environments that are acted in side by side.
     """
 
     def __init__(
@@ -33,9 +32,8 @@ class Online:
         replay: Replay,
         state: TrainState,
         duties: tuple[Duty, ...],
-        count: int,
     ):
-        self.agent, self.replay, self.duties, self.count = agent, replay, duties, count
+        self.agent, self.replay, self.duties = agent, replay, duties
         self.mark: Mark = int(state.flow.step), int(state.flow.episodes)
         self.learner, self.memory = jax.tree.map(
             lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf,
@@ -55,11 +53,11 @@ class Online:
         """
         before, self.mark = (
             self.mark,
-            (self.mark[0] + self.count, self.mark[1] + ended),
+            (self.mark[0] + self.replay.lanes, self.mark[1] + ended),
         )
         due = [(duty, int(times_due(duty, before, self.mark))) for duty in self.duties]
         rounds = tuple(duty for duty, number in due for _ in range(number))
-        given = (self.agent, self.replay, row, key, rounds, self.count)
+        given = (self.agent, self.replay, row, key, rounds)
         (self.learner, key), self.memory, told = _remember_and_learn(
             given, self.learner, self.memory
         )
@@ -81,10 +79,10 @@ def _remember_and_learn(
     given: tuple, learner: PyTree, memory: ReplayState
 ) -> tuple[tuple[PyTree, PRNGKeyArray], ReplayState, list[Metrics]]:
     """Add one step to a memory, and do duties one after another."""
-    agent, replay, row, key, rounds, count = given
+    agent, replay, row, key, rounds = given
     memory, told = replay.add(memory, Transition(*row)), []
     for duty in rounds:
-        seen = Memory(replay, memory, count * steps_between(duty, count))
+        seen = memory_of(replay, memory, duty)
         learner, metrics, key = perform(agent, learner, seen, duty, key)
         told.append(metrics)
     return (learner, key), memory, told

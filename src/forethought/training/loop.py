@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.data.memory import Memory
-from forethought.data.replay import Replay, ReplayState
+from forethought.data.replay import Replay
+from forethought.data.rings import ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.base import AbstractEnvironment
 from forethought.training.duties import (
@@ -83,19 +84,17 @@ class Training(eqx.Module):
     Args:
         agent: Any agent.
         environment: In pure JAX.
-        replay: Where transitions go.
-        count: Environments that are acted in side by side.
+        replay: Where transitions go; as many environments are acted in side by side as
+            it has lanes.
         duties: What the agent learns, and when; its own duties if not given.
 
     Raises:
-        ValueError: There is no environment, or no room for what comes between two
-            updates.
+        ValueError: There is no room for what comes between two updates.
     """
 
     agent: AbstractAgent
     environment: AbstractEnvironment
     replay: Replay
-    count: int = eqx.field(static=True)
     duties: tuple[Duty, ...] = eqx.field(static=True)
 
     def __init__(
@@ -103,15 +102,16 @@ class Training(eqx.Module):
         agent: AbstractAgent,
         environment: AbstractEnvironment,
         replay: Replay,
-        count: int = 1,
         duties: tuple[Duty, ...] | None = None,
     ):
         self.agent, self.environment, self.replay = agent, environment, replay
-        self.count = count
         self.duties = agent.duties if duties is None else duties
-        if count < 1:
-            raise ValueError(f"Training needs count >= 1, got {count}.")
-        require_room(replay, count, self.duties)
+        require_room(replay, self.duties)
+
+    @property
+    def count(self) -> int:
+        """How many environments are acted in side by side."""
+        return self.replay.lanes
 
     def begin(self, *, key: PRNGKeyArray) -> TrainState:
         """Before the first step: environments reset, nothing learned, nothing kept."""
@@ -237,7 +237,7 @@ class Training(eqx.Module):
         return state, ()
 
     def _memory(self, duty: Duty, flow: Flow) -> Memory:
-        return memory_of(self.replay, flow, duty, self.count)
+        return memory_of(self.replay, flow.replay, duty)
 
     def _perform(
         self, duty: Duty, learner: PyTree, before: Flow, flow: Flow, tally: Tally
@@ -277,7 +277,7 @@ class Training(eqx.Module):
         if random:
             actions = self.environment.spec.action.sample((self.count,), key=act_key)
             kept = jax.tree.map(
-                lambda leaf: jnp.zeros_like(leaf[: self.count]), flow.replay.rows.kept
+                lambda leaf: jnp.zeros_like(leaf[0]), flow.replay.rows.kept
             )
             scenes, seen = jax.vmap(
                 lambda scene, action, kept, key: advance(
@@ -347,9 +347,9 @@ class Training(eqx.Module):
         return Scene(states, first.obs, carries, jnp.ones((self.count,), bool))
 
 
-def memory_of(replay: Replay, flow: Flow, duty: Duty, count: int) -> Memory:
+def memory_of(replay: Replay, state: ReplayState, duty: Duty) -> Memory:
     """What an agent may learn from when it does a duty."""
-    return Memory(replay, flow.replay, count * steps_between(duty, count))
+    return Memory(replay, state, steps_between(duty, replay.lanes))
 
 
 def require_steps(name: str, steps: int) -> None:
@@ -362,19 +362,18 @@ def require_steps(name: str, steps: int) -> None:
         raise ValueError(f"{name}.collect needs steps >= 1, got {steps}.")
 
 
-def require_room(replay: Replay, count: int, duties: tuple[Duty, ...]) -> None:
+def require_room(replay: Replay, duties: tuple[Duty, ...]) -> None:
     """Refuse a memory that forgets what came since a duty inside was done last.
 
     Raises:
         ValueError: Saying how much room is needed.
     """
     for duty in duties:
-        needed = count * steps_between(duty, count)
+        needed = steps_between(duty, replay.lanes)
         if duty.inside and replay.capacity < needed:
             raise ValueError(
-                f"Training needs a replay of at least {needed} transitions, those "
-                f"between two updates of {duty.name}, got a capacity of "
-                f"{replay.capacity}."
+                f"Training needs a replay of at least {needed} steps, those between "
+                f"two updates of {duty.name}, got a capacity of {replay.capacity}."
             )
 
 

@@ -25,14 +25,15 @@ import os
 import pathlib
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from forethought.runs.store.bits import UNREADABLE, from_bits, to_bits
+from forethought.runs.store.folder import flush
 
 NAME = re.compile(r"(?P<whole>\d+)|\.(?P<unnamed>\d+)\.\d+\.tmp")
 
@@ -99,7 +100,7 @@ def save(
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
-        _flush(root)
+        flush(root)
     except OSError as error:
         raise OSError(
             f"The checkpoint of step {step} cannot be written to {root}: "
@@ -208,9 +209,7 @@ def _take_apart(tree: Any) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]
                 f"{array.dtype}."
             )
         entry |= {"dtype": array.dtype.name, "shape": list(array.shape)}
-        if array.dtype.kind == "V":  # such as bfloat16, which NumPy's files don't know
-            array = array.view(f"u{array.itemsize}")
-        arrays[str(len(leaves))] = array
+        arrays[str(len(leaves))] = to_bits(array)
         leaves.append(entry)
     return arrays, leaves
 
@@ -241,8 +240,7 @@ def _put_together(
                 f"{head} leaf {entry['path']} is {there} in the checkpoint and {here} "
                 "here."
             )
-        dtype = jnp.dtype(entry["dtype"])
-        array = array.view(dtype) if dtype.kind == "V" else array
+        array = from_bits(array, jnp.dtype(entry["dtype"]))
         values[place] = _like(wanted, array, entry.get("key"))
     return jax.tree.unflatten(structure, values)
 
@@ -322,7 +320,7 @@ def _write(
         _flush_file(file)
     with open(folder / "done", "wb") as file:
         _flush_file(file)
-    _flush(folder)
+    flush(folder)
 
 
 def _read(
@@ -343,16 +341,7 @@ def _read(
         for i, entry in enumerate(content["leaves"]):
             if not isinstance(arrays[str(i)], np.ndarray):
                 raise _Unusable(f"is damaged ({entry['path']} is no array)")
-    except (
-        OSError,
-        EOFError,
-        ValueError,  # pickled objects among the arrays, too
-        TypeError,
-        LookupError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except UNREADABLE as error:
         raise _Unusable(f"cannot be read ({error})") from error
     return content, arrays
 
@@ -367,14 +356,3 @@ def _checksum(folder: pathlib.Path, content: dict[str, Any]) -> str:
 def _flush_file(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _flush(folder: pathlib.Path) -> None:
-    """Have what was made and renamed in a folder reach the disk."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,6 +6,8 @@
     cards/          of training: how well the model foresaw each interval
     bounds.json     of training: what random actions and an exact model earn
     policy.npz      of training: an episode of what was learned
+    checkpoints/    of training: all that is needed to go on
+    replay/         of training: what was seen (see `forethought.runs.store.journal`)
     plots/          PNG files
     video.mp4
     report.html     all of the above in one file
@@ -86,12 +88,18 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the rename itself, too, must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    flush(path.parent)
+
+
+def flush(folder: pathlib.Path) -> None:
+    """Have what was made and renamed in a folder reach the disk."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +137,7 @@ class RunFolder:
                 (folder / name).unlink(missing_ok=True)
             for plot in (folder / "plots").glob("*.png"):
                 plot.unlink()
-            for name in ("checkpoints", "cards"):
+            for name in ("checkpoints", "replay", "cards"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             run.write_json("config.json", config)
         except OSError as error:
@@ -266,12 +274,16 @@ def flatten(tree: Any, prefix: str) -> dict[str, np.ndarray]:
         tree: Any pytree of arrays.
         prefix: What every name begins with; the name itself for a bare array.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    named = {}
-    for path, leaf in leaves:
+    return {name: np.asarray(leaf) for name, leaf in named(tree, prefix).items()}
+
+
+def named(tree: Any, prefix: str) -> dict[str, Any]:
+    """The leaves of a pytree as they are, under the names that `flatten` gives."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        named[f"{prefix}/{name}" if name else prefix] = np.asarray(leaf)
-    return named
+        found[f"{prefix}/{name}" if name else prefix] = leaf
+    return found
 
 
 def free_folder(name: str) -> pathlib.Path:

@@ -15,7 +15,8 @@ from forethought.agents.registry import default_settings
 from forethought.agents.schedule import Schedule
 from forethought.core.spaces import Box, Discrete
 from forethought.core.words import unknown
-from forethought.data.replay import Replay, power_of_two
+from forethought.data.parts import power_of_two
+from forethought.data.replay import Replay
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.tasks import TASKS, Task
@@ -194,11 +195,10 @@ class Learning:
     @functools.cached_property
     def training(self) -> Training | HostTraining:
         """The loop, ready to begin."""
-        replay = Replay(power_of_two(self.total_steps + self.count))
+        steps = math.ceil(self.total_steps / self.count) + 1
+        replay = Replay(power_of_two(steps), self.count)
         if self.task is not None:
-            return Training(
-                self.agent, self.task.environment, replay, self.count, self.duties
-            )
+            return Training(self.agent, self.task.environment, replay, self.duties)
         environment = GymnasiumEnvironment(self.name, self.count)
         return HostTraining(self.agent, environment, replay, self.duties)
 
