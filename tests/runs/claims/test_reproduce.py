@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from forethought import cli
+from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.schedule import Schedule
 from forethought.cli.learning import read_training
 from forethought.models.learned.fitting import FitSettings
@@ -35,7 +36,7 @@ from forethought.runs.claims.reproductions import (
 )
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.bounds import summary
-from forethought.runs.train.intervals import Learning, ModelBasedV2
+from forethought.runs.train.settings import Learning
 
 WORDS = (
     *("double-integrator", "--steps", "180", "--agent", "mbrl-v2"),

@@ -10,6 +10,7 @@ import pytest
 
 from forethought import cli
 from forethought.agents.dyna import Dyna
+from forethought.agents.pets import PETS
 from forethought.agents.schedule import Schedule
 from forethought.agents.sweeping import Sweeping
 from forethought.environments.tables.grids import grid
@@ -22,7 +23,8 @@ from forethought.runs.claims.studies import Arm, Promise, Study, curves, run_stu
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import sparkline
 from forethought.runs.train.bounds import solved_bound, write_bounds
-from forethought.runs.train.intervals import PETS, Learning, learn, pace, score
+from forethought.runs.train.intervals import learn, pace, score
+from forethought.runs.train.settings import Learning
 from forethought.runs.train.trained import Trained
 from forethought.tasks import TASKS
 

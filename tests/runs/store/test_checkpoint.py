@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from forethought.runs.store import checkpoint
-from forethought.runs.store.checkpoint import load, load_host, save
+from forethought.runs.store.checkpoint import Unusable, load, save
 
 
 class Part(eqx.Module):
@@ -62,22 +62,30 @@ def test_a_tree_comes_back_as_it_was_saved(tmp_path):
         "leaves.npz",
     ]
     assert (path / "done").read_bytes() == b""
-    step, tree, again, notices = load(tmp_path, tree_of(0))
+    step, tree, again, notices, _ = load(tmp_path, tree_of(0))
     assert (step, again, notices) == (7, host, ())
     same(tree, tree_of(7))
 
 
-def test_the_host_state_can_be_read_before_the_tree_is_made(tmp_path):
-    save(tmp_path, 1, small(1), {"capacity": 8})
-    damaged(save(tmp_path, 2, small(2), {"capacity": 16}) / "leaves.npz", "cut")
-    assert load_host(tmp_path) == {"capacity": 8}
+def test_one_whose_rest_cannot_be_read_is_passed_over_and_the_reason_told(tmp_path):
+    save(tmp_path, 1, small(1), {"pages": 8})
+    save(tmp_path, 2, small(2), {"pages": 16})
+
+    def rest(host):
+        if host["pages"] > 8:
+            raise Unusable("lacks pages")
+        return list(range(host["pages"]))
+
+    found = load(tmp_path, small(0), rest)
+    assert found.step == 1 and len(found.rest) == 8
+    assert "of step 2 lacks pages" in found.notices[0]
 
 
 def test_a_renamed_one_is_passed_over(tmp_path):
     save(tmp_path, 1, small(1), {})
     path = save(tmp_path, 2, small(2), {})
     path.rename(path.with_name("90"))
-    step, _, _, notices = load(tmp_path, small(0))
+    step, _, _, notices, _ = load(tmp_path, small(0))
     assert step == 1
     assert "step 90 is not what its folder's name says" in notices[0]
 
@@ -247,7 +255,7 @@ def test_a_damaged_one_is_passed_over_and_that_is_said(tmp_path, name, kind):
     save(tmp_path, 1, small(1), {"a": 1})
     path = save(tmp_path, 2, small(2), {"a": 2})
     damaged(path / name, kind)
-    step, tree, host, notices = load(tmp_path, small(0))
+    step, tree, host, notices, _ = load(tmp_path, small(0))
     assert (step, host) == (1, {"a": 1})
     same(tree, small(1))
     assert len(notices) == 1

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.agents.pets import PETS
 from forethought.agents.schedule import Schedule
 from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import CEM
-from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
-from forethought.runs.train.intervals import PETS, Learning, learn, score
+from forethought.runs.train.intervals import learn, score
+from forethought.runs.train.saving import load_learner
+from forethought.runs.train.settings import Learning
 from forethought.tasks import TASKS
 
 TINY = PETS(
@@ -112,7 +114,8 @@ def test_evaluation_uses_what_was_learned_and_changes_nothing(tiny, whole):
     assert returns.shape == (2,) and notices == ()
     np.testing.assert_array_equal(returns, again)
     assert told(whole) == before
-    assert checkpoint.load_host(whole.path)["episodes"] == 4
+    state = tiny.training.begin(key=jax.random.key(tiny.seed))
+    assert int(load_learner(whole.path, state).tree.flow.episodes) == 4
 
 
 def test_too_few_steps_are_refused(task):
@@ -212,7 +215,7 @@ def test_a_reward_that_is_no_number_is_named_and_what_was_saved_stays(
     step = int(str(stop.value).split()[-1][:-1])
     rows = folder.metrics()
     assert rows and rows[-1]["step"] < step <= rows[-1]["step"] + 5
-    assert checkpoint.load(folder.path, run.training.begin(key=jax.random.key(0)))
+    assert load_learner(folder.path, run.training.begin(key=jax.random.key(0)))
 
 
 WORDS = [

@@ -25,7 +25,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +46,8 @@ class Checkpoint(NamedTuple):
     host: dict[str, Any]
     notices: tuple[str, ...]
     """A sentence for each newer checkpoint that could not be used."""
+    rest: Any = None
+    """What else belongs to it."""
 
 
 def save(
@@ -115,35 +117,32 @@ def save(
     return target
 
 
-def load(folder: str | os.PathLike, like: Any) -> Checkpoint:
+def load(
+    folder: str | os.PathLike,
+    like: Any,
+    rest: Callable[[dict[str, Any]], Any] = lambda host: None,
+) -> Checkpoint:
     """Read the newest checkpoint that is complete and undamaged.
 
     Args:
         folder: The run's folder.
         like: A pytree of the structure, shapes and dtypes of the one saved; what is
             not stored is taken from it. Leaves may be `jax.ShapeDtypeStruct`s.
+        rest: Reads what else belongs to a checkpoint, by what the host knew; one for
+            which it raises `Unusable` is passed over.
 
     Returns:
-        The step, the tree, what the host knew, and a sentence for each newer
-        checkpoint that was passed over.
+        The step, the tree, what the host knew, a sentence for each newer checkpoint
+        that was passed over, and the rest.
 
     Raises:
         ValueError: There is no usable checkpoint, or the one found does not fit
             `like`; the leaf is named.
     """
-    content, arrays, notices = _newest(folder)
+    content, arrays, more, notices = _newest(folder, rest)
     step = content["step"]
     tree = _put_together(step, content["leaves"], arrays, like)
-    return Checkpoint(step, tree, content["host"], notices)
-
-
-def load_host(folder: str | os.PathLike) -> dict[str, Any]:
-    """Only what the host knew, for example to learn how large a tree `load` needs.
-
-    Raises:
-        ValueError: There is no usable checkpoint.
-    """
-    return _newest(folder)[0]["host"]
+    return Checkpoint(step, tree, content["host"], notices, more)
 
 
 def any_finished(folder: str | os.PathLike) -> bool:
@@ -152,20 +151,21 @@ def any_finished(folder: str | os.PathLike) -> bool:
     return any(whole or (path / "done").exists() for path, _, whole in found)
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why a checkpoint cannot be used, as the end of a sentence."""
 
 
 def _newest(
-    folder: str | os.PathLike,
-) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
-    """Content and arrays of the newest usable checkpoint, and what was passed over."""
+    folder: str | os.PathLike, rest: Callable[[dict[str, Any]], Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray], Any, tuple[str, ...]]:
+    """Content, arrays and rest of the newest usable one, and what was passed over."""
     root = pathlib.Path(folder) / "checkpoints"
     faults = []
     for path, step, _ in _candidates(root):
         try:
             content, arrays = _read(path, step)
-        except _Unusable as fault:
+            more = rest(content["host"])
+        except Unusable as fault:
             faults.append((step, str(fault)))
             continue
         notices = tuple(
@@ -173,7 +173,7 @@ def _newest(
             "instead."
             for other, fault in faults
         )
-        return content, arrays, notices
+        return content, arrays, more, notices
     found = "; ".join(f"that of step {step} {fault}" for step, fault in faults)
     raise ValueError(
         f"Going on needs a complete checkpoint in {root}, but "
@@ -328,21 +328,21 @@ def _read(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a folder holds, if it is complete and nothing in it has changed."""
     if not (folder / "done").is_file():
-        raise _Unusable("was never finished")
+        raise Unusable("was never finished")
     try:
         record = json.loads((folder / "host.json").read_bytes())
         content = record["content"]
         if record["sha256"] != _checksum(folder, content):
-            raise _Unusable("is damaged (its checksum is wrong)")
+            raise Unusable("is damaged (its checksum is wrong)")
         if content["step"] != step or not isinstance(content["host"], dict):
-            raise _Unusable("is not what its folder's name says")
+            raise Unusable("is not what its folder's name says")
         with np.load(folder / "leaves.npz", allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         for i, entry in enumerate(content["leaves"]):
             if not isinstance(arrays[str(i)], np.ndarray):
-                raise _Unusable(f"is damaged ({entry['path']} is no array)")
+                raise Unusable(f"is damaged ({entry['path']} is no array)")
     except UNREADABLE as error:
-        raise _Unusable(f"cannot be read ({error})") from error
+        raise Unusable(f"cannot be read ({error})") from error
     return content, arrays
 
 

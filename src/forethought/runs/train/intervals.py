@@ -22,6 +22,7 @@ from forethought.runs.events import Line, Row, Watch, unwatched
 from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.cards import write_card
+from forethought.runs.train.saving import Saving, load_learner
 from forethought.runs.train.settings import Learning
 from forethought.training.duties import Mark, times_due
 from forethought.training.evaluate import evaluate, evaluate_host
@@ -75,12 +76,12 @@ def learn(
     training = run.training
     state = training.begin(key=jax.random.key(run.seed))
     interval, episodes, notices, begun = 0, 0, (), [0] * run.count
+    saving = Saving(folder.path, training.replay)
     if resume and checkpoint.any_finished(folder.path):
-        found = checkpoint.load(folder.path, state)
-        interval, episodes = found.step, found.host["episodes"]
-        begun = found.host.get("begun", begun)
-        state, lost = training.resume(found.tree)
-        notices = (*found.notices, *lost)
+        found = saving.load(state)
+        interval, begun = found.interval, found.host["begun"]
+        state, lost = training.resume(found.state)
+        episodes, notices = int(state.flow.episodes), (*found.notices, *lost)
     if resume:
         folder.keep_metrics(interval)
 
@@ -135,8 +136,7 @@ def learn(
         row |= told | card
         row["seconds"] = time.perf_counter() - began
         folder.append(row)
-        host = {"episodes": episodes, "begun": begun}
-        checkpoint.save(folder.path, interval, state, host)
+        saving.save(interval, state, {"begun": begun})
         watch(Line(row))
     return state, notices
 
@@ -169,7 +169,7 @@ def score(
         ValueError: There is no usable checkpoint, or episodes have no length.
     """
     like = run.training.begin(key=jax.random.key(run.seed))
-    found = checkpoint.load(folder.path, like)
+    found = load_learner(folder.path, like)
     key = jax.random.key(seed)
     return _evaluated(run, found.tree.learner, episodes, key), found.notices
 
