@@ -20,7 +20,6 @@ from forethought.cli.parse import (
     subject,
 )
 from forethought.cli.setup import set_up
-from forethought.core.words import unknown
 
 TARGET = "TASK_OR_GYM_ID"
 NEWEST = 40
@@ -80,7 +79,7 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     common, fields = split(rest, "--agent.")
     options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
-    from forethought.runs.plan.planning import NAMES
+    from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
     from forethought.runs.train.agents import rhythm, settings_for
     from forethought.runs.train.intervals import Learning, check
@@ -89,8 +88,7 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     with bad_input():
         settings = settings_for(TASKS[name]() if name in TASKS else None, options.agent)
         if options.planner is not None:
-            if options.planner not in NAMES:
-                raise unknown("planner", options.planner, NAMES)
+            entry_of(options.planner)
             if not hasattr(settings, "planner"):
                 raise ValueError(
                     f"{options.agent} plans without any planner, got --planner "
@@ -125,13 +123,13 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
 
 def _planning(settings: Any, name: str) -> Any:
     """The settings of an agent with another planner, which looks as far ahead."""
-    from forethought.runs.plan.planning import NAMES, assemble
+    from forethought.planners.registry import assemble, entry_of
 
-    if type(settings.planner) is NAMES[name]:
+    if type(settings.planner) is entry_of(name).settings:
         return settings
 
     def same(each: str) -> dict[str, Any]:
-        names = {field.name for field in dataclasses.fields(NAMES[each])}
+        names = {field.name for field in dataclasses.fields(entry_of(each).settings)}
         kept = names & {"horizon", "particles"} & set(vars(settings.planner))
         return {field: getattr(settings.planner, field) for field in kept}
 

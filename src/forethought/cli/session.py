@@ -14,6 +14,7 @@ from forethought.core.results import names
 from forethought.core.words import hertz
 from forethought.planners import AbstractPlanner
 from forethought.planners.mpc import Episode
+from forethought.planners.registry import name_of
 from forethought.reports.pages.comparison import (
     COLUMNS,
     HEAD,
@@ -25,7 +26,6 @@ from forethought.reports.pages.comparison import (
 from forethought.reports.report import finish
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
-from forethought.runs.plan.planning import name_of
 from forethought.runs.plan.record import execution
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task

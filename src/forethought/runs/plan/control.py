@@ -15,8 +15,9 @@ from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
 from forethought.planners.mpc import Episode, Loop, begin, closed_loop
+from forethought.planners.registry import name_of
 from forethought.problem import Plan, Problem
-from forethought.runs.plan.planning import make_planner, name_of, start_state
+from forethought.runs.plan.planning import make_planner, start_state
 from forethought.tasks.base import Task
 
 _advance: Any = eqx.filter_jit(closed_loop)

@@ -21,10 +21,10 @@ from forethought.core.types import ravel
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.tables.tabular import TabularSystem
 from forethought.planners.mpc import Episode
+from forethought.planners.registry import name_of
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Plan, Problem, rollout
 from forethought.runs.plan.control import Run
-from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, flatten
 
 FILE = "episode.npz"

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from forethought.core.words import duration
-from forethought.runs.plan.planning import name_of
+from forethought.planners.registry import name_of
 from forethought.runs.store.folder import RunFolder, free_folder, plain
 from forethought.runs.train.agents import AGENTS, settings_for
 from forethought.runs.train.bounds import write_bounds
