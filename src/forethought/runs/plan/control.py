@@ -10,17 +10,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Key
 
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
 from forethought.planners.mpc import Episode, Loop, begin, closed_loop
 from forethought.planners.registry import name_of
-from forethought.problem import Plan, Problem
+from forethought.problem import Plan
+from forethought.runs.plan.first import KeepsFirst, KeptState
 from forethought.runs.plan.planning import make_planner, start_state
 from forethought.tasks.base import Task
 
 _advance: Any = eqx.filter_jit(closed_loop)
+_before: Any = eqx.filter_jit(begin)
 Execution = Literal["closed loop", "closed loop by feedback", "open loop"]
 
 
@@ -62,7 +64,9 @@ class Prepared:
     """A control run that is compiled and ready to start."""
 
     task: Task
+    planner: AbstractPlanner
     controller: MPC
+    """Of the planner, whose first plan is kept."""
     execution: Execution
     steps: int
     chunk: int
@@ -132,6 +136,8 @@ def prepare(
     controller, steps = check(
         task, planner, steps, replan_every=replan_every, open_loop=open_loop
     )
+    planner = controller.planner
+    controller = dataclasses.replace(controller, planner=KeepsFirst(planner))
     loop, keys = _begin(task, controller, start, seed, steps)
     chunk = steps if chunk is None else _divisor(steps, chunk)
 
@@ -150,6 +156,7 @@ def prepare(
         execution = "closed loop by feedback" if gains else "open loop"
     return Prepared(
         task,
+        planner,
         controller,
         execution,
         steps,
@@ -169,7 +176,7 @@ def _begin(
     """The loop before its first step, and a key for each step."""
     start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
     state = start_state(task, start, key=start_key)
-    loop = begin(controller, task.problem, state, key=begin_key)
+    loop = _before(controller, task.problem, state, key=begin_key)
     return loop, jax.random.split(key, steps)
 
 
@@ -211,22 +218,14 @@ def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
         if not pieces:
             raise
         interrupted = True
-    planner = prepared.controller.planner
-    key = jax.random.split(prepared.keys[0], 3)[1]
-    first = _first_plan(
-        planner,
-        task.problem,
-        prepared.loop.controller.planner,
-        prepared.loop.state,
-        key=key,
-    )
+    kept: KeptState = loop.controller.planner
     return Run(
         task,
-        planner,
+        prepared.planner,
         prepared.execution,
         prepared.controller.replan_every,
         prepared.seed,
-        first,
+        kept.first,
         join(pieces),
         np.concatenate(seconds),
         prepared.compile_seconds,
@@ -291,19 +290,6 @@ def config_of(
         "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
     }
     return config if command is None else config | {"command": command}
-
-
-@eqx.filter_jit
-def _first_plan(
-    planner: AbstractPlanner,
-    problem: Problem,
-    memory: PyTree,
-    state: PyTree,
-    *,
-    key: PRNGKeyArray,
-) -> Plan:
-    belief = problem.model.observe(state, state, key=key)
-    return planner.plan(problem, belief, memory, key=key)[0]
 
 
 def join(pieces: list[Episode]) -> Episode:
