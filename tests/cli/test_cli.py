@@ -9,6 +9,8 @@ import time
 import pytest
 
 from forethought.cli import main
+from forethought.cli.parse import told
+from forethought.planners import PLANNERS
 
 SMALL = ["--planner.population", "16", "--planner.horizon", "8", "--steps", "10"]
 
@@ -38,6 +40,8 @@ def metrics(folder):
         (["plan"], "plan needs TASK first"),
         (["plan", "pendulm"], "did you mean 'pendulum'"),
         (["plan", "pendulum", "--planner", "cme"], "did you mean 'cem'"),
+        (["plan", "pendulum", "--planner", "--seed", "3"], "value for argument"),
+        (["plan", "pendulum", "--precision", "16"], "invalid choice '16'"),
         (["plan", "pendulum", "--sed", "1"], "did you mean '--seed'"),
         (
             ["plan", "pendulum", "--steps", "many"],
@@ -123,6 +127,30 @@ def test_plan_leaves_a_whole_run_folder_and_says_how_it_was_executed(tmp_path, c
     before = (folder / "report.html").read_text()
     assert run("report", "mine") == 0
     assert (folder / "report.html").read_text() == before
+
+
+def test_fields_are_those_of_the_planner_that_was_named_last():
+    words = ["--planner", "cem", "--seed", "3", "--planner=ilqr"]
+    assert told(words, "--planner") == "ilqr" and told(words, "--out") is None
+    assert told([*words, "--planner"], "--planner") == "ilqr"
+    assert run("plan", "pendulum", *words, "--planner.elites", "3") == 2
+
+
+def test_help_says_where_the_fields_of_a_planner_are_told(capsys):
+    assert run("plan", "pendulum", "--planner", "ilqr", "--help") == 0
+    assert "forethought planners NAME" in capsys.readouterr().out
+    assert run("planners", "ilqr") == 0
+    assert "--planner.second-order" in capsys.readouterr().out
+
+
+def test_planners_are_listed_with_what_they_can_do(capsys):
+    assert run("planners") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line[:1].strip()}
+    assert set(PLANNERS) <= set(rows) and all(len(line) <= 80 for line in lines)
+    assert rows["cem"][-1] == "box" and rows["categorical-cem"][-1] == "discrete"
+    assert rows["gradient"][-2:] == ["box", "yes"]
+    assert rows["polished"][-3:] == ["box", "yes", "yes"]
 
 
 def test_an_open_loop_run_says_so_and_plans_once(tmp_path, capsys):

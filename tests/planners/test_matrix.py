@@ -1,5 +1,7 @@
 """Every planner on every kind of belief: it plans, or refuses for a correct reason."""
 
+import contextlib
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,10 @@ from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.objectives.base import AbstractObjective, constant
+from forethought.objectives.constrained import Constrained
 from forethought.objectives.quadratic import Quadratic
-from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Polished, Widening
+from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Widening
+from forethought.planners.registry import assemble
 from forethought.problem import Problem
 
 SETTINGS = {
@@ -30,6 +34,8 @@ SETTINGS = {
     "lqr": {},
     "ilqr": {"iterations": 1, "step_sizes": 2},
     "mcts": {"simulations": 4},
+    "augmented-lagrangian": {"rounds": 1},
+    "polished": {},
 }
 HORIZON = 2
 F = jnp.array([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
@@ -149,14 +155,22 @@ ELSEWHERE = ("vector", "linear", "mujoco")
 FINITE = ("discrete", "table")
 CONTINUOUS = [kind for kind in KINDS if kind not in FINITE]
 QUADRATIC = ("linear", "stamped", "gaussian")
+CAN = {name: entry.can for name, entry in PLANNERS.items()}
+CAN["ddp"] = CAN["ilqr"]
 REFUSALS = (
-    {("categorical-cem", kind): r"discrete actions" for kind in CONTINUOUS}
+    {
+        (planner, kind): r"discrete actions"
+        for kind in CONTINUOUS
+        for planner, can in CAN.items()
+        if can.actions == "discrete"
+    }
     | {
         (planner, kind): r"continuous actions \(a Box\)"
         for kind in FINITE
-        for planner in (*PLANNERS, "polished", "ddp")
-        if planner not in ("random-shooting", "categorical-cem", "mcts")
+        for planner, can in CAN.items()
+        if can.actions == "box"
     }
+    | {("augmented-lagrangian", kind): r"type Constrained" for kind in KINDS}
     | {("ddp", "mujoco"): r"differentiated twice, but Known calls a simulator"}
     | {
         ("lqr", kind): r"LQR needs a Linear .*ILQR"
@@ -169,11 +183,9 @@ REFUSALS = (
 
 def make(name):
     """A planner with as little to do as it can."""
-    if name == "polished":
-        return Polished(make("cem"), make("ilqr"))
     if name == "ddp":
         return ILQR(HORIZON, 1, step_sizes=2, second_order=True)
-    return PLANNERS[name](horizon=HORIZON, **SETTINGS[name])
+    return assemble(name, lambda each: {"horizon": HORIZON} | SETTINGS[each])
 
 
 def make_for(name, problem):
@@ -184,7 +196,7 @@ def make_for(name, problem):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", [*PLANNERS, "polished", "ddp"])
+@pytest.mark.parametrize("name", CAN)
 def test_a_planner_plans_on_a_belief_or_says_what_is_missing(name, kind):
     problem, belief = KINDS[kind]()
     planner = make_for(name, problem)
@@ -204,6 +216,7 @@ def test_a_planner_plans_on_a_belief_or_says_what_is_missing(name, kind):
     else:
         found, _ = plan(belief, jax.random.key(0))
         assert np.isfinite(found.value) and np.isfinite(found.actions).all()
+    assert (found.feedback is not None) == CAN[name].gains
     assert found.actions.shape == (HORIZON, *problem.action.shape)
     expected = jax.tree.map(lambda leaf: (HORIZON + 1, *leaf.shape), belief)
     assert jax.tree.map(lambda leaf: leaf.shape, found.beliefs) == expected
@@ -211,5 +224,40 @@ def test_a_planner_plans_on_a_belief_or_says_what_is_missing(name, kind):
 
 def test_the_table_names_every_planner():
     assert set(SETTINGS) == set(PLANNERS)
-    assert CEM is PLANNERS["cem"]
+    assert PLANNERS["cem"].settings is CEM
     assert all(eqx.is_array(leaf) for leaf in jax.tree.leaves(nested()[1]))
+
+
+@jax.custom_jvp
+def steep(x, action):
+    """The sum of a state and an action, which has no slope to ask for."""
+    return x + action.astype(x.dtype).reshape(1)
+
+
+@steep.defjvp
+def _(*_):
+    raise RuntimeError("somebody asked for a slope")
+
+
+class Steep(Jumps):
+    """A number that an action is added to."""
+
+    def predict(self, belief, action, *, key):
+        return steep(belief, action)
+
+
+@pytest.mark.parametrize("name", [name for name in PLANNERS if name != "lqr"])
+def test_who_needs_derivatives_asks_for_them_and_nobody_else_does(name):
+    # LQR reads a model's matrices, so that it can do without either.
+    objective = Constrained(Near(), lambda x, u: x - 9.0)
+    space = Discrete(3) if CAN[name].actions == "discrete" else Box([-1.0], [1.0])
+    problem = Problem(Steep(), objective, space)
+    planner, key = make_for(name, problem), jax.random.key(0)
+
+    def plan(belief):
+        state = planner.init(problem, belief, key=key)
+        return planner.plan(problem, belief, state, key=key)[0].value
+
+    asked = pytest.raises(RuntimeError, match="asked for a slope")
+    with asked if CAN[name].derivatives else contextlib.nullcontext():
+        jax.eval_shape(plan, jnp.ones(1))

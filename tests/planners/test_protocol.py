@@ -17,15 +17,14 @@ from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.constrained import Constrained
 from forethought.planners import (
-    CEM,
     ILQR,
+    LQR,
     MCTS,
     PLANNERS,
-    AugmentedLagrangian,
     Implicit,
-    Polished,
     Widening,
 )
+from forethought.planners.registry import assemble
 from forethought.problem import Problem, rollout
 
 SMALL = {
@@ -37,24 +36,26 @@ SMALL = {
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 3},
     "mcts": {"horizon": 6, "simulations": 16},
+    "augmented-lagrangian": {"rounds": 2},
+    "polished": {},
 }
-COMPOSED = {
-    "polished": Polished(CEM(6, population=16, elites=4), ILQR(6, 3)),
+NAMELESS = {
     "ddp": ILQR(6, 3, second_order=True),
-    "augmented-lagrangian": AugmentedLagrangian(ILQR(6, 3), rounds=2),
     "implicit": Implicit(ILQR(6, 3)),
     "mcts-widening": MCTS(6, 16, widening=Widening(4)),
 }
-DISCRETE = ("random-shooting", "categorical-cem", "mcts")
 PROBLEMS = ("double-integrator", "pendulum", "mujoco-cartpole")
 ROWS = [
     (planner, task)
-    for planner in PLANNERS
+    for planner, entry in PLANNERS.items()
     for task in PROBLEMS
     if planner not in ("categorical-cem", "mcts")
+    and not entry.parts
     and (planner != "lqr" or task == "double-integrator")
 ]
-ROWS += [(planner, "thrusters") for planner in DISCRETE]
+ROWS += [
+    (name, "thrusters") for name in PLANNERS if PLANNERS[name].can.actions != "box"
+]
 ROWS += [("polished", "pendulum"), ("ddp", "pendulum")]
 ROWS += [("augmented-lagrangian", "slow-pendulum"), ("implicit", "pendulum")]
 ROWS += [("mcts-widening", "pendulum")]
@@ -134,7 +135,7 @@ def row(request, bits):
     """One planner on one problem."""
     name, task_name = request.param
     task = load(task_name)
-    planner = COMPOSED.get(name) or PLANNERS[name](**SMALL[name])
+    planner = NAMELESS.get(name) or assemble(name, lambda each: SMALL[each])
 
     def plan(belief, key):
         state = planner.init(task.problem, belief, key=key)
@@ -210,7 +211,7 @@ def test_planning_in_a_batch_equals_planning_in_a_loop(row, bits):
 def test_a_search_begins_with_the_actions_it_is_given(row):
     plan, _ = row.plan(row.belief, jax.random.key(0))
     key, problem = jax.random.key(1), row.task.problem
-    if isinstance(row.planner, (PLANNERS["lqr"], MCTS)):
+    if isinstance(row.planner, (LQR, MCTS)):
         with pytest.raises(TypeError, match=r"cannot begin with actions"):
             row.planner.init(problem, row.belief, plan.actions, key=key)
         return
@@ -259,6 +260,6 @@ def test_lqr_refuses_what_is_not_linear_quadratic_and_says_what_is_needed(name):
     task = tasks.load(name)
     start = task.system.start(key=jax.random.key(0))
     with pytest.raises(TypeError, match=r"LQR needs .*Linear"):
-        planner = PLANNERS["lqr"](horizon=3)
+        planner = LQR(3)
         state = planner.init(task.problem, start, key=jax.random.key(0))
         planner.plan(task.problem, start, state, key=jax.random.key(0))

@@ -44,7 +44,7 @@ def test_every_task_is_consistent(name):
     assert task.replan_every in (1, task.steps)
     assert task.environment.spec.episode_length == task.steps
     for planner, settings in task.settings.items():
-        horizon = PLANNERS[planner](**settings).horizon
+        horizon = PLANNERS[planner].settings(**settings).horizon
         assert task.replan_every <= horizon <= task.steps
 
 

@@ -16,11 +16,11 @@ from forethought.cli.lists import (
 )
 from forethought.cli.options import (
     CompareOptions,
-    PlannerFields,
+    PlanArguments,
     PlanOptions,
     ReportOptions,
 )
-from forethought.cli.parse import bad_input, parse, split, subject
+from forethought.cli.parse import bad_input, parse, subject, told
 from forethought.cli.reproduce import reproduce_command
 from forethought.cli.setup import load, set_up
 
@@ -28,19 +28,20 @@ from forethought.cli.setup import load, set_up
 def plan_command(arguments: list[str]) -> int:
     """Act on a task by planning."""
     name, rest = subject("plan", "TASK", PlanOptions, arguments)
-    common, fields = split(rest, "--planner.")
-    options: PlanOptions = parse(PlanOptions, "plan TASK", common)
-    set_up(options.precision)
-    task = load(name, options.objective)
+    # What the planner's fields are hangs on its name, and their defaults on the task.
+    set_up(32 if told(rest, "--precision") == "32" else 64)
+    task = load(name, told(rest, "--objective"))
     from forethought.cli import session
     from forethought.runs.plan.control import config_of, prepare
     from forethought.runs.plan.planning import make_planner
     from forethought.runs.store.folder import RunFolder, free_folder
 
     with bad_input():
-        planner = make_planner(task, options.planner)
-    form: Any = PlannerFields[type(planner)]
-    planner = parse(form, "plan TASK", fields, default=PlannerFields(planner)).planner
+        planner = make_planner(task, told(rest, "--planner") or PlanOptions.planner)
+    form: Any = PlanArguments[type(planner)]
+    default = PlanArguments(PlanOptions(), planner)
+    read: PlanArguments = parse(form, "plan TASK", rest, default=default)
+    options, planner = read.options, read.planner
     with bad_input():
         prepared = prepare(
             task,

@@ -20,7 +20,6 @@ from forethought.cli.parse import (
     subject,
 )
 from forethought.cli.setup import set_up
-from forethought.core.words import unknown
 
 TARGET = "TASK_OR_GYM_ID"
 NEWEST = 40
@@ -81,15 +80,14 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
     set_up(options.precision)
     from forethought.agents.base import Brief
-    from forethought.runs.plan.planning import NAMES
+    from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
     from forethought.runs.train.settings import Learning, check, settings_for
 
     with bad_input():
         settings = settings_for(name, options.agent)
         if options.planner is not None:
-            if options.planner not in NAMES:
-                raise unknown("planner", options.planner, NAMES)
+            entry_of(options.planner)
             if not hasattr(settings, "planner"):
                 raise ValueError(
                     f"{options.agent} plans without any planner, got --planner "
@@ -125,13 +123,13 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
 
 def _planning(settings: Any, name: str) -> Any:
     """The settings of an agent with another planner, which looks as far ahead."""
-    from forethought.runs.plan.planning import NAMES, assemble
+    from forethought.planners.registry import assemble, entry_of
 
-    if type(settings.planner) is NAMES[name]:
+    if type(settings.planner) is entry_of(name).settings:
         return settings
 
     def same(each: str) -> dict[str, Any]:
-        names = {field.name for field in dataclasses.fields(NAMES[each])}
+        names = {field.name for field in dataclasses.fields(entry_of(each).settings)}
         kept = names & {"horizon", "particles"} & set(vars(settings.planner))
         return {field: getattr(settings.planner, field) for field in kept}
 

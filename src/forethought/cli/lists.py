@@ -9,17 +9,6 @@ from forethought.cli.parse import arguments_of, bad_input, parse
 from forethought.cli.setup import set_up
 from forethought.core.words import unknown
 
-MODELS = {
-    "known": ("a system", "its state", "exact"),
-    "mujoco": ("an MJCF file", "the engine's state", "central differences"),
-    "linear": ("matrices", "a vector", "exact"),
-    "network": ("transitions", "an observation", "exact"),
-    "ensemble": ("transitions", "an observation, its member", "of one particle"),
-    "tabular": ("a table", "a state's number", "none"),
-    "counts": ("transitions", "a state's number", "none"),
-}
-"""Every model: what it is made of, its belief, and its derivatives."""
-
 
 def tasks_command(arguments: list[str]) -> int:
     """List the tasks."""
@@ -46,37 +35,61 @@ def tasks_command(arguments: list[str]) -> int:
 
 def planners_command(arguments: list[str]) -> int:
     """List the planners, or the fields of one."""
-    from forethought.runs.plan.planning import NAMES, assemble
+    from rich.console import Console
 
-    def default(name: str) -> Any:
+    from forethought.planners.registry import PLANNERS, assemble
+
+    if arguments and not arguments[0].startswith("-"):
         # Only the horizon has no default of its own: it comes from the task.
-        return assemble(name, lambda each: {"horizon": 1})
-
-    if not arguments or arguments[0].startswith("-"):
-        return _named("planner", NAMES, arguments, "List who can plan.")
-    return _set("planner", NAMES, arguments, default, ".horizon")
+        return _set(
+            "planner",
+            {name: entry.settings for name, entry in PLANNERS.items()},
+            arguments,
+            lambda name: assemble(name, lambda each: {"horizon": 1}),
+            ".horizon",
+        )
+    parse(NoOptions, "planners", arguments, description="List who can plan.")
+    table = _table("planner", "idea", "actions", "slopes", "gains")
+    for name, entry in PLANNERS.items():
+        can, idea = entry.can, _headline(entry.settings)
+        marks = ("yes" if each else "" for each in (can.derivatives, can.gains))
+        table.add_row(name, idea, can.actions, *marks)
+    Console().print(table)
+    print("slopes: needs derivatives; gains: a plan can be followed by feedback")
+    print("forethought planners NAME shows what can be set")
+    return 0
 
 
 def agents_command(arguments: list[str]) -> int:
     """List the agents that learn, or the fields of one."""
+    from rich.console import Console
+
     from forethought.agents.registry import AGENTS, default_settings
 
-    if not arguments or arguments[0].startswith("-"):
-        return _named("agent", AGENTS, arguments, "List who can learn.")
-    return _set("agent", AGENTS, arguments, default_settings)
+    if arguments and not arguments[0].startswith("-"):
+        return _set("agent", AGENTS, arguments, default_settings)
+    parse(NoOptions, "agents", arguments, description="List who can learn.")
+    table = _table("agent", "idea")
+    for name, settings in AGENTS.items():
+        table.add_row(name, _headline(settings))
+    Console().print(table)
+    print("forethought agents NAME shows what can be set")
+    return 0
 
 
 def models_command(arguments: list[str]) -> int:
     """List the models."""
     from rich.console import Console
 
+    from forethought.models.registry import MODELS
+
     parse(NoOptions, "models", arguments, description="List what can be planned in.")
-    table = _table("model", "made of", "belief", "derivatives")
-    for name, row in MODELS.items():
-        table.add_row(name, *row)
+    table = _table("model", "made of", "belief", "derivatives", "serves")
+    for name, entry in MODELS.items():
+        row = (entry.made_of, entry.belief, entry.derivatives)
+        table.add_row(name, *row, ", ".join(entry.serves))
     Console().print(table)
-    print("known, mujoco, linear and tabular serve plan; a network is what mbrl-v2")
-    print("learns, an ensemble of networks on resampled data pets, counts dyna")
+    print("serves: a command, agents that learn the model, or Python alone")
     return 0
 
 
@@ -87,21 +100,6 @@ def _table(*headings: str) -> Any:
     for heading in headings:
         table.add_column(heading)
     return table
-
-
-def _named(
-    kind: str, known: Mapping[str, type], arguments: list[str], description: str
-) -> int:
-    """Show names and ideas."""
-    from rich.console import Console
-
-    parse(NoOptions, f"{kind}s", arguments, description=description)
-    table = _table(kind, "idea")
-    for name, each in known.items():
-        table.add_row(name, _headline(each))
-    Console().print(table)
-    print(f"forethought {kind}s NAME shows what can be set")
-    return 0
 
 
 def _set(

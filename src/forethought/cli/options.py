@@ -13,7 +13,10 @@ P = TypeVar("P")
 
 @dataclasses.dataclass(frozen=True)
 class PlanOptions:
-    """Act on a task by planning. Fields of the planner: --planner.FIELD VALUE."""
+    """Act on a task by planning.
+
+    Fields of the planner: --planner.FIELD, as `forethought planners NAME` shows.
+    """
 
     planner: Annotated[str, tyro.conf.arg(metavar="NAME")] = "cem"
     """Which planner; see `forethought planners`."""
@@ -46,9 +49,10 @@ class PlanOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlannerFields(Generic[P]):
-    """What `--planner.FIELD VALUE` can set."""
+class PlanArguments(Generic[P]):
+    """All that `plan` can be told: its options, and `--planner.FIELD VALUE`."""
 
+    options: Annotated[PlanOptions, tyro.conf.arg(name="")]
     planner: P
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -102,6 +103,16 @@ def subject(
     if not arguments or arguments[0].startswith("-"):
         raise BadInput(f"{command} needs {what} first: forethought {command} {what}.")
     return arguments[0], arguments[1:]
+
+
+def told(tokens: list[str], flag: str) -> str | None:
+    """The last value of a flag, where it has to be known before flags are parsed."""
+    found = None
+    for token, after in itertools.pairwise([*tokens, "-"]):
+        name, equals, value = token.partition("=")
+        if name == flag and (equals or not after.startswith("-")):
+            found = value if equals else after
+    return found
 
 
 def split(tokens: list[str], prefix: str) -> tuple[list[str], list[str]]:

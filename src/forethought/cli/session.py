@@ -13,6 +13,7 @@ from rich.table import Table
 from forethought.core.results import names
 from forethought.core.words import hertz
 from forethought.planners import AbstractPlanner
+from forethought.planners.registry import name_of
 from forethought.reports.pages.comparison import (
     COLUMNS,
     HEAD,
@@ -24,7 +25,6 @@ from forethought.reports.pages.comparison import (
 from forethought.reports.report import finish
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
-from forethought.runs.plan.planning import name_of
 from forethought.runs.plan.record import execution
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task

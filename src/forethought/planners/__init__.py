@@ -6,6 +6,7 @@ from forethought.planners.around.polished import Polished
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.linear.lqr import LQR
 from forethought.planners.mpc import MPC
+from forethought.planners.registry import PLANNERS
 from forethought.planners.sampling.categorical import CategoricalCEM
 from forethought.planners.sampling.cem import CEM
 from forethought.planners.sampling.mppi import MPPI
@@ -15,18 +16,6 @@ from forethought.planners.smooth.ilqr import ILQR
 from forethought.planners.tree.anytime import plan_within
 from forethought.planners.tree.mcts import MCTS
 from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Widening
-
-PLANNERS: dict[str, type[AbstractPlanner]] = {
-    "random-shooting": RandomShooting,
-    "cem": CEM,
-    "categorical-cem": CategoricalCEM,
-    "mppi": MPPI,
-    "gradient": GradientAscent,
-    "lqr": LQR,
-    "ilqr": ILQR,
-    "mcts": MCTS,
-}
-"""Every planner under its name on the command line."""
 
 __all__ = [
     "CEM",

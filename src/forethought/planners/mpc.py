@@ -63,17 +63,7 @@ class MPC(eqx.Module):
         age = jnp.asarray(self.replan_every)
         if self.replan_every == 1:
             return MPCState(state, None, age)
-        plan, _ = eqx.filter_eval_shape(
-            self.planner.plan, problem, belief, state, key=key
-        )
-        blank = jax.tree.map(
-            lambda leaf: (
-                jnp.zeros(leaf.shape, leaf.dtype)
-                if isinstance(leaf, jax.ShapeDtypeStruct)
-                else leaf
-            ),
-            plan,
-        )
+        blank = blank_plan(self.planner, problem, belief, state, key=key)
         return MPCState(state, blank, age)
 
     def act(
@@ -100,3 +90,23 @@ class MPC(eqx.Module):
         memory = self.planner.shift(problem, memory)
         kept = None if state.plan is None else plan
         return action, plan, MPCState(memory, kept, age + 1)
+
+
+def blank_plan(
+    planner: AbstractPlanner,
+    problem: Problem,
+    belief: PyTree,
+    state: PyTree,
+    *,
+    key: PRNGKeyArray,
+) -> Plan:
+    """Zeros where a plan will be."""
+    plan, _ = eqx.filter_eval_shape(planner.plan, problem, belief, state, key=key)
+    return jax.tree.map(
+        lambda leaf: (
+            jnp.zeros(leaf.shape, leaf.dtype)
+            if isinstance(leaf, jax.ShapeDtypeStruct)
+            else leaf
+        ),
+        plan,
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from forethought.cli.options import PlannerFields
+from forethought.cli.options import PlanArguments, PlanOptions
 from forethought.cli.parse import BadInput, parse
 from forethought.core.results import name_of
 from forethought.core.returns import Risk
@@ -225,9 +225,9 @@ def test_what_is_wrong_is_refused_and_named():
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "momentum", "sgd"])
 def test_the_command_line_can_say_which_optimiser(name):
-    form = PlannerFields[GradientAscent]
+    form = PlanArguments[GradientAscent]
     told = ["--planner.optimiser.name", name, "--planner.optimiser.decay", "0.9"]
-    default = PlannerFields(GradientAscent(5))
+    default = PlanArguments(PlanOptions(), GradientAscent(5))
     planner = parse(form, "plan TASK", told, default=default).planner
     assert planner == GradientAscent(5, optimiser=Optimiser(name, decay=0.9))
     with pytest.raises(BadInput, match="rmsprop"):

@@ -37,6 +37,11 @@ def test_a_record_of_a_table_holds_its_map_and_what_is_best(seen):
     assert not seen.alive[3]
 
 
+def test_what_the_first_plan_expects_is_discounted_and_ends_with_the_episode(seen):
+    np.testing.assert_allclose(seen.plan_rewards, [0, 0, 0.95**2, *[0] * 5], rtol=1e-6)
+    assert seen.plan_final == 0
+
+
 @pytest.mark.parametrize("draw", ["where", "choices", "fan"])
 def test_every_figure_of_a_table_is_drawn(seen, draw):
     figure = getattr(table_plots, draw)(seen)

@@ -9,7 +9,9 @@ import pytest
 
 import forethought as ft
 from forethought.environments.base import AbstractSystem
+from forethought.models.around.counted import Counted, Tally
 from forethought.runs.plan import control
+from forethought.runs.plan.compare import counted
 
 
 class Kicked(AbstractSystem):
@@ -65,7 +67,9 @@ def test_a_run_in_pieces_equals_the_run_as_a_whole(pendulum, planner):
     )
     assert seen == [4, 4, 4]
     for one, other in zip(
-        jax.tree.leaves(whole.episode), jax.tree.leaves(pieces.episode), strict=True
+        jax.tree.leaves((whole.episode, whole.first)),
+        jax.tree.leaves((pieces.episode, pieces.first)),
+        strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
@@ -74,6 +78,20 @@ def test_the_first_plan_of_a_run_is_the_one_it_acted_on(pendulum, planner):
     run = ft.control(pendulum, planner, steps=3, seed=1)
     np.testing.assert_allclose(run.first.actions[0], run.episode.actions[0], rtol=1e-6)
     np.testing.assert_allclose(run.first.value, run.episode.planned[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "replan_every"), [(3, 1), (4, 2)])
+def test_a_run_makes_each_plan_once(pendulum, steps, replan_every):
+    tally = Tally()
+    model = Counted(pendulum.problem.model, tally)
+    problem = dataclasses.replace(pendulum.problem, model=model)
+    task = dataclasses.replace(pendulum, problem=problem)
+    planner = ft.RandomShooting(4, population=4)
+    one = counted(pendulum, planner)
+    run = ft.control(task, planner, steps=steps, replan_every=replan_every)
+    jax.effects_barrier()
+    assert one is not None and tally.evaluations == run.plans * one.evaluations
+    np.testing.assert_allclose(run.first.actions[0], run.episode.actions[0], rtol=1e-6)
 
 
 def test_open_loop_executes_one_plan_to_its_end(pendulum, planner):

@@ -3,10 +3,11 @@ from typing import Any
 import pytest
 
 from forethought import tasks
-from forethought.planners import CEM, ILQR, AugmentedLagrangian, Polished
+from forethought.planners import CEM, ILQR, PLANNERS, AugmentedLagrangian, Polished
 from forethought.planners.base import looking_ahead
+from forethought.planners.registry import assemble, name_of
 from forethought.runs.plan.control import check
-from forethought.runs.plan.planning import NAMES, assemble, make_planner
+from forethought.runs.plan.planning import make_planner
 
 
 def test_a_planner_made_of_others_has_the_tasks_settings_for_each():
@@ -29,9 +30,11 @@ def test_a_horizon_is_set_in_all_parts():
     assert controller.planner == Polished(CEM(9), ILQR(9))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PLANNERS)
 def test_every_name_can_be_assembled_from_a_horizon(name):
-    assert type(assemble(name, lambda each: {"horizon": 3})) is NAMES[name]
+    planner = assemble(name, lambda each: {"horizon": 3})
+    assert type(planner) is PLANNERS[name].settings
+    assert name_of(planner) == name
 
 
 def test_an_unknown_name_or_field_is_refused_with_the_nearest():

@@ -10,18 +10,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Key
 
 from forethought.agents.mpc import Planning
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
+from forethought.planners.registry import name_of
 from forethought.problem import Plan
-from forethought.runs.plan.planning import make_planner, name_of, start_state
+from forethought.runs.plan.first import KeepsFirst, KeptState
+from forethought.runs.plan.planning import make_planner, start_state
 from forethought.tasks.base import Task
 from forethought.training.control import Episode, Loop, begin, closed_loop
-from forethought.training.episode import Scene
 
 _advance: Any = eqx.filter_jit(closed_loop)
+_before: Any = eqx.filter_jit(begin)
 Execution = Literal["closed loop", "closed loop by feedback", "open loop"]
 
 
@@ -63,7 +65,9 @@ class Prepared:
     """A control run that is compiled and ready to start."""
 
     task: Task
+    planner: AbstractPlanner
     controller: MPC
+    """Of the planner, whose first plan is kept."""
     execution: Execution
     steps: int
     chunk: int
@@ -133,6 +137,8 @@ def prepare(
     controller, steps = check(
         task, planner, steps, replan_every=replan_every, open_loop=open_loop
     )
+    planner = controller.planner
+    controller = dataclasses.replace(controller, planner=KeepsFirst(planner))
     loop, keys = _begin(task, controller, start, seed, steps)
     chunk = steps if chunk is None else _divisor(steps, chunk)
 
@@ -150,6 +156,7 @@ def prepare(
         execution = "closed loop by feedback" if gains else "open loop"
     return Prepared(
         task,
+        planner,
         controller,
         execution,
         steps,
@@ -170,7 +177,7 @@ def _begin(
     start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
     state = start_state(task, start, key=start_key)
     agent = Planning(task.problem, controller)
-    loop = begin(agent, task.plant, state, key=begin_key)
+    loop = _before(agent, task.plant, state, key=begin_key)
     return loop, jax.random.split(key, steps)
 
 
@@ -211,18 +218,14 @@ def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
         if not pieces:
             raise
         interrupted = True
-    planner = prepared.controller.planner
-    act_key, _ = jax.random.split(prepared.keys[0])
-    first = _first_plan(
-        Planning(task.problem, prepared.controller), prepared.loop.scene, key=act_key
-    )
+    kept: KeptState = loop.scene.carry.controller.planner
     return Run(
         task,
-        planner,
+        prepared.planner,
         prepared.execution,
         prepared.controller.replan_every,
         prepared.seed,
-        first,
+        kept.first,
         join(pieces),
         np.concatenate(seconds),
         prepared.compile_seconds,
@@ -287,15 +290,6 @@ def config_of(
         "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
     }
     return config if command is None else config | {"command": command}
-
-
-@eqx.filter_jit
-def _first_plan(agent: Planning, scene: Scene, *, key: PRNGKeyArray) -> Plan:
-    observe_key, plan_key, _ = jax.random.split(key, 3)
-    problem, carry = agent.problem, scene.carry
-    belief = problem.model.observe(carry.belief, scene.obs, key=observe_key)
-    memory = carry.controller.planner
-    return agent.controller.planner.plan(problem, belief, memory, key=plan_key)[0]
 
 
 def join(pieces: list[Episode]) -> Episode:

@@ -1,7 +1,7 @@
 """A planner with a task's settings, a state to start in, and one plan from it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -15,33 +15,10 @@ from forethought.core.table import require_state
 from forethought.core.types import ravel
 from forethought.core.words import unknown
 from forethought.environments.tables.tabular import TabularSystem
-from forethought.planners import (
-    PLANNERS,
-    AbstractPlanner,
-    AugmentedLagrangian,
-    Polished,
-)
-from forethought.planners.base import looking_ahead
+from forethought.planners import AbstractPlanner
+from forethought.planners.registry import assemble, entry_of
 from forethought.problem import Plan, Problem
 from forethought.tasks.base import Task
-
-COMPOSED: Mapping[str, tuple[type[AbstractPlanner], Mapping[str, str]]] = {
-    "augmented-lagrangian": (AugmentedLagrangian, {"inner": "ilqr"}),
-    "polished": (Polished, {"first": "cem", "second": "ilqr"}),
-}
-"""Planners made of others, and of which where nothing else is said."""
-
-NAMES: Mapping[str, type[AbstractPlanner]] = {
-    **PLANNERS,
-    **{name: cls for name, (cls, _) in COMPOSED.items()},
-}
-"""Every planner that the command line knows."""
-
-
-def name_of(planner: AbstractPlanner) -> str:
-    """A planner's name on the command line, or its class where it has none."""
-    names = {cls: name for name, cls in NAMES.items()}
-    return names.get(type(planner), type(planner).__name__)
 
 
 @eqx.filter_jit
@@ -65,9 +42,7 @@ def make_planner(task: Task, name: str, **fields: Any) -> AbstractPlanner:
     Raises:
         ValueError: There is no such planner, or no such field.
     """
-    if name not in NAMES:
-        raise unknown("planner", name, NAMES)
-    cls = NAMES[name]
+    cls = entry_of(name).settings
     known = [field.name for field in dataclasses.fields(cls) if field.init]
     for field in fields:
         if field not in known:
@@ -78,27 +53,6 @@ def make_planner(task: Task, name: str, **fields: Any) -> AbstractPlanner:
         return own | fields if each == name else own
 
     return assemble(name, settings)
-
-
-def assemble(
-    name: str, settings: Callable[[str], Mapping[str, Any]]
-) -> AbstractPlanner:
-    """A planner by name; one that is made of others looks ahead as the first of them.
-
-    Args:
-        name: One of `NAMES`.
-        settings: From the name of a planner to its fields.
-    """
-    cls, parts = COMPOSED.get(name, (NAMES[name], {}))
-    own = dict(settings(name))
-    if parts:
-        own.pop("horizon", None)
-        made = {field: assemble(each, settings) for field, each in parts.items()}
-        horizon = next(iter(made.values())).horizon
-        own = {
-            field: looking_ahead(planner, horizon) for field, planner in made.items()
-        } | own
-    return cls(**own)
 
 
 def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:

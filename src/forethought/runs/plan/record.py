@@ -20,10 +20,10 @@ from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.tables.tabular import TabularSystem
+from forethought.planners.registry import name_of
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Plan, Problem, rollout
 from forethought.runs.plan.control import Run
-from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, flatten
 from forethought.training.control import Episode
 
@@ -281,19 +281,14 @@ def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
         return problem.judge(belief(state), action, belief(after))[1]
 
     states = episode.states
-    before = jax.tree.map(lambda leaf: leaf[:-1], states)
-    after = jax.tree.map(lambda leaf: leaf[1:], states)
-    discounts = jnp.cumprod(jax.vmap(discount)(before, episode.actions, after))
-    start = belief(jax.tree.map(lambda leaf: leaf[0], states))
-    expected = rollout(problem, start, plan.actions, key=key)
+    discounts = jnp.cumprod(jax.vmap(discount)(*_steps(states, episode.actions)))
     sketch: Capsules = jax.vmap(system.sketch)(states)
     return {
         "states": jax.vmap(lambda state: coordinates(system, state))(states),
         "discounts": jnp.concatenate([jnp.ones_like(discounts[:1]), discounts]),
         "values": jax.vmap(lambda state: problem.value(belief(state)))(states),
         "plan_states": jax.vmap(lambda each: coordinates(system, each))(plan.beliefs),
-        "plan_rewards": expected.rewards,
-        "plan_final": expected.final,
+        **_expected(problem, plan),
         "sketch": {
             "start": sketch.start,
             "end": sketch.end,
@@ -301,6 +296,23 @@ def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
             "kind": sketch.kind,
         },
     }
+
+
+def _expected(problem: Problem, plan: Plan) -> dict[str, Array]:
+    """What a plan expects to earn at each of its steps, and beyond them."""
+    rewards, factors = jax.vmap(problem.judge)(*_steps(plan.beliefs, plan.actions))
+    discounts = jnp.cumprod(factors)
+    last = jax.tree.map(lambda leaf: leaf[-1], plan.beliefs)
+    return {
+        "plan_rewards": rewards.at[1:].multiply(discounts[:-1]),
+        "plan_final": discounts[-1] * problem.value(last),
+    }
+
+
+def _steps(trail: PyTree, actions: Array) -> tuple[PyTree, Array, PyTree]:
+    """Before, action and after of each step along a trail."""
+    before = jax.tree.map(lambda leaf: leaf[:-1], trail)
+    return before, actions, jax.tree.map(lambda leaf: leaf[1:], trail)
 
 
 @eqx.filter_jit

@@ -25,8 +25,8 @@ from jaxtyping import PyTree
 from forethought.agents.registry import name_of as agent_name
 from forethought.agents.schedule import Schedule
 from forethought.core.words import duration
+from forethought.planners.registry import name_of
 from forethought.runs.events import both
-from forethought.runs.plan.planning import name_of
 from forethought.runs.store.folder import RunFolder, free_folder, plain
 from forethought.runs.train.bounds import write_bounds
 from forethought.runs.train.cost import FILE, Cost, foresee, measured

@@ -1,0 +1,23 @@
+"""The table of models names every model, and says truly what serves what."""
+
+import pytest
+from forethought.runs.train.agents import AGENTS
+
+from forethought.cli.commands import COMMANDS
+from forethought.models.base import AbstractModel
+from forethought.models.registry import MODELS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_serves_a_command_an_agent_or_python(name):
+    assert set(MODELS[name].serves) <= {*COMMANDS, *AGENTS, "Python"}
+
+
+def test_every_model_that_wraps_no_other_is_named():
+    rooms = ("known", "learned", "linear", "tables")
+    kinds = {
+        kind
+        for kind in AbstractModel.__subclasses__()
+        if kind.__module__.startswith(tuple(f"forethought.models.{r}" for r in rooms))
+    }
+    assert kinds == {entry.kind for entry in MODELS.values()}
