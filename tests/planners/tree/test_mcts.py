@@ -13,9 +13,9 @@ from forethought.planners import (
     DefaultPolicy,
     TreePolicy,
     Widening,
-    mcts,
     plan_within,
 )
+from forethought.planners.tree import mcts
 from forethought.problem import Problem
 
 KEY = jax.random.key(3)

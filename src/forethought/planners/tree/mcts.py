@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
+from forethought.core.dependence import depends_on_last
 from forethought.core.host import calls_host
 from forethought.core.lanes import Lanes, in_lanes
 from forethought.core.results import Result
@@ -34,14 +35,20 @@ from forethought.planners.base import (
 from forethought.planners.tree.arrays import (
     NONE,
     Tree,
+    action_of,
     belief_at,
+    choose,
     cut,
     find,
     means,
     plant,
 )
-from forethought.planners.tree.lane import Search, draws
-from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Widening
+from forethought.planners.tree.policies import (
+    DefaultPolicy,
+    Search,
+    TreePolicy,
+    Widening,
+)
 from forethought.planners.tree.simulate import simulate
 from forethought.problem import Plan, Problem
 
@@ -217,7 +224,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             kept,
             jax.tree.map(lambda rows, root: rows.at[0].set(root), kept.beliefs, belief),
         )
-        return jax.tree.map(lambda a, b: jnp.where(node >= 0, a, b), kept, fresh)
+        return choose(node >= 0, kept, fresh)
 
     def _plant(self, search: Search, belief: PyTree, key: PRNGKeyArray) -> Tree:
         most = self.simulations + 1
@@ -241,18 +248,14 @@ class MCTS(AbstractPlanner[MCTSState]):
             slot = self._best(tree, node)
             inside = (node >= 0) & (tree.edge_visits[node, slot] > 0)
             outside = search.default_policy(search.problem, belief, key=keys[0])
-            action = search.action(tree, node, slot)
+            action = action_of(tree, node, slot)
             action = jnp.where(inside, action, outside.astype(action.dtype))
             after, *_ = search.step(belief, action, keys[1])
             children = tree.children[node, slot]
             visits = jnp.where(children >= 0, tree.visits[children], NONE)
             child = jnp.where(inside, children[jnp.argmax(visits)], NONE)
             if not self.open_loop:
-                after = jax.tree.map(
-                    lambda a, b: jnp.where(child >= 0, a, b),
-                    belief_at(tree, child),
-                    after,
-                )
+                after = choose(child >= 0, belief_at(tree, child), after)
             return (child, after), (action, after, child)
 
         root = jnp.zeros_like(tree.size)
@@ -265,9 +268,8 @@ class MCTS(AbstractPlanner[MCTSState]):
         result = Result.where(
             tree.non_finite < tree.simulations, Result.successful, Result.non_finite
         )
-        legal = search.legal(belief)
-        if legal is not None:
-            result = Result.where(jnp.any(legal), result, Result.no_action)
+        some = jnp.any(search.legal(belief))
+        result = Result.where(some, result, Result.no_action)
         value = means(tree, root)[self._best(tree, root)]
         if not isinstance(search.problem.action, Box):
             actions = actions.astype(int)
@@ -331,7 +333,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             )
         chance = self.chance
         if chance.limit == 0:
-            found = OUTCOMES if draws(problem, belief) else 1
+            found = OUTCOMES if _draws(problem, belief) else 1
             chance = Widening(found, chance.scale, chance.power)
         return Search(
             problem,
@@ -342,6 +344,18 @@ class MCTS(AbstractPlanner[MCTSState]):
             self.horizon,
             self.open_loop,
         )
+
+
+def _draws(problem: Problem, belief: PyTree) -> bool:
+    """Whether what a model predicts depends on its key."""
+
+    def predict(belief: PyTree, action: Array, key: PRNGKeyArray) -> PyTree:
+        return problem.model.predict(belief, action, key=key)
+
+    action = problem.action.sample(key=jax.random.key(0))
+    if isinstance(problem.action, Box):
+        action = action.astype(problem.value(belief).dtype)
+    return depends_on_last(predict, belief, action, jax.random.key(0))
 
 
 def _together(problem: Problem, belief: PyTree) -> bool:
