@@ -15,7 +15,7 @@ Two players who take turns are one whose discount is -1: what is good for the on
 moves next is bad for the one who moved.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -185,30 +185,26 @@ class MCTS(AbstractPlanner[MCTSState]):
     ) -> tuple[Plan, MCTSState]:
         """For a batch: every argument has an axis of lanes."""
         tree = lanes.each(self._begin)(belief, state, keys)
-        search, n = lanes.rebuild(lanes.arrays), self.simulations
-
-        def steps_of(
-            key: PRNGKeyArray, tree: Tree
-        ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
-            # Keys go by the age of the tree, so that a search may be done in pieces.
-            steps = tree.simulations + jnp.arange(n, dtype=tree.size.dtype)
-            keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
-            if isinstance(search.problem.action, Box):
-                return keys, jnp.zeros((n,), jnp.int32)
-            bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
-            return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
-
-        steps, first = jax.vmap(steps_of, out_axes=1)(keys, tree)
+        steps, first = lanes.each(self._deal)(tree, keys)
         tree = jax.lax.fori_loop(
-            0, n, lambda i, tree: simulate(lanes, tree, steps[i], first[i]), tree
+            0,
+            self.simulations,
+            lambda i, tree: simulate(lanes, tree, steps[:, i], first[:, i]),
+            tree,
         )
         return lanes.each(self._end)(tree, belief, keys)
 
-    def _end(
-        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
-    ) -> tuple[Plan, MCTSState]:
-        state = MCTSState(tree if self.reuse else None, jnp.zeros_like(tree.size))
-        return self._read(search, tree, belief, key), state
+    def _deal(
+        self, search: Search, tree: Tree, key: PRNGKeyArray
+    ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
+        """For each simulation a key, and the slot that ties go to."""
+        # Keys go by the age of the tree, so that a search may be done in pieces.
+        steps = tree.simulations + jnp.arange(self.simulations, dtype=tree.size.dtype)
+        keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
+        if isinstance(search.problem.action, Box):
+            return keys, jnp.zeros_like(steps)
+        bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
+        return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
 
     def _begin(
         self, search: Search, belief: PyTree, state: MCTSState, key: PRNGKeyArray
@@ -237,6 +233,12 @@ class MCTS(AbstractPlanner[MCTSState]):
             search.problem.value(belief).dtype,
             keep_beliefs=not self.open_loop,
         )
+
+    def _end(
+        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
+    ) -> tuple[Plan, MCTSState]:
+        state = MCTSState(tree if self.reuse else None, jnp.zeros_like(tree.size))
+        return self._read(search, tree, belief, key), state
 
     def _read(
         self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
@@ -333,7 +335,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             )
         chance = self.chance
         if chance.limit == 0:
-            found = OUTCOMES if _draws(problem, belief) else 1
+            found = OUTCOMES if depends_on_last(*_prediction(problem, belief)) else 1
             chance = Widening(found, chance.scale, chance.power)
         return Search(
             problem,
@@ -346,8 +348,8 @@ class MCTS(AbstractPlanner[MCTSState]):
         )
 
 
-def _draws(problem: Problem, belief: PyTree) -> bool:
-    """Whether what a model predicts depends on its key."""
+def _prediction(problem: Problem, belief: PyTree) -> tuple[Any, ...]:
+    """What a model predicts as a function, and arguments to trace it on."""
 
     def predict(belief: PyTree, action: Array, key: PRNGKeyArray) -> PyTree:
         return problem.model.predict(belief, action, key=key)
@@ -355,7 +357,7 @@ def _draws(problem: Problem, belief: PyTree) -> bool:
     action = problem.action.sample(key=jax.random.key(0))
     if isinstance(problem.action, Box):
         action = action.astype(problem.value(belief).dtype)
-    return depends_on_last(predict, belief, action, jax.random.key(0))
+    return predict, belief, action, jax.random.key(0)
 
 
 def _together(problem: Problem, belief: PyTree) -> bool:
@@ -364,11 +366,4 @@ def _together(problem: Problem, belief: PyTree) -> bool:
     A small model on a CPU is compiled with the whole search into one native loop, which
     is faster than any batch.
     """
-    return jax.default_backend() != "cpu" or calls_host(
-        lambda belief: problem.model.predict(
-            belief,
-            problem.action.sample(key=jax.random.key(0)),
-            key=jax.random.key(0),
-        ),
-        belief,
-    )
+    return jax.default_backend() != "cpu" or calls_host(*_prediction(problem, belief))

@@ -48,11 +48,11 @@ def simulate(
 
 
 class Met(eqx.Module):
-    """What a model said on the way down, by depth."""
+    """What a model said on the way down: at one level, or by depth `[horizon]`."""
 
-    reward: Float[Array, "*lane horizon"]
-    discount: Float[Array, "*lane horizon"]
-    anew: Bool[Array, "*lane horizon"]
+    reward: Float[Array, "*level"]
+    discount: Float[Array, "*level"]
+    anew: Bool[Array, "*level"]
 
 
 class Walk(eqx.Module):
@@ -101,24 +101,22 @@ def follow(
     search: Search, tree: Tree, walk: Walk, first: Array, key: PRNGKeyArray
 ) -> Walk:
     """One level down one tree by its best edge; a walk that ended stays."""
-    node, depth = walk.node, walk.depth + 1
+    node, depth, chance = walk.node, walk.depth + 1, search.outcomes > 1
     belief = walk.here[0] if search.open_loop else belief_at(tree, node)
     slot = search.tree_policy(tree, node, search.open_slots(tree, node, belief), first)
-    outcome, anew, here, met = jnp.zeros_like(slot), jnp.asarray(True), None, None
+    outcome, anew = jnp.zeros_like(slot), jnp.asarray(search.asks)
+    here = met = None
     if search.asks:
         step_key, pick_key = jax.random.split(jax.random.fold_in(key, walk.depth))
         here = search.step(belief, action_of(tree, node, slot), step_key)
-        if not search.open_loop:
+        if chance:
             outcome, anew = search.outcome(tree, node, slot, here, pick_key)
     child = tree.children[node, slot, outcome]
-    new, discount = child < 0, tree.discount[child]
-    if not search.asks:
-        anew = new
-    else:
-        if not search.open_loop:
-            known = belief_at(tree, child), tree.reward[child], discount
-            here = choose(new, here, known)
-        belief, reward, discount = here
+    known = belief_at(tree, child), tree.reward[child], tree.discount[child]
+    if chance:
+        here = choose(child < 0, here, known)
+    belief, reward, discount = known if here is None else here
+    if search.asks:
         at = jnp.where(walk.alive, walk.depth, search.horizon)
         met = jax.tree.map(
             lambda row, value: row.at[at].set(value, mode="drop"),
@@ -126,7 +124,7 @@ def follow(
             Met(reward, discount, anew),
         )
     legal = search.legal_at(tree, child, belief)
-    alive = ~new & search.goes_on(depth, discount, legal)
+    alive = (child >= 0) & search.goes_on(depth, discount, legal)
     after = Walk(child, depth, node, slot, outcome, anew, alive, here, met)
     return choose(walk.alive, after, dataclasses.replace(walk, met=met))
 
@@ -168,7 +166,7 @@ def expand(
                 lambda rows, row: rows.at[index].set(row, mode="drop"), rows, row
             )
 
-        drawn = walk.anew.astype(tree.drawn.dtype)
+        drawn = (new | walk.anew).astype(tree.drawn.dtype)
         tree = dataclasses.replace(
             tree,
             beliefs=tree.beliefs if search.open_loop else put(tree.beliefs, belief),
@@ -189,55 +187,63 @@ def expand(
     return lanes.each(add)(tree, walk, step_keys, about_keys)
 
 
+class Future(eqx.Module):
+    """One roll-out so far."""
+
+    belief: PyTree
+    total: Scalar
+    """What was earned since the leaf."""
+    factor: Scalar
+    """The discount of what follows; zero where nothing can."""
+    alive: Bool[Array, ""]
+
+
 def roll_out(
     lanes: Lanes[Search], leaf: Walk, keys: Key[Array, " lane"]
 ) -> Float[Array, " lane"]:
     """What the default policy earns from every leaf on, on average."""
-    settings = lanes.rebuild(lanes.arrays)
-    count = settings.default_policy.rollouts
+    count = lanes.rebuild(lanes.arrays).default_policy.rollouts
 
-    def start(search: Search, leaf: Walk) -> PyTree:
+    def start(search: Search, leaf: Walk) -> tuple[Future, Array]:
         belief, reward, discount = leaf.here
         more = (discount != 0) & jnp.any(search.legal(belief))
-        factor = jnp.where(more, jnp.ones_like(reward), 0)
+        zero = jnp.zeros_like(reward)
         alive = more & (leaf.depth < search.horizon)
-        one = belief, jnp.zeros_like(reward), factor, alive
-        return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf[None], (max(count, 1), *leaf.shape)), one
+        future = Future(belief, zero, jnp.where(more, zero + 1, 0), alive)
+        futures = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf[None], (max(count, 1), *leaf.shape)),
+            future,
         )
+        return futures, jnp.zeros_like(leaf.depth)
 
-    def turn(carry: tuple[PyTree, Array]) -> tuple[PyTree, Array]:
-        state, time = carry
+    def turn(
+        search: Search, leaf: Walk, key: PRNGKeyArray, futures: Future, time: Array
+    ) -> tuple[Future, Array]:
+        def step(keys: Key[Array, "2"], now: Future) -> Future:
+            action = search.default_policy(search.problem, now.belief, key=keys[0])
+            belief, reward, discount = search.step(now.belief, action, keys[1])
+            legal = search.legal(belief)
+            total = now.total + now.factor * reward
+            factor = jnp.where(jnp.any(legal), now.factor * discount, 0)
+            alive = search.goes_on(leaf.depth + time + 1, discount, legal)
+            return choose(now.alive, Future(belief, total, factor, alive), now)
 
-        def step(search: Search, depth: Array, keys: Array, state: PyTree) -> PyTree:
-            belief, total, factor, alive = state
-            policy_key, step_key = keys
-            action = search.default_policy(search.problem, belief, key=policy_key)
-            after, reward, discount = search.step(belief, action, step_key)
-            legal, total = search.legal(after), total + factor * reward
-            factor = jnp.where(jnp.any(legal), factor * discount, 0)
-            on = search.goes_on(depth, discount, legal)
-            return choose(alive, (after, total, factor, on), state)
+        keys = jax.random.split(jax.random.fold_in(key, time), (count, 2))
+        return jax.vmap(step)(keys, futures), time + 1
 
-        def each(search: Search, leaf: Walk, key: PRNGKeyArray, state: PyTree) -> PyTree:
-            keys = jax.random.split(jax.random.fold_in(key, time), (count, 2))
-            depth = leaf.depth + time + 1
-            return jax.vmap(lambda *one: step(search, depth, *one))(keys, state)
+    def end(search: Search, futures: Future) -> Scalar:
+        total, factor = futures.total, futures.factor
+        beyond = jax.vmap(search.problem.value)(futures.belief)
+        return jnp.mean(total + jnp.where(factor == 0, 0, factor * beyond))
 
-        return lanes.each(each)(leaf, keys, state), time + 1
-
-    state = lanes.each(start)(leaf)
+    futures, time = lanes.each(start)(leaf)
     if count:
-        state, _ = jax.lax.while_loop(
-            lambda carry: jnp.any(carry[0][3]), turn, (state, jnp.zeros((), jnp.int32))
+        futures, _ = jax.lax.while_loop(
+            lambda carry: jnp.any(carry[0].alive),
+            lambda carry: lanes.each(turn)(leaf, keys, *carry),
+            (futures, time),
         )
-
-    def end(search: Search, state: PyTree) -> Scalar:
-        beliefs, totals, factors, _ = state
-        beyond = jax.vmap(search.problem.value)(beliefs)
-        return jnp.mean(totals + jnp.where(factors == 0, 0, factors * beyond))
-
-    return lanes.each(end)(state)
+    return lanes.each(end)(futures)
 
 
 def back_up(tree: Tree, leaf: Walk, values: Float[Array, " lane"]) -> Tree:
@@ -246,7 +252,9 @@ def back_up(tree: Tree, leaf: Walk, values: Float[Array, " lane"]) -> Tree:
     $$G \leftarrow r + \gamma G, \qquad N \leftarrow N + 1, \qquad Q \leftarrow Q + G$$
     """
 
-    def begin(tree: Tree, leaf: Walk, value: Scalar) -> tuple[Tree, Array, Array, Array]:
+    def begin(
+        tree: Tree, leaf: Walk, value: Scalar
+    ) -> tuple[Tree, Array, Array, Array]:
         fine, (_, reward, discount) = jnp.isfinite(value), leaf.here
         G = reward + discount * jnp.where(fine, value, lowest(tree))
         tree = dataclasses.replace(
