@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.lanes import in_lanes
 from forethought.core.results import Result
 from forethought.core.spaces import Box
 from forethought.planners import (
@@ -13,9 +14,9 @@ from forethought.planners import (
     DefaultPolicy,
     TreePolicy,
     Widening,
-    mcts,
     plan_within,
 )
+from forethought.planners.tree import mcts, simulate
 from forethought.problem import Problem
 
 KEY = jax.random.key(3)
@@ -128,6 +129,39 @@ def test_every_tree_of_a_batch_is_that_of_a_plain_search(
                 child = node.children.get(a)
                 expected = -1 if child is None else nodes.index(child)
                 assert tree.children[i, a, 0] == expected
+
+
+def test_each_of_the_four_steps_does_its_own_part(worlds):
+    table, values = worlds.random_table(1), np.arange(6.0) + 0.5
+    problem = worlds.problem_of(table, values=values)
+    belief, planner = worlds.at(problem, 0), MCTS(5, 1, default_policy=LEAF)
+    settings = planner._search(problem, belief)
+
+    def steps(lanes, tree, keys):
+        """The second simulation, which tries action 2 since 1 was the first."""
+        first = jnp.ones(1, jnp.int32)
+        tree = simulate.simulate(lanes, tree, keys, first)
+        walk = simulate.select(lanes, tree, first + 1, keys)
+        grown, leaf = simulate.expand(lanes, tree, walk, keys, keys)
+        found = simulate.roll_out(lanes, leaf, keys)
+        return tree, walk, grown, leaf, found, simulate.back_up(grown, leaf, found)
+
+    tree = planner.init(problem, belief, key=KEY).tree
+    run_steps = jax.jit(lambda tree: in_lanes(steps, settings, tree, KEY))
+    tree, walk, grown, leaf, found, after = run_steps(tree)
+    # Select: out of the tree by an edge of the root that was not tried.
+    assert (walk.node, walk.parent, walk.slot, walk.depth) == (mcts.NONE, 0, 2, 1)
+    # Expand: one node more, and no edge knows what it is worth.
+    reached = int(table.next_state[0, 2, 0])
+    assert (tree.size, grown.size, grown.children[0, 2, 0]) == (2, 3, 2)
+    assert grown.beliefs.obs[2] == leaf.here[0].obs == reached
+    assert eqx.tree_equal(grown.edge_sums, tree.edge_sums)
+    # Roll out: here the value of the leaf alone. Back up: to the root's edge alone.
+    assert found == values[reached]
+    G = grown.reward[2] + grown.discount[2] * found
+    np.testing.assert_allclose(after.edge_sums[0, 2], G, rtol=1e-6)
+    np.testing.assert_array_equal(after.edge_visits[0], [0, 1, 1])
+    assert after.visits[0] == 2 and after.edge_visits.sum() == 2
 
 
 def test_a_search_that_goes_everywhere_writes_out_the_whole_tree(worlds, precision):

@@ -1,4 +1,4 @@
-r"""Search trees as arrays: how they are planted, grown, updated and cut.
+r"""Search trees as arrays: how they are planted, read and cut.
 
 A node is a situation, an edge an action taken in it. Nodes are numbered in the order
 in which they were added, the root is 0, and a parent always comes before its children.
@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from forethought.core.readout import Readout
-from forethought.core.types import Opaque
+from forethought.core.types import Action, Opaque
 
 NONE = -1
 """In the place of a node that is not there."""
@@ -123,115 +123,26 @@ def belief_at(tree: Tree, node: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[node], tree.beliefs)
 
 
+def action_of(tree: Tree, node: Int[Array, ""], slot: Int[Array, ""]) -> Action:
+    """The action of an edge."""
+    actions = tree.about.actions
+    return slot if actions is None else actions[node, slot]
+
+
 def means(tree: Tree, node: Int[Array, ""]) -> Float[Array, " slot"]:
     """$Q / N$ of a node's edges; zero where there were no visits."""
     count = jnp.maximum(tree.edge_visits[node], 1).astype(tree.edge_sums.dtype)
     return tree.edge_sums[node] / count
 
 
-class Path(eqx.Module):
-    """What was met on the way down, by depth; None where the nodes know it."""
-
-    rewards: Float[Array, "*lane horizon"] | None
-    discounts: Float[Array, "*lane horizon"] | None
-    drawn: Bool[Array, "*lane horizon"] | None
-    """Whether the model was asked, and not an outcome that is there chosen again."""
+def lowest(tree: Tree) -> Scalar:
+    """The lowest mean met so far, which counts where something is not a number."""
+    return jnp.where(jnp.isfinite(tree.low), tree.low, 0)
 
 
-class Leaf(eqx.Module):
-    """What is to be added to a tree, or was met again."""
-
-    node: Int[Array, ""]
-    """Its parent if it is new, else itself."""
-    slot: Int[Array, ""]
-    outcome: Int[Array, ""]
-    new: Bool[Array, ""]
-    belief: PyTree
-    reward: Scalar
-    discount: Scalar
-    depth: Int[Array, ""]
-
-
-def grow(tree: Tree, leaf: Leaf, about: Description) -> Tree:
-    """Add a leaf, if it is new and there is room."""
-    nodes = tree.parent.shape[0]
-    index = jnp.where(leaf.new & (tree.size < nodes), tree.size, nodes)
-    there = jnp.where(index < nodes, leaf.node, nodes)
-    again = jnp.where(leaf.new, nodes, leaf.node)
-
-    def put(rows: PyTree, row: PyTree) -> PyTree:
-        return jax.tree.map(
-            lambda rows, row: rows.at[index].set(row, mode="drop"), rows, row
-        )
-
-    beliefs, one = tree.beliefs, jnp.ones_like(tree.size)
-    if jax.tree.leaves(beliefs)[0].shape[0] == nodes:
-        beliefs = put(beliefs, leaf.belief)
-    return dataclasses.replace(
-        tree,
-        beliefs=beliefs,
-        about=put(tree.about, about),
-        parent=put(tree.parent, leaf.node),
-        slot=put(tree.slot, leaf.slot),
-        depth=put(tree.depth, leaf.depth),
-        reward=put(tree.reward, leaf.reward),
-        discount=put(tree.discount, leaf.discount),
-        drawn=put(tree.drawn, one),
-        visits=put(tree.visits, one).at[again].add(1, mode="drop"),
-        children=tree.children.at[there, leaf.slot, leaf.outcome].set(
-            index, mode="drop"
-        ),
-        size=jnp.minimum(tree.size + leaf.new.astype(tree.size.dtype), nodes),
-    )
-
-
-class Step(eqx.Module):
-    """Where an update stands on its way up, and the return from there on."""
-
-    node: Int[Array, ""]
-    slot: Int[Array, ""]
-    value: Scalar
-    alive: Bool[Array, ""]
-
-
-def update(tree: Tree, step: Step, path: Path) -> tuple[Tree, Step]:
-    r"""Update one edge by the return that followed it, and go on to the one above.
-
-    $$N \leftarrow N + 1, \qquad Q \leftarrow Q + G, \qquad
-      G \leftarrow r + \gamma G$$
-    """
-    node, slot, G = step.node, step.slot, step.value
-    at = jnp.where(step.alive, node, tree.parent.shape[0])
-    # Only added to, never read before: XLA would copy them at every level.
-    edge_visits = tree.edge_visits.at[at, slot].add(1, mode="drop")
-    edge_sums = tree.edge_sums.at[at, slot].add(G, mode="drop")
-    mean = edge_sums[node, slot] / jnp.maximum(edge_visits[node, slot], 1).astype(
-        G.dtype
-    )
-    depth = tree.depth[node] - 1
-    drawn = tree.drawn
-    if path.drawn is not None:
-        drawn = drawn.at[at].add(path.drawn[depth].astype(drawn.dtype), mode="drop")
-    reward, discount = tree.reward[node], tree.discount[node]
-    if path.rewards is not None and path.discounts is not None:
-        reward, discount = path.rewards[depth], path.discounts[depth]
-    tree = dataclasses.replace(
-        tree,
-        drawn=drawn,
-        visits=tree.visits.at[at].add(1, mode="drop"),
-        edge_visits=edge_visits,
-        edge_sums=edge_sums,
-        low=jnp.where(step.alive, jnp.minimum(tree.low, mean), tree.low),
-        high=jnp.where(step.alive, jnp.maximum(tree.high, mean), tree.high),
-    )
-    parent = tree.parent[node]
-    above = Step(
-        jnp.maximum(parent, 0),
-        tree.slot[node],
-        reward + discount * G,
-        step.alive & (parent >= 0),
-    )
-    return tree, above
+def choose(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
+    """One of two pytrees."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def same(a: PyTree, b: PyTree, *, exactly: bool) -> Bool[Array, ""]:

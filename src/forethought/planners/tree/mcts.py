@@ -15,7 +15,7 @@ Two players who take turns are one whose discount is -1: what is good for the on
 moves next is bad for the one who moved.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -25,7 +25,7 @@ from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 from forethought.core.lanes import Lanes, in_lanes
 from forethought.core.results import Result
 from forethought.core.spaces import Box
-from forethought.core.tracing import calls_host
+from forethought.core.tracing import calls_host, depends_on_last
 from forethought.planners.base import (
     AbstractPlanner,
     require_one_of,
@@ -34,14 +34,20 @@ from forethought.planners.base import (
 from forethought.planners.tree.arrays import (
     NONE,
     Tree,
+    action_of,
     belief_at,
+    choose,
     cut,
     find,
     means,
     plant,
 )
-from forethought.planners.tree.lane import Search, draws
-from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Widening
+from forethought.planners.tree.policies import (
+    DefaultPolicy,
+    Search,
+    TreePolicy,
+    Widening,
+)
 from forethought.planners.tree.simulate import simulate
 from forethought.problem import Plan, Problem
 
@@ -178,30 +184,26 @@ class MCTS(AbstractPlanner[MCTSState]):
     ) -> tuple[Plan, MCTSState]:
         """For a batch: every argument has an axis of lanes."""
         tree = lanes.each(self._begin)(belief, state, keys)
-        search, n = lanes.rebuild(lanes.arrays), self.simulations
-
-        def steps_of(
-            key: PRNGKeyArray, tree: Tree
-        ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
-            # Keys go by the age of the tree, so that a search may be done in pieces.
-            steps = tree.simulations + jnp.arange(n, dtype=tree.size.dtype)
-            keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
-            if isinstance(search.problem.action, Box):
-                return keys, jnp.zeros((n,), jnp.int32)
-            bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
-            return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
-
-        steps, first = jax.vmap(steps_of, out_axes=1)(keys, tree)
+        steps, first = lanes.each(self._deal)(tree, keys)
         tree = jax.lax.fori_loop(
-            0, n, lambda i, tree: simulate(lanes, tree, steps[i], first[i]), tree
+            0,
+            self.simulations,
+            lambda i, tree: simulate(lanes, tree, steps[:, i], first[:, i]),
+            tree,
         )
         return lanes.each(self._end)(tree, belief, keys)
 
-    def _end(
-        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
-    ) -> tuple[Plan, MCTSState]:
-        state = MCTSState(tree if self.reuse else None, jnp.zeros_like(tree.size))
-        return self._read(search, tree, belief, key), state
+    def _deal(
+        self, search: Search, tree: Tree, key: PRNGKeyArray
+    ) -> tuple[Key[Array, " simulation"], Int[Array, " simulation"]]:
+        """For each simulation a key, and the slot that ties go to."""
+        # Keys go by the age of the tree, so that a search may be done in pieces.
+        steps = tree.simulations + jnp.arange(self.simulations, dtype=tree.size.dtype)
+        keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(steps)
+        if isinstance(search.problem.action, Box):
+            return keys, jnp.zeros_like(steps)
+        bits = jax.vmap(lambda key: jax.random.bits(key, (), "uint32"))(keys)
+        return keys, (bits % jnp.uint32(search.slots)).astype(jnp.int32)
 
     def _begin(
         self, search: Search, belief: PyTree, state: MCTSState, key: PRNGKeyArray
@@ -217,7 +219,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             kept,
             jax.tree.map(lambda rows, root: rows.at[0].set(root), kept.beliefs, belief),
         )
-        return jax.tree.map(lambda a, b: jnp.where(node >= 0, a, b), kept, fresh)
+        return choose(node >= 0, kept, fresh)
 
     def _plant(self, search: Search, belief: PyTree, key: PRNGKeyArray) -> Tree:
         most = self.simulations + 1
@@ -231,6 +233,12 @@ class MCTS(AbstractPlanner[MCTSState]):
             keep_beliefs=not self.open_loop,
         )
 
+    def _end(
+        self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
+    ) -> tuple[Plan, MCTSState]:
+        state = MCTSState(tree if self.reuse else None, jnp.zeros_like(tree.size))
+        return self._read(search, tree, belief, key), state
+
     def _read(
         self, search: Search, tree: Tree, belief: PyTree, key: PRNGKeyArray
     ) -> Plan:
@@ -241,18 +249,14 @@ class MCTS(AbstractPlanner[MCTSState]):
             slot = self._best(tree, node)
             inside = (node >= 0) & (tree.edge_visits[node, slot] > 0)
             outside = search.default_policy(search.problem, belief, key=keys[0])
-            action = search.action(tree, node, slot)
+            action = action_of(tree, node, slot)
             action = jnp.where(inside, action, outside.astype(action.dtype))
             after, *_ = search.step(belief, action, keys[1])
             children = tree.children[node, slot]
             visits = jnp.where(children >= 0, tree.visits[children], NONE)
             child = jnp.where(inside, children[jnp.argmax(visits)], NONE)
             if not self.open_loop:
-                after = jax.tree.map(
-                    lambda a, b: jnp.where(child >= 0, a, b),
-                    belief_at(tree, child),
-                    after,
-                )
+                after = choose(child >= 0, belief_at(tree, child), after)
             return (child, after), (action, after, child)
 
         root = jnp.zeros_like(tree.size)
@@ -265,9 +269,8 @@ class MCTS(AbstractPlanner[MCTSState]):
         result = Result.where(
             tree.non_finite < tree.simulations, Result.successful, Result.non_finite
         )
-        legal = search.legal(belief)
-        if legal is not None:
-            result = Result.where(jnp.any(legal), result, Result.no_action)
+        some = jnp.any(search.legal(belief))
+        result = Result.where(some, result, Result.no_action)
         value = means(tree, root)[self._best(tree, root)]
         if not isinstance(search.problem.action, Box):
             actions = actions.astype(int)
@@ -331,7 +334,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             )
         chance = self.chance
         if chance.limit == 0:
-            found = OUTCOMES if draws(problem, belief) else 1
+            found = OUTCOMES if depends_on_last(*_prediction(problem, belief)) else 1
             chance = Widening(found, chance.scale, chance.power)
         return Search(
             problem,
@@ -344,17 +347,22 @@ class MCTS(AbstractPlanner[MCTSState]):
         )
 
 
+def _prediction(problem: Problem, belief: PyTree) -> tuple[Any, ...]:
+    """What a model predicts as a function, and arguments to trace it on."""
+
+    def predict(belief: PyTree, action: Array, key: PRNGKeyArray) -> PyTree:
+        return problem.model.predict(belief, action, key=key)
+
+    action = problem.action.sample(key=jax.random.key(0))
+    if isinstance(problem.action, Box):
+        action = action.astype(problem.value(belief).dtype)
+    return predict, belief, action, jax.random.key(0)
+
+
 def _together(problem: Problem, belief: PyTree) -> bool:
     """Whether a batch is searched at once, or tree by tree.
 
     A small model on a CPU is compiled with the whole search into one native loop, which
     is faster than any batch.
     """
-    return jax.default_backend() != "cpu" or calls_host(
-        lambda belief: problem.model.predict(
-            belief,
-            problem.action.sample(key=jax.random.key(0)),
-            key=jax.random.key(0),
-        ),
-        belief,
-    )
+    return jax.default_backend() != "cpu" or calls_host(*_prediction(problem, belief))

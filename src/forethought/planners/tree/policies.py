@@ -1,7 +1,8 @@
-r"""The two policies of a tree search, and how far it widens.
+r"""What a tree search decides by: two policies, and how far it widens.
 
 Inside the tree the *tree policy* picks the edge with the best score; outside of it the
-*default policy* rolls out to the horizon, or a value function is asked instead.
+*default policy* rolls out to the horizon, or a value function is asked instead. Chance
+has its say where an edge has several outcomes. A `Search` is all these on one problem.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from forethought.core.spaces import Box
 from forethought.core.types import Action
 from forethought.planners.base import require_one_of
-from forethought.planners.tree.arrays import Tree, means
+from forethought.planners.tree.arrays import Description, Tree, belief_at, means, same
 from forethought.problem import Problem
 
 
@@ -171,3 +172,128 @@ class DefaultPolicy(eqx.Module):
         rank = jnp.cumsum(legal) - 1
         count = jnp.maximum(jnp.sum(legal), 1)
         return jnp.argmax(legal & (rank == jax.random.randint(key, (), 0, count)))
+
+
+class Search(eqx.Module):
+    """A planner's settings on one problem; methods act on one tree.
+
+    Args:
+        problem: Model and objective.
+        tree_policy: Which edge to follow.
+        default_policy: What a leaf is worth.
+        widening: Of continuous actions.
+        chance: Of outcomes.
+        horizon: Depth of a leaf that is not expanded.
+        open_loop: Whether nodes are sequences of actions instead of situations.
+    """
+
+    problem: Problem
+    tree_policy: TreePolicy
+    default_policy: DefaultPolicy
+    widening: Widening
+    chance: Widening
+    horizon: int = eqx.field(static=True)
+    open_loop: bool = eqx.field(static=True)
+
+    @property
+    def slots(self) -> int:
+        """Edges of each node."""
+        space = self.problem.action
+        return self.widening.limit if isinstance(space, Box) else space.n
+
+    @property
+    def outcomes(self) -> int:
+        """Children of each edge."""
+        return 1 if self.open_loop else self.chance.limit
+
+    @property
+    def asks(self) -> bool:
+        """Whether the model is asked on the way down, not only at the leaf."""
+        return self.open_loop or self.outcomes > 1
+
+    def step(self, belief: PyTree, action: Action, key: PRNGKeyArray) -> PyTree:
+        """Belief, reward and discount one step later."""
+        after, reward, discount = self.problem.step(belief, action, key=key)
+        dtype = self.problem.value(belief).dtype
+        return after, reward.astype(dtype), discount.astype(dtype)
+
+    def legal(self, belief: PyTree) -> Bool[Array, " slot"]:
+        """Which actions a belief allows."""
+        if self.problem.legal is None:
+            return jnp.ones((self.slots,), bool)
+        return self.problem.legal(belief)
+
+    def legal_at(
+        self, tree: Tree, node: Int[Array, ""], belief: PyTree
+    ) -> Bool[Array, " slot"]:
+        """The same at a node, which knows it unless it is a sequence of actions."""
+        known = tree.about.legal
+        return self.legal(belief) if known is None else known[node]
+
+    def open_slots(
+        self, tree: Tree, node: Int[Array, ""], belief: PyTree
+    ) -> Bool[Array, " slot"]:
+        """The edges that may be followed."""
+        if not isinstance(self.problem.action, Box):
+            return self.legal_at(tree, node, belief)
+        allowed = self.widening(tree.visits[node], tree.edge_sums.dtype)
+        return jnp.arange(self.slots, dtype=allowed.dtype) < allowed
+
+    def goes_on(self, depth: Array, discount: Array, legal: Array) -> Bool[Array, ""]:
+        """Whether anything can follow."""
+        return (discount != 0) & (depth < self.horizon) & jnp.any(legal)
+
+    def describe(self, belief: PyTree, key: PRNGKeyArray) -> Description:
+        """What a node needs to know of its actions."""
+        space, dtype = self.problem.action, self.problem.value(belief).dtype
+        actions = legal = prior = None
+        if isinstance(space, Box):
+            actions = space.sample((self.slots,), key=key).astype(dtype)
+            if self.default_policy.policy is not None:
+                first = self.default_policy(self.problem, belief, key=key)
+                actions = actions.at[0].set(first)
+        if self.problem.legal is not None and not self.open_loop:
+            legal = self.legal(belief)
+        if self.tree_policy.prior is not None:
+            logits = self.tree_policy.prior(belief)
+            logits = jnp.where(self.legal(belief), logits, -jnp.inf)
+            prior = jax.nn.softmax(logits).astype(dtype)
+        return Description(actions, legal, prior)
+
+    def outcome(
+        self,
+        tree: Tree,
+        node: Int[Array, ""],
+        slot: Int[Array, ""],
+        drawn: PyTree,
+        key: PRNGKeyArray,
+    ) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+        """Which outcome of an edge to follow, and whether it is what was drawn now.
+
+        What was drawn is followed while there may be more outcomes, the same ones
+        being joined; then one of those that are there, as often as they were drawn.
+        """
+        children = tree.children[node, slot]
+        there = children >= 0
+        filled = jnp.sum(there, dtype=children.dtype)
+        visits = tree.edge_visits[node, slot] + 1
+        allowed = self.chance(visits, tree.edge_sums.dtype)
+
+        def alike(child: Array) -> Array:
+            return (
+                same(drawn[0], belief_at(tree, child), exactly=True)
+                & (drawn[1] == tree.reward[child])
+                & (drawn[2] == tree.discount[child])
+            )
+
+        met = there & jax.vmap(alike)(children)
+        joined = jnp.where(jnp.any(met), jnp.argmax(met).astype(filled.dtype), filled)
+        counts = jnp.cumsum(
+            jnp.where(there, tree.drawn[children], 0), dtype=filled.dtype
+        )
+        most = jnp.maximum(counts[-1], 1)
+        ticket = jax.random.randint(key, (), 0, most, filled.dtype)
+        kept = jnp.sum(counts <= ticket, dtype=filled.dtype)
+        # A draw that is known already needs no room, so that it is always heard.
+        anew = (filled < allowed) | jnp.any(met)
+        return jnp.where(anew, joined, kept), anew
