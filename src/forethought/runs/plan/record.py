@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from forethought.core.gaussian import moments
+from forethought.core.readout import Readout
 from forethought.core.results import names
 from forethought.core.spaces import Discrete
-from forethought.core.types import ravel
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.tables.tabular import TabularSystem
 from forethought.planners.registry import name_of
@@ -191,8 +192,8 @@ def record(run: Run) -> Record:
     shades = np.geomspace(1, max(len(fan), 1), SHADES).round().astype(int) - 1
     shades = np.unique(shades)[: len(fan)]
     fan = fan[shades][:, :LINES]
-    seen = host(_look(task.problem, task.system, episode, plan, key=key))
-    imagined = host(_imagine(task.problem, task.system, episode.states, fan, key=key))
+    seen = host(_look(task.problem, task.system, episode, plan))
+    imagined = host(_imagine(task.problem, plan.beliefs, fan, key=key))
     space = task.system.action
     if isinstance(space, Discrete):
         low, high = np.zeros(1), np.full(1, space.n - 1.0)
@@ -200,13 +201,14 @@ def record(run: Run) -> Record:
         low, high = np.asarray(space.low), np.asarray(space.high)
     steps, horizon = episode.rewards.shape[0], plan.actions.shape[0]
     chosen = np.asarray(plan.actions).reshape(horizon, -1)
+    state_names = list(task.system.state_names)
     gains = None if plan.feedback is None else np.asarray(plan.feedback.gains)
     return Record(
         task=task.name,
         summary=task.summary,
         planner=name_of(run.planner),
         execution=execution(run),
-        state_names=list(task.system.state_names),
+        state_names=state_names,
         action_names=list(task.system.action_names),
         dt=float(task.system.dt),
         horizon=horizon,
@@ -222,12 +224,13 @@ def record(run: Run) -> Record:
         seconds=np.asarray(run.seconds),
         results=names(episode.result),
         plan_actions=chosen,
-        gains=np.zeros((0, 0, 0)) if gains is None else gains,
+        # Of a distribution the mean alone is acted on, and it comes first.
+        gains=np.zeros((0, 0, 0)) if gains is None else gains[:, :, : len(state_names)],
         plan_stats={name: np.asarray(stat) for name, stat in stats.items()},
         stats={name: np.asarray(stat) for name, stat in episode.stats.items()},
         fan_iterations=shades,
         fan_actions=np.asarray(fan).reshape(*fan.shape[:3], chosen.shape[1]),
-        table=_table(task.problem, task.system, key=key),
+        table=_table(task.problem, task.system),
         **seen,
         **imagined,
     )
@@ -244,21 +247,18 @@ def host(arrays: PyTree) -> PyTree:
     }
 
 
-def coordinates(system: AbstractSystem, belief: PyTree) -> Float[Array, " state"]:
-    """A belief as numbers, in the order of the system's `state_names`."""
-    if isinstance(system, TabularSystem):
-        return system.observe(belief)[None].astype(float)
-    return ravel(belief)[0]
+def coordinates(seen: Readout) -> Float[Array, " state"]:
+    """What was read out as numbers: a state, the mean of one, or a state's number."""
+    vector, _ = moments(seen.x)
+    return vector if vector.size else jnp.atleast_1d(seen.x).astype(float)
 
 
-def _table(
-    problem: Problem, system: AbstractSystem, *, key: PRNGKeyArray
-) -> dict[str, np.ndarray]:
+def _table(problem: Problem, system: AbstractSystem) -> dict[str, np.ndarray]:
     """What there is to show of a table; nothing of other systems."""
     if not isinstance(system, TabularSystem):
         return {}
-    there = problem.model.observe(*[system.at(0)] * 2, key=key)
-    gamma = float(problem.judge(there, jnp.asarray(0), there)[1])
+    there = system.at(0)
+    gamma = float(problem.objective.judge(there, jnp.asarray(0), there)[1])
     solution = eqx.filter_jit(value_iteration)(system.table, gamma, iterations=10_000)
     return {
         "choices": np.array(system.names),
@@ -271,23 +271,21 @@ def _table(
 
 
 @eqx.filter_jit
-def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
+def _look(problem: Problem, system: AbstractSystem, episode: Episode, plan: Plan):
     """What the episode's states are worth, look like, and were expected to be."""
+    objective, states = problem.objective, episode.states
+    seen = jax.vmap(Readout.of)(states, jnp.arange(episode.rewards.shape[0] + 1))
 
-    def belief(state):
-        return problem.model.observe(state, state, key=key)
+    def discount(before, action, after):
+        return objective.judge(before, action, after)[1]
 
-    def discount(state, action, after):
-        return problem.judge(belief(state), action, belief(after))[1]
-
-    states = episode.states
-    discounts = jnp.cumprod(jax.vmap(discount)(*_steps(states, episode.actions)))
+    discounts = jnp.cumprod(jax.vmap(discount)(*_steps(seen, episode.actions)))
     sketch: Capsules = jax.vmap(system.sketch)(states)
     return {
-        "states": jax.vmap(lambda state: coordinates(system, state))(states),
+        "states": jax.vmap(coordinates)(seen),
         "discounts": jnp.concatenate([jnp.ones_like(discounts[:1]), discounts]),
-        "values": jax.vmap(lambda state: problem.value(belief(state)))(states),
-        "plan_states": jax.vmap(lambda each: coordinates(system, each))(plan.beliefs),
+        "values": jax.vmap(objective.beyond)(seen),
+        "plan_states": _path(problem, plan.beliefs),
         **_expected(problem, plan),
         "sketch": {
             "start": sketch.start,
@@ -296,6 +294,11 @@ def _look(problem, system, episode: Episode, plan: Plan, *, key: PRNGKeyArray):
             "kind": sketch.kind,
         },
     }
+
+
+def _path(problem: Problem, beliefs: PyTree) -> Float[Array, "time state"]:
+    """The states that beliefs are about, or their means."""
+    return jax.vmap(lambda each: coordinates(problem.model.readout(each)))(beliefs)
 
 
 def _expected(problem: Problem, plan: Plan) -> dict[str, Array]:
@@ -316,19 +319,17 @@ def _steps(trail: PyTree, actions: Array) -> tuple[PyTree, Array, PyTree]:
 
 
 @eqx.filter_jit
-def _imagine(problem, system, states: PyTree, fan: Array, *, key: PRNGKeyArray):
-    """Where the candidates of the first plan would have led."""
-    start = jax.tree.map(lambda leaf: leaf[0], states)
-    start = problem.model.observe(start, start, key=key)
-    size = coordinates(system, start).shape[0]
+def _imagine(problem: Problem, beliefs: PyTree, fan: Array, *, key: PRNGKeyArray):
+    """Where the candidates of the first plan would have led from its first belief."""
+    start = jax.tree.map(lambda leaf: leaf[0], beliefs)
+    size = coordinates(problem.model.readout(start)).shape[0]
     if fan.shape[0] == 0:
         shape = (*fan.shape[:2], fan.shape[2] + 1, size)
         return {"fan_states": jnp.zeros(shape), "fan_returns": jnp.zeros(shape[:2])}
 
     def imagine(actions):
         future = rollout(problem, start, actions, key=key)
-        seen = jax.vmap(lambda each: coordinates(system, each))(future.beliefs)
-        return seen, future.value
+        return _path(problem, future.beliefs), future.value
 
     fan_states, fan_returns = jax.vmap(jax.vmap(imagine))(fan)
     return {"fan_states": fan_states, "fan_returns": fan_returns}
