@@ -31,10 +31,7 @@ def plan_command(arguments: list[str]) -> int:
     # What the planner's fields are hangs on its name, and their defaults on the task.
     set_up(32 if told(rest, "--precision") == "32" else 64)
     task = load(name, told(rest, "--objective"))
-    from forethought.cli import session
-    from forethought.runs.plan.control import config_of, prepare
     from forethought.runs.plan.planning import make_planner
-    from forethought.runs.store.folder import RunFolder, free_folder
 
     with bad_input():
         planner = make_planner(task, told(rest, "--planner") or PlanOptions.planner)
@@ -42,6 +39,10 @@ def plan_command(arguments: list[str]) -> int:
     default = PlanArguments(PlanOptions(), planner)
     read: PlanArguments = parse(form, "plan TASK", rest, default=default)
     options, planner = read.options, read.planner
+    from forethought.cli import session
+    from forethought.runs.plan.control import config_of, prepare
+    from forethought.runs.store.folder import RunFolder, free_folder
+
     with bad_input():
         prepared = prepare(
             task,
