@@ -23,12 +23,12 @@ from forethought.reports.pages.comparison import (
     write_comparison,
 )
 from forethought.reports.report import finish
+from forethought.runs.events import Acted, Event, Scored
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
 from forethought.runs.plan.record import execution
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
-from forethought.training.control import Episode
 
 CHUNK = 5
 """Steps between two looks at the progress line, and between two lines on disk."""
@@ -47,8 +47,11 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=prepared.steps, shown="")
 
-        def on_progress(piece: Episode, seconds: np.ndarray) -> None:
+        def watch(event: Event) -> None:
             nonlocal done, value, spent
+            if not isinstance(event, Acted):
+                return
+            piece, seconds = event.episode, event.seconds
             rewards = np.asarray(piece.rewards)
             returns = value + np.cumsum(rewards)
             planned, codes = np.asarray(piece.planned), names(piece.result)
@@ -71,7 +74,7 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
             shown += f"  {hertz(plans / spent)}  {codes[-1]}"
             progress.update(bar, completed=done, shown=shown)
 
-        return execute(prepared, on_progress)
+        return execute(prepared, watch)
 
 
 def summary(run: Run, folder: pathlib.Path) -> Table:
@@ -122,9 +125,12 @@ def compare_session(
 
     with console.status("") as status:
 
-        def on_score(score: Score) -> None:
+        def watch(event: Event) -> None:
             nonlocal done
+            if not isinstance(event, Scored):
+                return
             done += 1
+            score: Score = event.score
             for row in rows_of(score, seeds):
                 rows.append(row)
                 folder.append({key: row[key] for key in COLUMNS})
@@ -137,7 +143,7 @@ def compare_session(
                 seeds=seeds,
                 steps=steps,
                 futures=futures,
-                on_score=on_score,
+                watch=watch,
             )
             table = Table(box=None, pad_edge=False)
             for i, heading in enumerate(HEAD):

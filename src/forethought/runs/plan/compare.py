@@ -9,7 +9,7 @@ times are those of a plan on the way.
 import collections
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -25,6 +25,7 @@ from forethought.objectives.constrained import Constrained
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.around.optimality import along
 from forethought.problem import Plan, Problem
+from forethought.runs.events import Scored, Watch, unwatched
 from forethought.runs.plan.control import Execution, check, execute, prepare, reseed
 from forethought.runs.plan.planning import first_belief, plan_from, start_state
 from forethought.runs.plan.replanning import Worth, worth_of_looking
@@ -86,7 +87,7 @@ def compare(
     steps: int | None = None,
     futures: int = 50,
     count: bool = True,
-    on_score: Callable[[Score], None] | None = None,
+    watch: Watch = unwatched,
 ) -> list[Score]:
     """Let each planner act on a task, under the same seeds.
 
@@ -98,7 +99,7 @@ def compare(
         futures: On a random task, episodes of an open-loop plan and of replanning at
             every step, both from the start state of the first seed; 0 for none.
         count: Whether to plan once more under a model that counts its predictions.
-        on_score: Called as each planner is done.
+        watch: Called as each planner is done.
 
     Returns:
         One score for each planner, in their order; that of a planner which cannot work
@@ -136,8 +137,7 @@ def compare(
         except TypeError as refusal:
             score = dataclasses.replace(score, refusal=" ".join(str(refusal).split()))
         scores.append(score)
-        if on_score is not None:
-            on_score(score)
+        watch(Scored(score))
     return scores
 
 

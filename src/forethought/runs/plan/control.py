@@ -17,6 +17,7 @@ from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
 from forethought.planners.registry import name_of
 from forethought.problem import Plan
+from forethought.runs.events import Acted, Watch, unwatched
 from forethought.runs.plan.first import KeepsFirst, KeptState
 from forethought.runs.plan.planning import make_planner, start_state
 from forethought.tasks.base import Task
@@ -55,9 +56,6 @@ class Run:
     def plan_rate(self) -> float:
         """Plans per second of wall time."""
         return self.plans / max(float(np.sum(self.seconds)), 1e-9)
-
-
-Progress = Callable[[Episode, np.ndarray], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,13 +185,12 @@ def reseed(prepared: Prepared, seed: int) -> Prepared:
     return dataclasses.replace(prepared, seed=seed, loop=loop, keys=keys)
 
 
-def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
+def execute(prepared: Prepared, watch: Watch = unwatched) -> Run:
     """Run what was prepared; Ctrl-C ends it early with what happened so far.
 
     Args:
         prepared: From `prepare`.
-        on_progress: Called after each chunk with its part of the episode and the wall
-            seconds of each of its steps.
+        watch: Called after each chunk with its part of the episode.
     """
     task, loop = prepared.task, prepared.loop
     pieces: list[Episode] = []
@@ -212,8 +209,7 @@ def execute(prepared: Prepared, on_progress: Progress | None = None) -> Run:
             spent = time.perf_counter() - began
             pieces.append(piece)
             seconds.append(np.full(prepared.chunk, spent / prepared.chunk))
-            if on_progress is not None:
-                on_progress(piece, seconds[-1])
+            watch(Acted(piece, seconds[-1]))
     except KeyboardInterrupt:
         if not pieces:
             raise
