@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from forethought.agents.base import AbstractAgent
-from forethought.agents.parts.planning import Bootstrap, ModelBased
+from forethought.agents.parts.planning import ModelBased
 from forethought.data.replay import Replay
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.training.evaluate import evaluate_host
@@ -43,6 +44,9 @@ class Leaning(AbstractAgent):
 
     def update(self, learner, batch, *, key):
         return learner + 1, {"rows": jnp.sum(batch[1])}
+
+    def examined(self, learner):
+        return None
 
     def watch(self, carry):
         return {"acted": carry}
@@ -367,7 +371,7 @@ def test_no_steps_and_no_episodes_are_refused():
 
 def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
     agent = ModelBased(
-        Bootstrap(
+        EnsembleRecipe(
             members=2,
             width=16,
             depth=1,

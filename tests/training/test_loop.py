@@ -33,6 +33,9 @@ class Idle(AbstractAgent):
     def update(self, learner, batch, *, key):
         return learner, {}
 
+    def examined(self, learner):
+        return None
+
     def watch(self, carry):
         return {}
 

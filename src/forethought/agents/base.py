@@ -18,6 +18,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from forethought.core.types import Action
 from forethought.data.replay import ReplayState
 from forethought.environments.base import EnvironmentSpec
+from forethought.planners.base import AbstractPlanner
+from forethought.problem import Problem
 
 Learner = TypeVar("Learner")
 Carry = TypeVar("Carry")
@@ -66,6 +68,14 @@ class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
         """Learn from what `recall` gave.
 
         Metrics of agents that learn at every few steps are real numbers.
+        """
+
+    @abc.abstractmethod
+    def examined(self, learner: Learner) -> tuple[Problem, AbstractPlanner] | None:
+        """A problem whose model is `AbstractLearned`, and who plans in it.
+
+        The model's forecasts can then be compared with what happened. None if the
+        agent has no such model.
         """
 
     @abc.abstractmethod

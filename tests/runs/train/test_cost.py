@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.agents.parts.planning import Bootstrap, ModelBased
+from forethought.agents.parts.planning import ModelBased
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.runs.train.cost import Cost, duration, flops, foresee, measured
@@ -20,7 +21,7 @@ POPULATION, PARTICLES, HORIZON, ITERATIONS, WIDTH = 40, 4, 6, 3, 64
 def agent():
     """One network of two hidden layers, four observations, two actions."""
     return ModelBased(
-        Bootstrap(members=2, width=WIDTH, depth=2, reward=True),
+        EnsembleRecipe(members=2, width=WIDTH, depth=2, reward=True),
         Learned(),
         CEM.plain(
             HORIZON,

@@ -5,9 +5,10 @@ from typing import Any, Generic, TypeVar
 
 from forethought.agents.base import AbstractAgent
 from forethought.agents.dyna import Dyna
-from forethought.agents.parts.planning import Bootstrap, ModelBased
+from forethought.agents.parts.planning import ModelBased
 from forethought.agents.sweeping import Sweeping
 from forethought.core.words import unknown
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.learned import Learned, Observed
 from forethought.planners import CEM, AbstractPlanner, RandomShooting
 from forethought.tasks import Task
@@ -28,7 +29,7 @@ class PETS(Generic[P]):
             as `model.termination` says.
     """
 
-    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
+    model: EnsembleRecipe = EnsembleRecipe(  # noqa: RUF009  (a frozen setting)
         termination="learned"
     )
     planner: P = CEM(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
@@ -47,7 +48,7 @@ class ModelBasedV2(Generic[P]):
         known_reward: As for PETS.
     """
 
-    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
+    model: EnsembleRecipe = EnsembleRecipe(  # noqa: RUF009  (a frozen setting)
         members=1, probabilistic=False, propagation="E", termination="learned"
     )
     planner: P = RandomShooting(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]

@@ -69,6 +69,9 @@ class Random(AbstractAgent[None, None]):
         """Any action."""
         return self.action.sample(key=key), None
 
+    def examined(self, learner: None) -> None:
+        """There is no model."""
+
     def watch(self, carry: None) -> Metrics:
         """Nothing is thought."""
         return {}

@@ -1,0 +1,103 @@
+"""From settings to models: what learns in an environment that was never acted in.
+
+A recipe is what can be written down before the environment is known: sizes, and how to
+fit. What it makes is a model that holds all of that and learns by itself.
+"""
+
+import abc
+from typing import Literal
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+
+from forethought.core.spaces import Box
+from forethought.environments.base import EnvironmentSpec
+from forethought.models.base import AbstractLearned
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.propagation import Rule
+from forethought.models.learned.termination import Ends, Termination, closed_form
+from forethought.models.learned.transforms import Transform
+
+
+class AbstractRecipe(eqx.Module):
+    """Settings of a model that learns."""
+
+    @abc.abstractmethod
+    def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> AbstractLearned:
+        """The model before anything was seen."""
+
+
+class EnsembleRecipe(AbstractRecipe):
+    """Settings of an `Ensemble`.
+
+    Args:
+        members: How many networks; one is a plain network.
+        width: Units of each hidden layer.
+        depth: How many hidden layers.
+        probabilistic: Whether networks predict their noise.
+        propagation: How particles are carried through the ensemble.
+        reward: Whether the reward is predicted as well.
+        absolute: Dimensions of the observation that are predicted themselves.
+        circles: Pairs of dimensions that hold cosine and sine of one angle.
+        angles: Dimensions that hold a raw angle, in radians.
+        termination: Where episodes end: nowhere, where it is learned that they do, or
+            where the environment of that name is known to end them.
+        fitting: How networks are fitted.
+        seed: Of the bootstrap: how often a row counts never changes as data grow.
+    """
+
+    members: int = eqx.field(static=True, default=5)
+    width: int = eqx.field(static=True, default=64)
+    depth: int = eqx.field(static=True, default=2)
+    probabilistic: bool = eqx.field(static=True, default=True)
+    propagation: Rule = eqx.field(static=True, default="TSinf")
+    reward: bool = eqx.field(static=True, default=False)
+    absolute: tuple[int, ...] = eqx.field(static=True, default=())
+    circles: tuple[tuple[int, int], ...] = eqx.field(static=True, default=())
+    angles: tuple[int, ...] = eqx.field(static=True, default=())
+    termination: Termination = eqx.field(static=True, default="none")
+    fitting: FitSettings = eqx.field(static=True, default=FitSettings())
+    seed: int = eqx.field(static=True, default=0)
+
+    def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Ensemble:
+        """Networks that have seen nothing.
+
+        Raises:
+            TypeError: Observations or actions are no vectors of numbers.
+            ValueError: The known end is that of an environment of other observations.
+        """
+        if not (isinstance(spec.observation, Box) and isinstance(spec.action, Box)):
+            observed, done = type(spec.observation), type(spec.action)
+            raise TypeError(
+                "An ensemble learns from boxes of numbers, but observations are "
+                f"{observed.__name__} and actions {done.__name__} here."
+            )
+        observation, termination = spec.observation.shape[0], self.termination
+        transform = Transform(
+            observation,
+            spec.action.shape[0],
+            absolute=self.absolute,
+            circles=self.circles,
+            angles=self.angles,
+            reward=self.reward,
+        )
+        ends: Ends | Literal["learned"] | None
+        if termination == "none":
+            ends = None
+        elif termination == "learned":
+            ends = "learned"
+        else:
+            ends = closed_form(termination, observation)
+        return Ensemble(
+            transform,
+            size=self.members,
+            width=self.width,
+            depth=self.depth,
+            probabilistic=self.probabilistic,
+            propagation=self.propagation,
+            termination=ends,
+            fitting=self.fitting,
+            seed=self.seed,
+            key=key,
+        )
