@@ -29,7 +29,6 @@ from mbrl.util.replay_buffer import ReplayBuffer
 
 from forethought import tasks
 from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.fitting import fit
 from forethought.models.learned.rows import Rows
 from forethought.models.learned.transforms import Transform
 
@@ -89,15 +88,11 @@ def fit_ours(
         size=MEMBERS,
         width=WIDTH,
         depth=DEPTH,
+        seed=seed + 1,
         key=jax.random.key(seed),
     )
     began = clock()
-    model, metrics = fit(
-        model,
-        train,
-        key=jax.random.key(seed),
-        bootstrap=jax.random.key(seed + 1),
-    )
+    model, metrics = model.fit(train, key=jax.random.key(seed))
     jax.block_until_ready(metrics)
     seconds = clock() - began
     x, y = standardised(model.transform, test)

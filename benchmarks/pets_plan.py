@@ -31,7 +31,6 @@ from mbrl.planning import create_trajectory_optim_agent_for_model
 
 from forethought.core.spaces import Box
 from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.propagation import Propagation
 from forethought.models.learned.transforms import Transform
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import CEM
@@ -147,9 +146,8 @@ def ours(network: GaussianMLP) -> Problem:
         ),
     )
     ensemble = eqx.tree_at(lambda ensemble: ensemble.members, ensemble, members)
-    return Problem(
-        ensemble, Balance(), Box([-1.0] * ACTION, [1.0] * ACTION), Propagation()
-    )
+    box = Box([-1.0] * ACTION, [1.0] * ACTION)
+    return Problem(ensemble, Balance(), box, ensemble.cloud)
 
 
 PRODUCTS = 750

@@ -20,8 +20,8 @@ from forethought.data.replay import Replay
 from forethought.environments.simulated import Simulated
 from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment
-from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, MPC, RandomShooting
 from forethought.runs.store import checkpoint
 from forethought.training.loop import Training
@@ -29,7 +29,7 @@ from forethought.training.loop import Training
 TINY = {"width": 4, "depth": 1, "fitting": FitSettings(epochs=2)}
 SETTINGS = {
     "pets": PETS(
-        model=Bootstrap(members=2, **TINY),
+        model=EnsembleRecipe(members=2, **TINY),
         planner=CEM(3, population=6, elites=2, iterations=1, particles=2),
     ),
     "mbrl-v2": ModelBasedV2(

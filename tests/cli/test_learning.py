@@ -18,8 +18,8 @@ import forethought as ft
 from forethought.agents.schedule import Schedule
 from forethought.cli import main
 from forethought.cli.learning import read_training
-from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, RandomShooting
 from forethought.runs.store.log import Told, live
 from forethought.runs.train import trained
@@ -33,7 +33,7 @@ TINY = [
     "--no-epilogue",  # bounds and film are held to their promises in tests/runs
 ]
 SETTINGS = ft.PETS(
-    model=Bootstrap(members=2, width=4, depth=1, fitting=FitSettings(epochs=2)),
+    model=EnsembleRecipe(members=2, width=4, depth=1, fitting=FitSettings(epochs=2)),
     planner=CEM(3, population=6, elites=2, iterations=1, particles=2, noise_beta=1.0),
 )
 

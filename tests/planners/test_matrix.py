@@ -14,7 +14,8 @@ from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Opaque, Stamped
 from forethought.models.base import AbstractModel
-from forethought.models.learned.ensemble import Ensemble, Particle
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.propagation import Particle
 from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian

@@ -10,7 +10,6 @@ from forethought.core.spaces import Box
 from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
 from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.propagation import Propagation
 from forethought.models.learned.transforms import Transform
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners import RandomShooting
@@ -53,7 +52,7 @@ def exact(noise, members=2, offsets=None):
     model = eqx.tree_at(lambda m: m.members, model, network)
     action = Box(-np.ones(1), np.ones(1))
     objective = Quadratic(np.eye(3))
-    return Problem(model, objective, action, Propagation())
+    return Problem(model, objective, action, model.cloud)
 
 
 def simulate(lengths, count=1, jump=0.0, seed=0):

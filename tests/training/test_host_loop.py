@@ -13,8 +13,8 @@ from forethought.agents.base import AbstractAgent, Duty
 from forethought.agents.parts.model_based import ModelBased
 from forethought.data.replay import Replay
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
-from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.training.evaluate import evaluate_host
@@ -47,6 +47,9 @@ class Leaning(AbstractAgent):
 
     def update(self, learner, memory, *, duty, key):
         return learner + 1, {"rows": jnp.sum(memory.everything()[1])}
+
+    def examined(self, learner):
+        return None
 
     def watch(self, carry):
         return {"acted": carry}
@@ -388,7 +391,7 @@ def test_no_steps_and_no_episodes_are_refused():
 
 def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
     agent = ModelBased(
-        Bootstrap(
+        EnsembleRecipe(
             members=2,
             width=16,
             depth=1,

@@ -34,6 +34,9 @@ class Idle(AbstractAgent):
     def update(self, learner, memory, *, duty, key):
         return learner, {}
 
+    def examined(self, learner):
+        return None
+
     def watch(self, carry):
         return {}
 

@@ -32,6 +32,9 @@ class Bookkeeper(AbstractAgent):
     def act(self, learner, carry, obs, *, key, mode="explore"):
         return (learner[0] % 4).astype(jnp.result_type(int)), None, None
 
+    def examined(self, learner):
+        return None
+
     def watch(self, carry):
         return {}
 

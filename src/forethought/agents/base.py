@@ -27,6 +27,8 @@ from forethought.core.readout import AbstractJudge
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
+from forethought.planners.base import AbstractPlanner
+from forethought.problem import Problem
 
 Learner = TypeVar("Learner")
 Carry = TypeVar("Carry")
@@ -135,6 +137,14 @@ class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
     def make(self, brief: Brief) -> "AbstractAgent":
         """Itself: an agent may stand wherever the settings of one are asked for."""
         return self
+
+    @abc.abstractmethod
+    def examined(self, learner: Learner) -> tuple[Problem, AbstractPlanner] | None:
+        """A problem whose model is `AbstractLearned`, and who plans in it.
+
+        The model's forecasts can then be compared with what happened. None if the
+        agent has no such model.
+        """
 
     @abc.abstractmethod
     def watch(self, carry: Carry) -> Metrics:

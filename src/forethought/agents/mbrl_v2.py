@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from forethought.agents.base import Brief
 from forethought.agents.parts.model_based import ModelBased, with_brief
-from forethought.models.learned.bootstrap import Bootstrap
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import AbstractPlanner, RandomShooting
 
 P = TypeVar("P", bound=AbstractPlanner)
@@ -26,7 +26,7 @@ class ModelBasedV2(Generic[P]):
         algorithm 1.
     """
 
-    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
+    model: EnsembleRecipe = EnsembleRecipe(  # noqa: RUF009  (a frozen setting)
         members=1, probabilistic=False, propagation="E", termination="learned"
     )
     planner: P = RandomShooting(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]

@@ -51,6 +51,9 @@ class Planning(AbstractAgent[Problem, PlanningCarry]):
         """Observe, plan, and predict what the action will do."""
         return *planning.act(self.controller, learner, carry, obs, key=key), None
 
+    def examined(self, learner: Problem) -> None:
+        """No model is learned."""
+
     def watch(self, carry: PlanningCarry) -> Metrics:
         """What planning came to: see `planning.watch`."""
         return planning.watch(carry)

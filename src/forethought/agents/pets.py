@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from forethought.agents.base import Brief
 from forethought.agents.parts.model_based import ModelBased, with_brief
-from forethought.models.learned.bootstrap import Bootstrap
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, AbstractPlanner
 
 P = TypeVar("P", bound=AbstractPlanner)
@@ -27,7 +27,7 @@ class PETS(Generic[P]):
         of trials using probabilistic dynamics models, 2018, arXiv:1805.12114.
     """
 
-    model: Bootstrap = Bootstrap(  # noqa: RUF009  (a frozen setting)
+    model: EnsembleRecipe = EnsembleRecipe(  # noqa: RUF009  (a frozen setting)
         termination="learned"
     )
     planner: P = CEM(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]

@@ -41,6 +41,9 @@ class Random(AbstractAgent[None, PyTree]):
         """Any action; what another agent carries stays as it is."""
         return self.action.sample(key=key), carry, None
 
+    def examined(self, learner: PyTree) -> None:
+        """No model is learned."""
+
     def watch(self, carry: PyTree) -> Metrics:
         """Nothing is thought."""
         return {}

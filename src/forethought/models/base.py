@@ -5,7 +5,8 @@ simulator carries a state, an ensemble a particle and its member, a Kalman filte
 mean and a covariance, an image model a latent. Each is a *belief*, and a model says
 how a belief begins (`init`), what an action does to it (`predict`), what an
 observation does to it (`observe`), and what of it an objective may look at
-(`readout`).
+(`readout`). A model that learns is fitted to data (`fit`), and says what it would see
+(`expect`) and how little it knows (`doubt`).
 """
 
 import abc
@@ -14,7 +15,7 @@ from typing import Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from forethought.core.readout import Readout
 from forethought.core.types import Action
@@ -75,6 +76,10 @@ class AbstractCloud(eqx.Module):
             keys: One per particle; what particles share is drawn from the first.
         """
 
+    @abc.abstractmethod
+    def enough(self, model: AbstractModel, particles: int) -> int:
+        """The fewest particles that can be spread, of so many or more."""
+
 
 class Independent(AbstractCloud):
     """Particles that begin alike and have nothing to do with each other."""
@@ -99,3 +104,45 @@ class Independent(AbstractCloud):
         return jax.vmap(lambda belief, key: model.predict(belief, action, key=key))(
             cloud, keys
         )
+
+    def enough(self, model: AbstractModel, particles: int) -> int:
+        """Any number can be."""
+        return particles
+
+
+class AbstractLearned(AbstractModel[Belief]):
+    """A model that learns: it holds all that is needed to fit it.
+
+    One that has seen nothing is fitted by the same call as one that is fitted anew.
+    """
+
+    cloud: eqx.AbstractVar[AbstractCloud]
+    """How particles of its beliefs belong together."""
+
+    @abc.abstractmethod
+    def fit(
+        self, data: PyTree, *, key: PRNGKeyArray
+    ) -> tuple["AbstractLearned[Belief]", dict[str, Array]]:
+        """The model once `data` was seen, and metrics of the fit.
+
+        Args:
+            data: Rows and which of them are valid, as the model wants them. How many
+                are valid may change from fit to fit, and compiles nothing.
+            key: Consumed.
+        """
+
+    @abc.abstractmethod
+    def expect(
+        self, belief: Belief
+    ) -> tuple[Float[Array, " observation"], Float[Array, " observation"]]:
+        """What it would see in this belief: mean and variance of each number."""
+
+    @abc.abstractmethod
+    def doubt(
+        self, belief: Belief, action: Action
+    ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
+        """How uncertain it is of what comes next: aleatoric and epistemic variance.
+
+        The first is noise and stays; the second is what data would teach. Outputs are
+        what the model predicts, each in standard deviations of the data.
+        """

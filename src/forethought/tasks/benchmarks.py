@@ -13,15 +13,15 @@ from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.environments.repeat import Repeat
 from forethought.environments.simulated import Simulated
 from forethought.models.known import Known
-from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.physics import Balance, TipUp
 from forethought.planners.sampling.cem import CEM
 from forethought.problem import Problem
 from forethought.tasks.base import Task
 from forethought.tasks.physics import asset
 
-THOROUGH = Bootstrap(
+THOROUGH = EnsembleRecipe(
     fitting=FitSettings(epochs=40, patience=40, holdout=0.0, updates=100)
 )
 """Five networks of two layers of 64, fitted for 4,000 minibatches or more.

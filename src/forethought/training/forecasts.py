@@ -9,17 +9,22 @@ a cloud of particles by its own rule, under the actions that were really taken:
 | how far off after $k$ steps? | `errors`, beside those of predicting no change |
 | does it know how far? | `coverage`: how often central bands held what happened |
 | what did that look like? | `fan`: bands over one stretch, and what happened |
-| are plans made where it knows least? | `doubts`: how far members disagree |
+| are plans made where it knows least? | `doubts`: its epistemic doubt |
 
 The last compares three places: data that the model was fitted to, states that were
 visited since, and the imagined states of plans that are made with this model from
 visited states. Planning seeks what looks good, an error that looks good included; so
-plans that lead where members disagree more than where the agent then really comes are
-a sign that the model is being exploited.
+plans that lead where the model doubts more than where the agent then really comes are
+a sign that it is being exploited.
+
+Any model that learns can be examined: it says what it would see in a belief (`expect`),
+how little it knows (`doubt`), and how its particles belong together.
 
 Everything is one compiled call of one shape for a whole run. Cards are written, read
 and named in `forethought.runs.train.cards`.
 """
+
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -28,8 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
-from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.uncertainty import disagreement
+from forethought.models.base import AbstractLearned
 from forethought.planners.base import AbstractPlanner
 from forethought.problem import Problem
 
@@ -41,9 +45,9 @@ STEPS, STARTS = 50, 64
 FAR = 25
 """The steps after which an error is told in a line of metrics, beside those after 1."""
 PARTICLES = 40
-"""At least so many; as many more as members need to share them evenly."""
+"""At least so many; as many more as the cloud needs."""
 PLANS, ROWS = 4, 256
-"""How many plans are made, and on how many rows members are compared."""
+"""How many plans are made, and on how many rows doubt is asked for."""
 
 
 class Card(eqx.Module):
@@ -65,7 +69,8 @@ class Card(eqx.Module):
     truth: Float[Array, "time observation"]
     """What happened meanwhile."""
     doubts: Float[Array, " place"]
-    """`disagreement` on fitted, visited and planned states, in this order."""
+    """Epistemic doubt on fitted, visited and planned states, in this order: the root
+    of its mean over outputs, in standard deviations. Members disagree by so much."""
 
     def scalars(self) -> dict[str, float | None]:
         """The card in a few numbers, for a line of metrics."""
@@ -103,7 +108,7 @@ def examine(
     """Compare a model's forecasts with the newest transitions.
 
     Args:
-        learner: Its model is an `Ensemble`, fitted to none of them.
+        learner: Its model is `AbstractLearned`, and fitted to none of them.
         planner: Who plans in it.
         memory: All transitions, the newest last.
         new: How many of them are news.
@@ -123,8 +128,7 @@ def _examine(
     count: Int[Array, ""],
     key: PRNGKeyArray,
 ) -> Card:
-    model = learner.model
-    assert isinstance(model, Ensemble)
+    model = cast(AbstractLearned, learner.model)
     plans_key, key = jax.random.split(key)
     rows, valid = Replay(memory.capacity, memory.lanes).ordered(memory)
     first = jnp.maximum(memory.size - new, 0)
@@ -162,8 +166,12 @@ def _examine(
     ).astype(scale.dtype)
     gone = ~seen.known[-1][:, None]
 
+    init_key, see_key = jax.random.split(jax.random.fold_in(key, STARTS))
+    prior = model.init(key=init_key)
+
     def doubt(obs: Array, action: Array) -> Scalar:
-        return disagreement(model.outputs(obs, action)[0])
+        belief = model.observe(prior, obs, key=see_key)
+        return jnp.sqrt(jnp.mean(model.doubt(belief, action)[1]))
 
     def chosen(low: Array, high: Array) -> tuple[Array, Array]:
         some = low + jnp.arange(ROWS) * (high - low) // ROWS
@@ -253,15 +261,14 @@ def forecast(
     """Where particles are led by a sequence of actions, beginning with where they are.
 
     Args:
-        problem: Its model is an `Ensemble`, whose own rule carries the particles.
+        problem: Its model is `AbstractLearned`; its cloud carries the particles.
         obs: Where all of them start.
         actions: One a step.
         key: Draws what is random.
     """
-    model = problem.model
-    assert isinstance(model, Ensemble)
+    model = cast(AbstractLearned, problem.model)
     init_key, see_key, spread_key, key = jax.random.split(key, 4)
-    particles = -(-PARTICLES // model.size) * model.size
+    particles = problem.cloud.enough(model, PARTICLES)
     belief = model.observe(model.init(key=init_key), obs, key=see_key)
     cloud = problem.cloud.spread(model, belief, particles, key=spread_key)
 
@@ -269,11 +276,19 @@ def forecast(
         action, key = inputs
         keys = jax.random.split(key, particles)
         cloud = problem.cloud.predict(model, cloud, action, keys=keys)
-        return cloud, cloud.obs
+        return cloud, jax.vmap(see)(cloud, keys)
+
+    def see(belief, key):
+        """A draw of what would be seen, apart from what the step draws."""
+        mean, variance = model.expect(belief)
+        key = jax.random.fold_in(key, particles)
+        noise = jax.random.normal(key, mean.shape, mean.dtype)
+        return mean + jnp.sqrt(variance) * noise
 
     keys = jax.random.split(key, actions.shape[0])
     _, after = jax.lax.scan(step, cloud, (actions, keys))
-    return jnp.concatenate([cloud.obs[None], after])
+    first = jnp.broadcast_to(obs, after.shape[1:])
+    return jnp.concatenate([first[None], after])
 
 
 def quantiles(

@@ -11,9 +11,9 @@ from forethought.core.spaces import Box
 from forethought.environments.analytic.pendulum import Pendulum
 from forethought.models.base import Independent
 from forethought.models.known import Known
-from forethought.models.learned.ensemble import Ensemble, Particle
+from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.mlp import MLP, silu
-from forethought.models.learned.propagation import Propagation
+from forethought.models.learned.propagation import Particle, Propagation
 from forethought.models.learned.transforms import Transform
 from forethought.problem import Problem, evaluate, rollout
 
@@ -82,11 +82,11 @@ def two_steps():
     @eqx.filter_jit
     def run(model, key):
         spread_key, first, second = jax.random.split(key, 3)
-        cloud = Propagation().spread(model, start(), PARTICLES, key=spread_key)
+        cloud = model.cloud.spread(model, start(), PARTICLES, key=spread_key)
         clouds = []
         for step_key in (first, second):
             keys = jax.random.split(step_key, PARTICLES)
-            cloud = Propagation().predict(model, cloud, ACTION, keys=keys)
+            cloud = model.cloud.predict(model, cloud, ACTION, keys=keys)
             clouds.append(cloud)
         return clouds
 
@@ -155,13 +155,13 @@ def test_sampled_members_keep_two_futures_apart_that_moments_blur(two_steps):
 @pytest.mark.parametrize("rule", ["TS1", "TSinf"])
 def test_each_member_gets_the_same_number_of_particles(rule):
     model = linear_ensemble(rule)
-    cloud = Propagation().spread(model, start(), 6, key=jax.random.key(0))
-    np.testing.assert_array_equal(cloud.member, [0, 0, 0, 1, 1, 1])
+    cloud = model.cloud.spread(model, start(), 6, key=jax.random.key(0))
+    np.testing.assert_array_equal(cloud.sample, [0, 0, 0, 1, 1, 1])
     deals = []
     for seed in range(4):
         keys = jax.random.split(jax.random.key(seed), 6)
-        cloud = Propagation().predict(model, cloud, ACTION, keys=keys)
-        deals.append(tuple(np.asarray(cloud.member)))
+        cloud = model.cloud.predict(model, cloud, ACTION, keys=keys)
+        deals.append(tuple(np.asarray(cloud.sample)))
         assert sorted(deals[-1]) == [0, 0, 0, 1, 1, 1]
     assert len(set(deals)) == (1 if rule == "TSinf" else len(set(deals)))
     assert rule == "TSinf" or len(set(deals)) > 1
@@ -169,11 +169,11 @@ def test_each_member_gets_the_same_number_of_particles(rule):
 
 def test_particles_follow_the_members_that_they_name():
     model = noiseless("TS1")
-    cloud = Propagation().spread(model, start(), 8, key=jax.random.key(0))
+    cloud = model.cloud.spread(model, start(), 8, key=jax.random.key(0))
     cloud = eqx.tree_at(lambda c: c.obs, cloud, jnp.arange(8.0)[:, None])
     keys = jax.random.split(jax.random.key(3), 8)
-    after = Propagation().predict(model, cloud, ACTION, keys=keys)
-    member, obs = np.asarray(after.member), np.arange(8.0)
+    after = model.cloud.predict(model, cloud, ACTION, keys=keys)
+    member, obs = np.asarray(after.sample), np.arange(8.0)
     np.testing.assert_allclose(
         after.obs[:, 0], obs * (1 + GAIN[member]) + 0.5 * PUSH[member], atol=1e-4
     )
@@ -181,12 +181,12 @@ def test_particles_follow_the_members_that_they_name():
 
 def test_a_cloud_takes_the_step_that_its_particles_take_alone(precision):
     model = noiseless("TSinf")
-    cloud = Propagation().spread(model, start(), 4, key=jax.random.key(0))
+    cloud = model.cloud.spread(model, start(), 4, key=jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 4)
 
     @eqx.filter_jit
     def steps(model, cloud, keys):
-        together = Propagation().predict(model, cloud, ACTION, keys=keys)
+        together = model.cloud.predict(model, cloud, ACTION, keys=keys)
         alone = Independent().predict(model, cloud, ACTION, keys=keys)
         loop = [
             model.predict(jax.tree.map(lambda x, i=i: x[i], cloud), ACTION, key=keys[i])
@@ -198,6 +198,19 @@ def test_a_cloud_takes_the_step_that_its_particles_take_alone(precision):
     np.testing.assert_allclose(together.obs, alone.obs, rtol=1e-6)
     np.testing.assert_allclose(together.obs, jnp.stack([p.obs for p in loop]), 1e-6)
     assert together.obs.dtype == cloud.obs.dtype
+
+
+def test_a_particle_alone_follows_the_sample_that_it_is_dealt():
+    model, particle = noiseless("TS1"), start()
+    keys = jax.random.split(jax.random.key(1), 32)
+    alone = eqx.filter_jit(
+        jax.vmap(lambda key: model.predict(particle, ACTION, key=key))
+    )(keys)
+    sample = np.asarray(alone.sample)
+    # A fair coin shows one side less than 6 or more than 26 times in one of 4,000.
+    assert 6 <= sample.sum() <= 26
+    expected = START * (1 + GAIN[sample]) + 0.5 * PUSH[sample]
+    np.testing.assert_allclose(alone.obs[:, 0], expected, atol=1e-4)
 
 
 class Reach(AbstractJudge):
@@ -220,7 +233,9 @@ def test_particles_that_members_cannot_share_are_refused():
 
 
 def test_the_expected_return_is_that_of_the_exact_means():
-    problem = Problem(linear_ensemble("E"), Reach(), Box([-1.0], [1.0]), Propagation())
+    problem = Problem(
+        linear_ensemble("E"), Reach(), Box([-1.0], [1.0]), Propagation("E")
+    )
     actions = jnp.stack([ACTION, ACTION])
     (mean1, _), (mean2, _) = exact_moments("E")
     found = evaluate(problem, start(), actions, key=jax.random.key(0))

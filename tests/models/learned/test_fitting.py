@@ -11,7 +11,6 @@ import pytest
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.fitting import (
     FitSettings,
-    fit,
     negative_log_likelihood,
     score,
 )
@@ -28,7 +27,8 @@ A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([0.0, 0.5])
 NOISE = np.array([0.02, 0.1])
 SETTINGS = FitSettings(epochs=100, patience=20, batch=32, learning_rate=3e-3)
-BOOTSTRAP = jax.random.key(5)
+SEED = 5
+BOOTSTRAP = jax.random.key(SEED)
 
 
 def system(count, seed=0):
@@ -45,19 +45,19 @@ def rows(count, seed=0):
 
 
 def ensemble(**changes):
-    kind = {"size": 3, "width": 16, "depth": 1} | changes
+    kind = {"size": 3, "width": 16, "depth": 1, "seed": SEED} | changes
     return Ensemble(Transform(2, 1), key=jax.random.key(0), **kind)
+
+
+def with_settings(model, settings):
+    """The same networks, to be fitted otherwise."""
+    like = ensemble(fitting=settings)
+    return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(model))
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit(
-        ensemble(),
-        rows(900),
-        key=jax.random.key(1),
-        bootstrap=BOOTSTRAP,
-        settings=SETTINGS,
-    )
+    return ensemble(fitting=SETTINGS).fit(rows(900), key=jax.random.key(1))
 
 
 def test_a_fit_recovers_the_system_within_its_own_band(fitted):
@@ -107,9 +107,7 @@ def test_one_strange_row_among_those_held_out_does_not_end_a_fit_early(fitted):
     _, held = split(data.valid, 3, SETTINGS.holdout, key=BOOTSTRAP)
     strange = data.next_obs.at[int(jnp.argmax(held))].add(10)
     data = eqx.tree_at(lambda rows: rows.next_obs, data, strange)
-    model, _ = fit(
-        fitted[0], data, key=jax.random.key(1), bootstrap=BOOTSTRAP, settings=SETTINGS
-    )
+    model, _ = fitted[0].fit(data, key=jax.random.key(1))
     fresh = rows(200, seed=9)
     means, _ = jax.vmap(model.outputs)(fresh.obs, fresh.action)
     y = jax.vmap(model.transform.targets)(fresh.obs, fresh.next_obs, fresh.reward)
@@ -129,7 +127,7 @@ def test_more_rows_within_the_capacity_do_not_recompile(fitted, compilations):
     data, key = rows(700), jax.random.key(1)
     jax.block_until_ready(data)
     before = compilations.count
-    model, _ = fit(fitted[0], data, key=key, bootstrap=BOOTSTRAP, settings=SETTINGS)
+    model, _ = fitted[0].fit(data, key=key)
     jax.block_until_ready(model)
     assert compilations.count == before
 
@@ -172,13 +170,8 @@ QUICK = FitSettings(epochs=2, batch=4, updates=2)
 def test_a_fit_is_finite_with_constant_dimensions_and_few_rows(precision):
     data = rows(6)
     data = eqx.tree_at(lambda r: (r.obs, r.next_obs), data, (0 * data.obs + 1,) * 2)
-    model, metrics = fit(
-        ensemble(width=4),
-        data,
-        key=jax.random.key(1),
-        bootstrap=BOOTSTRAP,
-        settings=QUICK,
-    )
+    model = ensemble(width=4, fitting=QUICK)
+    model, metrics = model.fit(data, key=jax.random.key(1))
     for leaf in jax.tree.leaves((model, metrics["holdout"])):
         assert bool(jnp.all(jnp.isfinite(leaf)))
     assert model.members.weights[0].dtype == data.obs.dtype
@@ -188,9 +181,7 @@ def test_fits_of_several_seeds_are_the_same_by_vmap_as_one_by_one():
     data, keys = rows(6), jax.random.split(jax.random.key(1), 2)
 
     def one(key):
-        model, _ = fit(
-            ensemble(width=4), data, key=key, bootstrap=BOOTSTRAP, settings=QUICK
-        )
+        model, _ = ensemble(width=4, fitting=QUICK).fit(data, key=key)
         return model.members.weights[0]
 
     together = jax.vmap(one)(keys)
@@ -202,13 +193,8 @@ def test_members_fitted_all_at_once_are_those_fitted_one_by_one(monkeypatch):
     def weights(patience):
         # Two epochs end before either patience, which only makes JAX trace again.
         settings = FitSettings(epochs=2, batch=4, updates=2, patience=patience)
-        model, _ = fit(
-            ensemble(width=4),
-            rows(6),
-            key=jax.random.key(1),
-            bootstrap=BOOTSTRAP,
-            settings=settings,
-        )
+        model = ensemble(width=4, fitting=settings)
+        model, _ = model.fit(rows(6), key=jax.random.key(1))
         return model.members.weights[0]
 
     one_by_one = weights(QUICK.patience)
@@ -259,7 +245,7 @@ def test_a_network_means_the_same_under_another_transform(probabilistic):
 def test_the_first_warm_fit_of_a_model_is_one_from_scratch():
     data, key = rows(6), jax.random.key(1)
     models = [
-        fit(ensemble(width=4), data, key=key, bootstrap=BOOTSTRAP, settings=settings)[0]
+        ensemble(width=4, fitting=settings).fit(data, key=key)[0]
         for settings in (QUICK, dataclasses.replace(QUICK, warm=True))
     ]
     for one, other in zip(*map(jax.tree.leaves, models), strict=True):
@@ -274,12 +260,11 @@ def test_a_warm_fit_begins_at_the_function_that_it_stopped_at(fitted, compilatio
         data = rows(count)
         jax.block_until_ready(data)
         before = compilations.count
-        settings = {"bootstrap": BOOTSTRAP, "settings": still}
-        again, found = fit(model, data, key=jax.random.key(2), **settings)
+        again, found = model.fit(data, key=jax.random.key(2))
         jax.block_until_ready(again)
         return again, found, compilations.count - before
 
-    moved, found, _ = go_on(model, 900)
+    moved, found, _ = go_on(with_settings(model, still), 900)
     np.testing.assert_allclose(found["holdout"], metrics["holdout"], atol=1e-4)
     # Other rows move the transform, but not what the networks mean by it.
     moved, _, compiled = go_on(moved, 600)
@@ -296,13 +281,8 @@ def test_a_warm_fit_begins_at_the_function_that_it_stopped_at(fitted, compilatio
 
 def test_deterministic_members_learn_too():
     settings = FitSettings(epochs=20, batch=32, learning_rate=3e-3)
-    model, metrics = fit(
-        ensemble(probabilistic=False),
-        rows(500),
-        key=jax.random.key(1),
-        bootstrap=BOOTSTRAP,
-        settings=settings,
-    )
+    model = ensemble(probabilistic=False, fitting=settings)
+    model, metrics = model.fit(rows(500), key=jax.random.key(1))
     # Half the logarithm of the unexplained share of the variance.
     assert np.all(metrics["holdout"] < -0.5)
     _, variances = model.outputs(jnp.ones(2), jnp.ones(1))
@@ -323,13 +303,7 @@ def test_settings_out_of_range_are_refused(changes, message):
 
 def test_weight_decays_of_the_wrong_number_are_refused():
     with pytest.raises(ValueError, match="each of 2 layers, got 3"):
-        fit(
-            ensemble(),
-            rows(4),
-            key=jax.random.key(0),
-            bootstrap=BOOTSTRAP,
-            settings=FitSettings(weight_decay=(0.0, 0.0, 0.0)),
-        )
+        ensemble(fitting=FitSettings(weight_decay=(0.0, 0.0, 0.0)))
 
 
 def test_rows_of_different_counts_are_refused_and_others_padded():

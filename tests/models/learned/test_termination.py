@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from forethought.core.spaces import Box
-from forethought.models.learned.ensemble import Ensemble, Particle
-from forethought.models.learned.fitting import FitSettings, fit
-from forethought.models.learned.propagation import Propagation
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.propagation import Particle
 from forethought.models.learned.rows import Rows
 from forethought.models.learned.termination import (
     CLOSED_FORMS,
@@ -46,14 +46,13 @@ def data(count, seed=0, ends=probability):
 
 def ensemble(termination="learned", **changes):
     transform = Transform(2, 1, reward=True)
-    kind = {"size": MEMBERS, "width": 4, "depth": 1} | changes
+    kind = {"size": MEMBERS, "width": 4, "depth": 1, "fitting": QUICK} | changes
     return Ensemble(transform, termination=termination, key=jax.random.key(0), **kind)
 
 
 def fitted(rows, model=None):
-    key, bootstrap = jax.random.key(1), jax.random.key(2)
-    model = ensemble() if model is None else model
-    return fit(model, rows, key=key, bootstrap=bootstrap, settings=QUICK)
+    model = ensemble(seed=2) if model is None else model
+    return model.fit(rows, key=jax.random.key(1))
 
 
 def ends(model, obs):
@@ -120,7 +119,7 @@ def test_more_ends_within_the_capacity_do_not_recompile(learned, compilations):
 
 def test_learning_ends_leaves_what_members_predict_as_it_is(learned):
     with_ends, found = learned
-    without, expected = fitted(data(1000), ensemble(None))
+    without, expected = fitted(data(1000), ensemble(None, seed=2))
     np.testing.assert_allclose(found["holdout"], expected["holdout"], rtol=1e-4)
     for one, other in zip(
         jax.tree.leaves(with_ends.members),
@@ -171,7 +170,7 @@ def drift(rule, termination, members=(1.0, 1.0)):
 
 
 def value(model, particles=2, horizon=4):
-    problem = Problem(model, Learned(), Box([-1.0], [1.0]), Propagation())
+    problem = Problem(model, Learned(), Box([-1.0], [1.0]), model.cloud)
     belief = model.observe(
         model.init(key=jax.random.key(0)), jnp.zeros(2), key=jax.random.key(1)
     )
@@ -215,7 +214,7 @@ def test_a_learned_end_weighs_what_follows_by_what_members_believe(rule):
 
 def test_a_particle_alone_carries_what_a_cloud_of_one_carries():
     model = drift("E", beyond_two)
-    problem = Problem(model, Learned(), Box([-1.0], [1.0]), Propagation())
+    problem = Problem(model, Learned(), Box([-1.0], [1.0]), model.cloud)
     start = Particle(jnp.array([1.5, 0.0]), jnp.zeros(()), jnp.ones(()), jnp.array(0))
     found = rollout(problem, start, jnp.zeros((3, 1)), key=jax.random.key(0))
     np.testing.assert_array_equal(found.beliefs.discount, [1, 0, 0, 0])

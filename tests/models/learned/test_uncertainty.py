@@ -8,8 +8,8 @@ import numpy as np
 
 from forethought.models.learned.uncertainty import (
     coverage,
-    disagreement,
     mixture_cdf,
+    mixture_doubt,
     mixture_moments,
     mixture_nll,
 )
@@ -59,9 +59,11 @@ def test_the_likelihood_of_two_members_is_that_computed_by_hand():
     )
 
 
-def test_disagreement_is_the_members_distance_from_their_mean():
-    np.testing.assert_allclose(disagreement(MEANS), math.sqrt((4 + 4) / 4))
-    assert float(disagreement(MEANS[:1])) == 0.0
+def test_doubt_is_the_noise_on_average_and_the_members_distance_from_their_mean():
+    noise, apart = mixture_doubt(MEANS, VARIANCES)
+    np.testing.assert_allclose(noise, np.mean(VARIANCES, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(np.mean(apart), (4 + 4) / 4)
+    np.testing.assert_array_equal(mixture_doubt(MEANS[:1], VARIANCES[:1])[1], 0)
 
 
 def test_central_intervals_cover_their_share_of_the_mixtures_own_draws():

@@ -12,7 +12,6 @@ from forethought.core.results import name_of
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.propagation import Propagation
 from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear
 from forethought.objectives.base import AbstractObjective, constant
@@ -122,7 +121,7 @@ def test_it_climbs_the_risk_of_an_ensemble_along_the_true_gradient(x64):
     model = Ensemble(
         Transform(2, 1), size=2, width=6, depth=1, propagation="TS1", key=KEY
     )
-    problem = Problem(model, Near(), Box([-1.0], [1.0]), Propagation())
+    problem = Problem(model, Near(), Box([-1.0], [1.0]), model.cloud)
     belief = model.observe(model.init(key=KEY), jnp.array([0.5, -0.3]), key=KEY)
     risk, actions = Risk("cvar", 0.5), jnp.full((3, 1), 0.2)
     planner = GradientAscent(3, 5, particles=4, risk=risk)

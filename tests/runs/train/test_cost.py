@@ -9,7 +9,7 @@ import pytest
 from forethought.agents.parts.model_based import ModelBased
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.learned.bootstrap import Bootstrap
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
 from forethought.runs.train.cost import Cost, duration, flops, foresee, measured
@@ -21,7 +21,7 @@ POPULATION, PARTICLES, HORIZON, ITERATIONS, WIDTH = 40, 4, 6, 3, 64
 def agent():
     """One network of two hidden layers, four observations, two actions."""
     return ModelBased(
-        Bootstrap(members=2, width=WIDTH, depth=2, reward=True),
+        EnsembleRecipe(members=2, width=WIDTH, depth=2, reward=True),
         Learned(),
         CEM.plain(
             HORIZON,

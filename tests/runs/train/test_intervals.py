@@ -17,8 +17,8 @@ import pytest
 from forethought import tasks
 from forethought.agents.pets import PETS
 from forethought.agents.schedule import Schedule
-from forethought.models.learned.bootstrap import Bootstrap
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import CEM
 from forethought.runs.store.folder import RunFolder
@@ -63,7 +63,9 @@ def told(folder):
 
 def test_pets_reaches_the_cost_of_lqr_on_a_linear_quadratic_task(task, tmp_path):
     settings = PETS(
-        model=Bootstrap(members=2, width=32, fitting=FitSettings(300, patience=30)),
+        model=EnsembleRecipe(
+            members=2, width=32, fitting=FitSettings(300, patience=30)
+        ),
         planner=CEM(
             15,
             population=100,

@@ -9,6 +9,7 @@ What the literature gives names to are settings of it:
 """
 
 import dataclasses
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -21,8 +22,9 @@ from forethought.core.readout import AbstractJudge
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.learned.base import AbstractRecipe
-from forethought.models.learned.bootstrap import Bootstrap
+from forethought.models.base import AbstractLearned
+from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
+from forethought.models.learned.rows import Rows
 from forethought.objectives.learned import Learned
 from forethought.planners.base import AbstractPlanner
 from forethought.planners.mpc import MPC
@@ -64,7 +66,7 @@ class ModelBased(AbstractAgent[Problem, PlanningCarry]):
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Problem:
         """The problem as it looks before anything was seen."""
         model = self.recipe.begin(spec, key=key)
-        return Problem(model, self.objective, spec.action, self.recipe.cloud(model))
+        return Problem(model, self.objective, spec.action, model.cloud)
 
     def reset(self, learner: Problem, *, key: PRNGKeyArray) -> PlanningCarry:
         """Believe what the model believes beforehand, and remember no plan."""
@@ -87,6 +89,10 @@ class ModelBased(AbstractAgent[Problem, PlanningCarry]):
         """
         return *planning.act(self.controller, learner, carry, obs, key=key), None
 
+    def examined(self, learner: Problem) -> tuple[Problem, AbstractPlanner]:
+        """What it plans in, and by whom."""
+        return learner, self.planner
+
     def watch(self, carry: PlanningCarry) -> Metrics:
         """What planning came to: see `planning.watch`."""
         return planning.watch(carry)
@@ -95,12 +101,16 @@ class ModelBased(AbstractAgent[Problem, PlanningCarry]):
         self, learner: Problem, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Problem, Metrics]:
         """Refit the model to all that was seen."""
-        model, metrics = self.recipe.fit(learner.model, memory.everything(), key=key)
+        seen, valid = memory.everything()
+        rows = Rows(
+            seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
+        )
+        model, metrics = cast(AbstractLearned, learner.model).fit(rows, key=key)
         return eqx.tree_at(lambda learner: learner.model, learner, model), metrics
 
 
 def with_brief(
-    model: Bootstrap, planner: AbstractPlanner, known_reward: bool, brief: Brief
+    model: EnsembleRecipe, planner: AbstractPlanner, known_reward: bool, brief: Brief
 ) -> ModelBased:
     """An agent that learns only what a task does not tell.
 

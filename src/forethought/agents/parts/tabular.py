@@ -64,6 +64,9 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
         epsilon = self.epsilon if mode == "explore" else 0.0
         return *epsilon_greedy(learner.values[obs], epsilon, key=key), None
 
+    def examined(self, learner: Learner) -> None:
+        """Its model is a table, and forecasts nothing that could be compared."""
+
     def watch(self, carry: Explored) -> Metrics:
         """How often it explored."""
         return {"explored": carry.explored}

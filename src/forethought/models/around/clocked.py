@@ -59,3 +59,7 @@ class ClockedCloud(AbstractCloud):
         inner = cast(Clocked, model).model
         after = self.cloud.predict(inner, cloud.value, action, keys=keys)
         return jax.vmap(lambda value, time: Stamped(value, time + 1))(after, cloud.time)
+
+    def enough(self, model: AbstractModel, particles: int) -> int:
+        """As many as the cloud inside needs."""
+        return self.cloud.enough(cast(Clocked, model).model, particles)

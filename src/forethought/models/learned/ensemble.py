@@ -4,51 +4,25 @@ $$p(o' \mid o, u) = \tfrac1E \sum_e \mathcal N\big(o';\,
   \mu_e(o, u), \sigma_e^2(o, u)\big)$$
 
 The prediction is a *mixture*, which two bends of a road do not blur into the cliff
-between them. So a belief carries which member it follows, and the rule of propagation
-says what that means at a step:
-
-| rule | one step of a particle |
-|---|---|
-| E | the mean over members, without noise |
-| DS | drawn from a Gaussian with the mixture's moments |
-| MM | as DS, and the cloud of particles is refitted by a Gaussian after each step |
-| TS1 | drawn from a member that is dealt anew at each step |
-| TSinf | drawn from the particle's own member throughout |
-
-Here one particle is predicted; clouds of them, with what they share, are
-`forethought.models.learned.propagation`.
+between them. So a member is a sample of a posterior, and a particle follows one of
+them, as `forethought.models.learned.propagation` says.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from forethought.core.readout import Readout
-from forethought.core.types import Action
-from forethought.models.base import AbstractModel
+from forethought.models.learned.fitting import AbstractMembers, FitSettings, fit
 from forethought.models.learned.mlp import MLP
+from forethought.models.learned.propagation import Propagation, Rule
 from forethought.models.learned.termination import ClosedForm, Ends, LearnedEnd
 from forethought.models.learned.transforms import Transform
-from forethought.models.learned.uncertainty import mixture_moments
-
-Rule = Literal["E", "DS", "MM", "TS1", "TSinf"]
 
 
-class Particle(eqx.Module):
-    """One possible state of the world, and the member that it follows."""
-
-    obs: Float[Array, " observation"]
-    reward: Scalar
-    """The reward that was predicted on the way here; zero if none is."""
-    discount: Scalar
-    """The probability that the episode went on after the last step."""
-    member: Int[Array, ""]
-
-
-class Ensemble(AbstractModel[Particle]):
+class Ensemble(AbstractMembers):
     """Networks of one shape that are initialised and fitted apart.
 
     ```python
@@ -72,10 +46,13 @@ class Ensemble(AbstractModel[Particle]):
         propagation: The rule by which particles are carried.
         termination: Where episodes end: nowhere, where a function of the observation
             says so, or where it is learned (`LearnedEnd`), by each member for itself.
+        fitting: How members are fitted.
+        seed: Of the bootstrap: how often a row counts never changes as data grow.
         key: Draws the weights of all members.
 
     Raises:
-        ValueError: No members, an unknown rule, or an unknown termination.
+        ValueError: No members, an unknown rule, an unknown termination, or decays of
+            weights for another number of layers.
 
     References:
         Chua et al., Deep reinforcement learning in a handful of trials using
@@ -93,7 +70,9 @@ class Ensemble(AbstractModel[Particle]):
     size: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
     depth: int = eqx.field(static=True)
-    propagation: Rule = eqx.field(static=True)
+    cloud: Propagation
+    fitting: FitSettings = eqx.field(static=True)
+    seed: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -105,22 +84,26 @@ class Ensemble(AbstractModel[Particle]):
         probabilistic: bool = True,
         propagation: Rule = "TSinf",
         termination: Ends | Literal["learned"] | None = None,
+        fitting: FitSettings = FitSettings(),  # noqa: B008  (a frozen setting)
+        seed: int = 0,
         key: PRNGKeyArray,
     ):
         if size < 1:
             raise ValueError(f"Ensemble needs size >= 1, got {size}.")
-        if propagation not in get_args(Rule):
-            raise ValueError(
-                f"Ensemble needs a propagation among {', '.join(get_args(Rule))}, got "
-                f"{propagation!r}."
-            )
         if isinstance(termination, str) and termination != "learned":
             raise ValueError(
                 "Ensemble needs a termination that is None, 'learned' or a function of "
                 f"the observation, got {termination!r}."
             )
-        self.transform, self.size, self.propagation = transform, size, propagation
-        self.width, self.depth = width, depth
+        decay = fitting.weight_decay
+        if isinstance(decay, tuple) and len(decay) != depth + 1:
+            raise ValueError(
+                f"weight_decay needs one number for each of {depth + 1} layers, got "
+                f"{len(decay)}."
+            )
+        self.transform, self.cloud = transform, Propagation(propagation)
+        self.size, self.width, self.depth = size, width, depth
+        self.fitting, self.seed = fitting, seed
         self.members = eqx.filter_vmap(
             lambda key: MLP(
                 transform.inputs_shape,
@@ -154,8 +137,10 @@ class Ensemble(AbstractModel[Particle]):
             width=self.width,
             depth=self.depth,
             probabilistic=self.probabilistic,
-            propagation=self.propagation,
+            propagation=self.cloud.rule,
             termination="learned" if isinstance(end, LearnedEnd) else end and end.ends,
+            fitting=self.fitting,
+            seed=self.seed,
             key=key,
         )
 
@@ -193,92 +178,19 @@ class Ensemble(AbstractModel[Particle]):
             is_leaf=lambda node: node is None,
         )
 
-    def init(self, *, key: PRNGKeyArray) -> Particle:
-        """The mean observation of the data, with a member drawn at random."""
-        obs = self.transform.mean
-        member = jax.random.randint(key, (), 0, self.size)
-        return Particle(obs, jnp.zeros_like(obs[0]), jnp.ones_like(obs[0]), member)
+    def fit(
+        self, data: PyTree, *, key: PRNGKeyArray
+    ) -> tuple["Ensemble", dict[str, Array]]:
+        """Every member fitted to its own bootstrap of `Rows`.
 
-    def predict(
-        self, belief: Particle, action: Action, *, key: PRNGKeyArray
-    ) -> Particle:
-        """One step of one particle; by TS1 its member is drawn first.
-
-        All members are computed and one is chosen, which under `jax.vmap` is cheaper
-        than fetching one member's weights for each particle.
+        Metrics are told by `forethought.models.learned.fitting.fit`.
         """
-        means, variances = self.outputs(belief.obs, action)
-        noise_key, member_key = jax.random.split(key)
-        member = belief.member
-        if self.propagation == "TS1":
-            member = jax.random.randint(member_key, (), 0, self.size)
-        if self.propagation in ("TS1", "TSinf"):
-            mean, variance = means[member], variances[member]
-        else:
-            mean, variance = mixture_moments(means, variances)
-        if self.propagation == "E":
-            y = mean
-        else:
-            noise = jax.random.normal(noise_key, mean.shape, mean.dtype)
-            y = mean + jnp.sqrt(variance) * noise
-        next_obs, reward = self.transform.restore(belief.obs, y)
-        ends = self.ends(jnp.broadcast_to(next_obs, (self.size, 1, *next_obs.shape)))
-        own = self.propagation in ("TS1", "TSinf")
-        end = ends[member, 0] if own else jnp.mean(ends)
-        return Particle(next_obs, reward, 1 - end, member)
-
-    def observe(
-        self, belief: Particle, obs: Float[Array, " observation"], *, key: PRNGKeyArray
-    ) -> Particle:
-        """The particle where it was seen; its member stays."""
-        return Particle(
-            obs.astype(belief.obs.dtype),
-            jnp.zeros_like(belief.reward),
-            jnp.ones_like(belief.discount),
-            belief.member,
-        )
-
-    def readout(self, belief: Particle) -> Readout[Array]:
-        """The observation, with reward and discount where the model predicts them."""
-        ends = self.termination is not None
-        return Readout(
-            belief.obs,
-            belief.reward if self.transform.reward else None,
-            belief.discount if ends else None,
-        )
-
-    def outputs(
-        self, obs: Float[Array, " observation"], action: Action
-    ) -> tuple[Float[Array, "member output"], Float[Array, "member output"]]:
-        """What each member answers, in standardised units: means and variances."""
-        x = self.transform.inputs(obs, action)
-        means, variances = self.grouped(jnp.broadcast_to(x, (self.size, 1, x.shape[0])))
-        return means[:, 0], variances[:, 0]
+        return fit(self, data, key=key)
 
     def grouped(
-        self, x: Float[Array, "member row input"]
-    ) -> tuple[Float[Array, "member row output"], Float[Array, "member row output"]]:
-        """What each member answers to rows of its own, each row being computed once.
-
-        Args:
-            x: Standardised inputs, shape `[member, row, input]`.
-
-        Returns:
-            Means and variances, shape `[member, row, output]`.
-        """
+        self, x: Float[Array, "sample row input"]
+    ) -> tuple[Float[Array, "sample row output"], Float[Array, "sample row output"]]:
+        """What each member answers to rows of its own."""
         # One member after another: on a CPU a product with a batch axis of members
         # takes nearly twice as long, and a loop works in memory that is still cached.
         return jax.lax.map(lambda each: jax.vmap(each[0])(each[1]), (self.members, x))
-
-    def ends(
-        self, obs: Float[Array, "member row observation"]
-    ) -> Float[Array, "member row"]:
-        """How probable each member finds an end at observations of its own."""
-        if self.termination is None:
-            return jnp.zeros_like(obs[:, :, 0])
-        if isinstance(self.termination, ClosedForm):
-            return jax.vmap(jax.vmap(self.termination.ends))(obs).astype(obs.dtype)
-        features = jax.vmap(jax.vmap(self.transform.features))(obs)
-        return eqx.filter_vmap(lambda end, x: jax.vmap(end)(x))(
-            self.termination, features
-        )

@@ -11,7 +11,9 @@ How many rows are valid is data and not shape: with rows padded to a power of tw
 standardised units.
 """
 
+import abc
 import dataclasses
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -20,10 +22,11 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
 from forethought.core.optimise import early_stopping, take_step
-from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.mlp import MLP
+from forethought.models.learned.propagation import AbstractPosterior
 from forethought.models.learned.rows import Rows, split
 from forethought.models.learned.termination import LearnedEnd
+from forethought.models.learned.transforms import Transform
 
 JUDGED = 256
 """Hold-out rows that are judged at once."""
@@ -76,6 +79,27 @@ class FitSettings:
             raise ValueError(
                 f"FitSettings needs a holdout in [0, 1), got {self.holdout}."
             )
+
+
+Members = TypeVar("Members", bound="AbstractMembers")
+
+
+class AbstractMembers(AbstractPosterior):
+    """A posterior whose samples are networks of one shape that are fitted apart."""
+
+    members: eqx.AbstractVar[MLP]
+    """Leaves with a leading axis `[sample]`."""
+    fitting: eqx.AbstractVar[FitSettings]
+    seed: eqx.AbstractVar[int]
+    """Draws what rows count; the same for all fits of one model."""
+
+    @abc.abstractmethod
+    def fresh(self: Members, *, key: PRNGKeyArray) -> Members:
+        """The same model with new weights."""
+
+    @abc.abstractmethod
+    def under(self: Members, transform: Transform) -> Members:
+        """The same function of raw numbers, by another transform."""
 
 
 def negative_log_likelihood(
@@ -145,24 +169,17 @@ def score(
 
 
 def fit(
-    model: Ensemble,
-    rows: Rows,
-    *,
-    key: PRNGKeyArray,
-    bootstrap: PRNGKeyArray,
-    settings: FitSettings = FitSettings(),
-) -> tuple[Ensemble, dict[str, Array]]:
+    model: Members, rows: Rows, *, key: PRNGKeyArray
+) -> tuple[Members, dict[str, Array]]:
     """Fit every member to its own bootstrap of the data.
 
     Members stop by themselves and keep the weights that were best on the hold-out
     rows; the same rows are held out from all of them.
 
     Args:
-        model: Its transform and sizes are used, and its weights where `settings.warm`.
+        model: It says how, and its weights are used where that is `warm`.
         rows: The data; only valid rows are looked at.
         key: Draws weights and minibatches.
-        bootstrap: Draws what rows count; the same for all fits of one model.
-        settings: How to fit.
 
     Returns:
         The fitted model, and as metrics per member: `holdout`, the best `score`, in
@@ -171,31 +188,22 @@ def fit(
         `end_nats` is what they cost per hold-out row; it is no part of `holdout`, so
         that learning them changes neither what members predict nor how long they fit.
 
-    Raises:
-        ValueError: `weight_decay` has another length than the networks have layers.
-
     Note:
         Decay is decoupled (Loshchilov and Hutter, 2019, arXiv:1711.05101) where PETS
         adds it to the loss; the hold-out and the early stop are not PETS's either,
         which makes 5 passes over all data.
     """
-    layers, decay = model.depth + 1, settings.weight_decay
-    if isinstance(decay, tuple) and len(decay) != layers:
-        raise ValueError(
-            f"weight_decay needs one number for each of {layers} layers, got "
-            f"{len(decay)}."
-        )
-    return _fit(model, rows, key, bootstrap, settings)
+    return _fit(model, rows, key, jax.random.key(model.seed), model.fitting)
 
 
 @eqx.filter_jit
 def _fit(
-    model: Ensemble,
+    model: Members,
     rows: Rows,
     key: PRNGKeyArray,
     bootstrap: PRNGKeyArray,
     settings: FitSettings,
-) -> tuple[Ensemble, dict[str, Array]]:
+) -> tuple[Members, dict[str, Array]]:
     init_key, key = jax.random.split(key)
     transform = model.transform.fit(
         rows.obs, rows.action, rows.next_obs, rows.reward, rows.valid
@@ -271,8 +279,8 @@ def _fit(
 
 
 def _fit_ends(
-    model: Ensemble, rows: Rows, counts: Array, held: Array, key: PRNGKeyArray
-) -> tuple[Ensemble, Array]:
+    model: Members, rows: Rows, counts: Array, held: Array, key: PRNGKeyArray
+) -> tuple[Members, Array]:
     """The model with ends as its members learned them, and their hold-out scores."""
     features = jax.vmap(model.transform.features)(rows.next_obs)
 

@@ -1,39 +1,76 @@
-r"""How a cloud of particles is carried through an ensemble.
+r"""How particles are carried through a model that does not know which of it is right.
 
-The ensemble's own `predict` takes one particle. Here a whole cloud takes a step, so
-that each particle is computed by its own member alone, and so that what particles
-share can be said:
+A learned model is seldom one function: it is several *samples* of a posterior, each of
+which may be the truth. Samples are numbered, and a particle carries the number of the
+one that it follows:
 
-| rule | what particles share |
+| posterior | a sample |
 |---|---|
-| E | nothing; all are alike |
-| DS | nothing |
-| MM | each step's answers are redrawn from a Gaussian with their mean and variance |
-| TS1 | members are dealt anew at each step, the same number to each |
-| TSinf | members are dealt once, particle $p$ of $P$ to $\lfloor p E / P \rfloor$ |
+| ensemble | one member |
+| Bayesian network | weights that were drawn once |
+| Gaussian process | a function that was drawn |
+| latent modes | one mode |
+
+The rule of propagation says what that means at a step:
+
+| rule | one step of a particle | what particles share |
+|---|---|---|
+| E | the mean over samples, without noise | nothing; all are alike |
+| DS | drawn from a Gaussian with the mixture's moments | nothing |
+| MM | as DS | answers are redrawn from a Gaussian with their moments |
+| TS1 | drawn from a sample that is dealt anew | the same number goes to each sample |
+| TSinf | drawn from its own sample throughout | particle $p$ of $P$ gets $\lfloor p E / P \rfloor$ |
 
 Answers are in the model's output space, before a particle's own observation is added.
-Dealing the same number to each member, rather than drawing members, takes the luck of
-the draw out of the comparison between candidates.
-"""
+Dealing the same number to each sample, rather than drawing samples, takes the luck of
+the draw out of the comparison between candidates. A particle by itself is a cloud of
+one, whose sample TS1 draws.
+
+**Notation.** $E$ samples, $P$ particles.
+"""  # noqa: E501  (a table)
+
+import abc
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.readout import Readout
 from forethought.core.types import Action
-from forethought.models.base import AbstractCloud, AbstractModel
-from forethought.models.learned.ensemble import Ensemble, Particle
-from forethought.models.learned.uncertainty import mixture_moments
+from forethought.models.base import AbstractCloud, AbstractLearned, AbstractModel
+from forethought.models.learned.termination import ClosedForm, LearnedEnd
+from forethought.models.learned.transforms import Transform
+from forethought.models.learned.uncertainty import mixture_doubt, mixture_moments
+
+Rule = Literal["E", "DS", "MM", "TS1", "TSinf"]
+OWN = ("TS1", "TSinf")
+"""Rules by which a particle is answered by one sample alone."""
+
+
+class Particle(eqx.Module):
+    """One possible state of the world, and the sample of the model that it follows."""
+
+    obs: Float[Array, " observation"]
+    reward: Scalar
+    """The reward that was predicted on the way here; zero if none is."""
+    discount: Scalar
+    """The probability that the episode went on after the last step."""
+    sample: Int[Array, ""]
 
 
 class Propagation(AbstractCloud):
-    """The particles of an `Ensemble`, by the ensemble's own rule.
+    """The particles of an `AbstractPosterior`, by a rule.
+
+    Args:
+        rule: What following a sample means.
 
     Raises:
-        TypeError: The model is no ensemble.
-        ValueError: TS1 or TSinf with particles that members cannot share evenly.
+        ValueError: An unknown rule, or TS1 or TSinf with particles that samples cannot
+            share evenly.
+        TypeError: The model is no posterior.
 
     References:
         Chua et al., Deep reinforcement learning in a handful of trials using
@@ -45,22 +82,37 @@ class Propagation(AbstractCloud):
         authors deal for each candidate.
     """
 
+    rule: Rule = eqx.field(static=True, default="TSinf")
+
+    def __check_init__(self):
+        """Check the rule."""
+        if self.rule not in get_args(Rule):
+            raise ValueError(
+                f"Propagation needs a rule among {', '.join(get_args(Rule))}, got "
+                f"{self.rule!r}."
+            )
+
+    def enough(self, model: AbstractModel, particles: int) -> int:
+        """As many more as samples need to share them evenly."""
+        size = _require_posterior(model).size
+        return -(-particles // size) * size
+
     def spread(
         self, model: AbstractModel, belief: PyTree, particles: int, *, key: PRNGKeyArray
     ) -> Particle:
-        """Copies of one particle, with members dealt in order."""
-        ensemble = _require_ensemble(model)
-        if ensemble.propagation in ("TS1", "TSinf") and particles % ensemble.size:
+        """Copies of one particle, with samples dealt in order."""
+        size = _require_posterior(model).size
+        if self.rule in OWN and particles % size:
             raise ValueError(
-                f"{ensemble.propagation} needs particles that {ensemble.size} members "
-                f"can share evenly, got {particles}."
+                f"{self.rule} needs particles that {size} members can share evenly, "
+                f"got {particles}."
             )
         cloud = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (particles, *leaf.shape)), belief
         )
-        member = jnp.arange(particles) * ensemble.size // particles
+        sample = jnp.arange(particles) * size // particles
         return eqx.tree_at(
-            lambda cloud: cloud.member, cloud, member.astype(belief.member.dtype)
+            lambda cloud: cloud.sample, cloud, sample.astype(belief.sample.dtype)
         )
 
     def predict(
@@ -71,59 +123,189 @@ class Propagation(AbstractCloud):
         *,
         keys: Key[Array, " particle"],
     ) -> Particle:
-        """One step of all particles."""
-        ensemble = _require_ensemble(model)
-        rule, size = ensemble.propagation, ensemble.size
+        """One step of all particles, each computed by its own sample alone."""
         shared = jax.random.fold_in(keys[0], keys.shape[0])
-        x = jax.vmap(lambda obs: ensemble.transform.inputs(obs, action))(cloud.obs)
-        member, order, back = cloud.member, slice(None), slice(None)
-        if rule == "TSinf":
-            mean, variance = _share_out(ensemble, x)
-        elif rule == "TS1":
-            order = jax.random.permutation(shared, x.shape[0])
+        return self._step(_require_posterior(model), cloud, action, keys, shared)
+
+    def alone(
+        self,
+        model: "AbstractPosterior",
+        particle: Particle,
+        action: Action,
+        *,
+        key: PRNGKeyArray,
+    ) -> Particle:
+        """One step of a particle by itself.
+
+        All samples are computed and one is chosen, which under `jax.vmap` is cheaper
+        than fetching one sample's weights for each particle.
+        """
+        key, shared = jax.random.split(key)
+        cloud = jax.tree.map(lambda leaf: leaf[None], particle)
+        after = self._step(model, cloud, action, key[None], shared)
+        return jax.tree.map(lambda leaf: leaf[0], after)
+
+    def _step(
+        self,
+        model: "AbstractPosterior",
+        cloud: Particle,
+        action: Action,
+        keys: Key[Array, " particle"],
+        shared: PRNGKeyArray,
+    ) -> Particle:
+        size, particles = model.size, keys.shape[0]
+        even, own = particles % size == 0, self.rule in OWN
+        sample, order, back = cloud.sample, slice(None), slice(None)
+        if self.rule == "TS1" and even:
+            order = jax.random.permutation(shared, particles)
             back = jnp.argsort(order)
-            mean, variance = (part[back] for part in _share_out(ensemble, x[order]))
-            member = (back * size // x.shape[0]).astype(member.dtype)
+            sample = (back * size // particles).astype(sample.dtype)
+        elif self.rule == "TS1":
+            drawn = jax.random.randint(shared, sample.shape, 0, size)
+            sample = drawn.astype(sample.dtype)
+
+        def everyone(answer: Callable[[Array], PyTree], rows: Array) -> PyTree:
+            """What all samples answer, `[sample, particle]`."""
+            return answer(jnp.broadcast_to(rows, (size, *rows.shape)))
+
+        def each(answer: Callable[[Array], PyTree], rows: Array) -> PyTree:
+            """What each particle's own sample answers, `[particle]`."""
+            if not even:
+                chosen = (sample, jnp.arange(particles))
+                return jax.tree.map(lambda part: part[chosen], everyone(answer, rows))
+            # Dealt evenly, samples take equal runs of the rows in order.
+            found = answer(rows[order].reshape(size, -1, rows.shape[1]))
+            return jax.tree.map(
+                lambda part: part.reshape(particles, *part.shape[2:])[back], found
+            )
+
+        x = jax.vmap(lambda obs: model.transform.inputs(obs, action))(cloud.obs)
+        if own:
+            mean, variance = each(model.grouped, x)
         else:
-            means, variances = ensemble.grouped(jnp.broadcast_to(x, (size, *x.shape)))
-            mean, variance = jax.vmap(mixture_moments, 1)(means, variances)
-        if rule == "E":
+            mean, variance = jax.vmap(mixture_moments, 1)(*everyone(model.grouped, x))
+        if self.rule == "E":
             y = mean
         else:
             noise = jax.vmap(
                 lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype)
             )(keys)
             y = mean + jnp.sqrt(variance) * noise
-        if rule == "MM":
+        if self.rule == "MM":
             fresh = jax.random.normal(shared, y.shape, y.dtype)
             centre, spread = jnp.mean(y, axis=0), jnp.std(y, axis=0)
             y = centre[None, :] + spread[None, :] * fresh
-        obs, reward = jax.vmap(ensemble.transform.restore)(cloud.obs, y)
-        if rule in ("TS1", "TSinf"):
-            ends = _ends_shared_out(ensemble, obs[order])[back]
+        obs, reward = jax.vmap(model.transform.restore)(cloud.obs, y)
+        if own:
+            ends = each(model.ends, obs)
         else:
-            shape = (size, *obs.shape)
-            ends = jnp.mean(ensemble.ends(jnp.broadcast_to(obs, shape)), axis=0)
-        return jax.vmap(Particle)(obs, reward, 1 - ends, member)
+            ends = jnp.mean(everyone(model.ends, obs), axis=0)
+        return jax.vmap(Particle)(obs, reward, 1 - ends, sample)
 
 
-def _share_out(ensemble: Ensemble, x: Array) -> tuple[Array, Array]:
-    """What members answer to rows of which each takes an equal run, in order."""
-    rows = x.shape[0] // ensemble.size
-    means, variances = ensemble.grouped(x.reshape(ensemble.size, rows, x.shape[1]))
-    return means.reshape(x.shape[0], -1), variances.reshape(x.shape[0], -1)
+class AbstractPosterior(AbstractLearned[Particle]):
+    """A model of which several numbered samples may be right.
+
+    It has to say what its samples answer (`grouped`) and how it is fitted (`fit`); how
+    particles follow samples is the same for all.
+    """
+
+    # Modules are frozen, which pyright does not see of abstract variables.
+    cloud: eqx.AbstractVar[Propagation]  # pyright: ignore[reportIncompatibleVariableOverride]
+    """The rule by which particles are carried, alone or together."""
+    transform: eqx.AbstractVar[Transform]
+    """What samples see and answer."""
+    termination: eqx.AbstractVar[LearnedEnd | ClosedForm | None]
+    """Where episodes end; if learned, leaves with a leading axis `[sample]`."""
+    size: eqx.AbstractVar[int]
+    """$E$, how many samples there are."""
+
+    @abc.abstractmethod
+    def grouped(
+        self, x: Float[Array, "sample row input"]
+    ) -> tuple[Float[Array, "sample row output"], Float[Array, "sample row output"]]:
+        """What each sample answers to rows of its own, each row being computed once.
+
+        Args:
+            x: Standardised inputs, shape `[sample, row, input]`.
+
+        Returns:
+            Means and variances, shape `[sample, row, output]`.
+        """
+
+    def init(self, *, key: PRNGKeyArray) -> Particle:
+        """The mean observation of the data, with a sample drawn at random."""
+        obs = self.transform.mean
+        sample = jax.random.randint(key, (), 0, self.size)
+        return Particle(obs, jnp.zeros_like(obs[0]), jnp.ones_like(obs[0]), sample)
+
+    def predict(
+        self, belief: Particle, action: Action, *, key: PRNGKeyArray
+    ) -> Particle:
+        """One step of one particle; by TS1 its sample is drawn first."""
+        return self.cloud.alone(self, belief, action, key=key)
+
+    def observe(
+        self, belief: Particle, obs: Float[Array, " observation"], *, key: PRNGKeyArray
+    ) -> Particle:
+        """The particle where it was seen; its sample stays."""
+        return Particle(
+            obs.astype(belief.obs.dtype),
+            jnp.zeros_like(belief.reward),
+            jnp.ones_like(belief.discount),
+            belief.sample,
+        )
+
+    def readout(self, belief: Particle) -> Readout[Array]:
+        """The observation, with reward and discount where the model predicts them."""
+        ends = self.termination is not None
+        return Readout(
+            belief.obs,
+            belief.reward if self.transform.reward else None,
+            belief.discount if ends else None,
+        )
+
+    def expect(
+        self, belief: Particle
+    ) -> tuple[Float[Array, " observation"], Float[Array, " observation"]]:
+        """The particle's own observation, and no variance: a particle knows its place.
+
+        What is uncertain is told by a cloud of them.
+        """
+        return belief.obs, jnp.zeros_like(belief.obs)
+
+    def doubt(
+        self, belief: Particle, action: Action
+    ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
+        """The noise that samples predict on average, and how far they disagree."""
+        return mixture_doubt(*self.outputs(belief.obs, action))
+
+    def outputs(
+        self, obs: Float[Array, " observation"], action: Action
+    ) -> tuple[Float[Array, "sample output"], Float[Array, "sample output"]]:
+        """What each sample answers, in standardised units: means and variances."""
+        x = self.transform.inputs(obs, action)
+        means, variances = self.grouped(jnp.broadcast_to(x, (self.size, 1, x.shape[0])))
+        return means[:, 0], variances[:, 0]
+
+    def ends(
+        self, obs: Float[Array, "sample row observation"]
+    ) -> Float[Array, "sample row"]:
+        """How probable each sample finds an end at observations of its own."""
+        if self.termination is None:
+            return jnp.zeros_like(obs[:, :, 0])
+        if isinstance(self.termination, ClosedForm):
+            return jax.vmap(jax.vmap(self.termination.ends))(obs).astype(obs.dtype)
+        features = jax.vmap(jax.vmap(self.transform.features))(obs)
+        return eqx.filter_vmap(lambda end, x: jax.vmap(end)(x))(
+            self.termination, features
+        )
 
 
-def _ends_shared_out(ensemble: Ensemble, obs: Array) -> Array:
-    """How probable members find an end, of rows shared out in the same manner."""
-    ends = ensemble.ends(obs.reshape(ensemble.size, -1, obs.shape[1]))
-    return ends.reshape(obs.shape[0])
-
-
-def _require_ensemble(model: AbstractModel) -> Ensemble:
-    if not isinstance(model, Ensemble):
+def _require_posterior(model: AbstractModel) -> AbstractPosterior:
+    if not isinstance(model, AbstractPosterior):
         raise TypeError(
-            "Propagation carries the particles of an Ensemble, but the model is "
-            f"{type(model).__name__}; use Independent with it."
+            "Propagation carries the particles of a model of which there are samples, "
+            f"but the model is {type(model).__name__}; use Independent with it."
         )
     return model

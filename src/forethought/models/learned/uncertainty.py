@@ -38,19 +38,28 @@ def mixture_moments(
         means: $\mu_e$, shape `[member, output]`.
         variances: $\sigma_e^2$, the same shape.
     """
-    mean = jnp.mean(means, axis=0)
-    between = jnp.mean((means - mean[None, :]) ** 2, axis=0)
-    return mean, jnp.mean(variances, axis=0) + between
+    aleatoric, epistemic = mixture_doubt(means, variances)
+    return jnp.mean(means, axis=0), aleatoric + epistemic
 
 
-def disagreement(means: Float[Array, "member output"]) -> Scalar:
-    r"""How far members are from each other: $\sqrt{\tfrac1E\sum_e|\mu_e-\mu|^2/n}$.
+def mixture_doubt(
+    means: Float[Array, "member output"], variances: Float[Array, "member output"]
+) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
+    r"""Both parts of the mixture's variance, per output: noise and disagreement.
+
+    $$\tfrac1E \sum_e \sigma_e^2, \qquad \tfrac1E \sum_e (\mu_e - \mu)^2$$
 
     Args:
-        means: $\mu_e$ in standardised units, shape `[member, output]`.
+        means: $\mu_e$, shape `[member, output]`.
+        variances: $\sigma_e^2$, the same shape.
+
+    References:
+        Depeweg et al., Decomposition of uncertainty in Bayesian deep learning for
+        efficient and risk-sensitive learning, 2018, arXiv:1710.07283, section 3 (by
+        the law of total variance).
     """
     gaps = means - jnp.mean(means, axis=0)[None, :]
-    return jnp.sqrt(jnp.mean(gaps * gaps))
+    return jnp.mean(variances, axis=0), jnp.mean(gaps**2, axis=0)
 
 
 def mixture_nll(

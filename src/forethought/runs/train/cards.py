@@ -8,9 +8,6 @@ import jax
 import numpy as np
 
 from forethought.agents.base import AbstractAgent
-from forethought.agents.parts.model_based import ModelBased
-from forethought.models.learned.ensemble import Ensemble
-from forethought.problem import Problem
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
 from forethought.training.forecasts import examine
@@ -34,7 +31,7 @@ def write_card(
 
     Args:
         folder: Where `cards/` lies.
-        agent: Who acts. Only one that plans in an ensemble can be examined.
+        agent: Who acts; it says what of it can be examined.
         state: What it has learned before the interval, and remembers after it.
         interval: Number of the interval; it names the card.
         new: Transitions of the interval.
@@ -47,19 +44,12 @@ def write_card(
         none while there is nothing that the model could have been fitted to.
     """
     memory = state.flow.replay
-    match agent, state.learner:
-        case ModelBased(), Problem(model=Ensemble()) if int(memory.size) > new:
-            key = jax.random.fold_in(jax.random.key(seed), STREAM)
-            card = examine(
-                state.learner,
-                agent.planner,
-                memory,
-                new,
-                count=count,
-                key=jax.random.fold_in(key, interval),
-            )
-        case _:
-            return {}
+    examined = agent.examined(state.learner)
+    if examined is None or int(memory.size) <= new:
+        return {}
+    key = jax.random.fold_in(jax.random.key(seed), STREAM)
+    key = jax.random.fold_in(key, interval)
+    card = examine(*examined, memory, new, count=count, key=key)
     (folder.path / "cards").mkdir(exist_ok=True)
     arrays = {name: np.asarray(array) for name, array in vars(card).items()}
     arrays["names"] = np.array(observed(task, card.errors.shape[1]))

@@ -1,26 +1,35 @@
-"""Temporary."""
+"""From settings to models: what learns in an environment that was never acted in.
 
+A recipe is what can be written down before the environment is known: sizes, and how to
+fit. What it makes is a model that holds all of that and learns by itself.
+"""
+
+import abc
 from typing import Literal
 
 import equinox as eqx
-import jax
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.base import AbstractCloud, AbstractModel
-from forethought.models.learned.base import AbstractRecipe
-from forethought.models.learned.ensemble import Ensemble, Rule
-from forethought.models.learned.fitting import FitSettings, Rows, fit
-from forethought.models.learned.propagation import Propagation
+from forethought.models.base import AbstractLearned
+from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.propagation import Rule
 from forethought.models.learned.termination import Ends, Termination, closed_form
 from forethought.models.learned.transforms import Transform
 
-Metrics = dict
+
+class AbstractRecipe(eqx.Module):
+    """Settings of a model that learns."""
+
+    @abc.abstractmethod
+    def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> AbstractLearned:
+        """The model before anything was seen."""
 
 
-class Bootstrap(AbstractRecipe):
-    """An `Ensemble` that is fitted to all that was seen, anew at each update.
+class EnsembleRecipe(AbstractRecipe):
+    """Settings of an `Ensemble`.
 
     Args:
         members: How many networks; one is a plain network.
@@ -88,21 +97,7 @@ class Bootstrap(AbstractRecipe):
             probabilistic=self.probabilistic,
             propagation=self.propagation,
             termination=ends,
+            fitting=self.fitting,
+            seed=self.seed,
             key=key,
         )
-
-    def fit(
-        self, model: AbstractModel, data: PyTree, *, key: PRNGKeyArray
-    ) -> tuple[AbstractModel, Metrics]:
-        """Fit to transitions and a mask of those that are valid."""
-        seen, valid = data
-        rows = Rows(
-            seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
-        )
-        assert isinstance(model, Ensemble)
-        bootstrap = jax.random.key(self.seed)
-        return fit(model, rows, key=key, bootstrap=bootstrap, settings=self.fitting)
-
-    def cloud(self, model: AbstractModel) -> AbstractCloud:
-        """The particles of an ensemble."""
-        return Propagation()
