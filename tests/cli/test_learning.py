@@ -1,5 +1,6 @@
 """Learning from the command line and from Python: what it says, writes and refuses."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -21,8 +22,11 @@ from forethought.cli.learning import read_training
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, RandomShooting
+from forethought.runs.store.folder import plain
 from forethought.runs.store.log import Told, live
 from forethought.runs.train import trained
+from forethought.runs.train.config import config_of, differences, learning_of
+from forethought.runs.train.settings import settings_for
 
 TINY = [
     *("--agent.model.members", "2", "--agent.model.width", "4"),
@@ -66,7 +70,7 @@ def at_home(tmp_path_factory, stay_at):
     with stay_at(home) as patch:
         # What a report shows is held to its promises in tests/runs.
         patch.setattr(
-            "forethought.reports.report.write_report",
+            "forethought.reports.write.write_report",
             lambda folder: folder.path / "report.html",
         )
         yield home
@@ -214,19 +218,40 @@ def test_resume_with_the_same_settings_goes_on_and_repeats_no_event(whole, capsy
     assert starts == [1, 181]
 
 
-def test_resume_names_what_a_command_no_longer_means(
+def test_a_run_goes_on_with_what_its_folder_holds_whatever_is_the_default_today(
     whole, tmp_path, monkeypatch, capsys
 ):
     config = json.loads((whole[0] / "config.json").read_text())
     config["settings"]["model"]["fitting"]["patience"] = 7
+    del config["command"]  # it is for people
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert learning_of(config).settings.model.fitting.patience == 7
+    stop_learning(monkeypatch)
+    assert run("resume", tmp_path, "--agent.model.fitting.patience", "7") == 130
+    assert run("resume", tmp_path, "--agent.model.fitting.patience", "10") == 2
+    assert "agent.model.fitting.patience=7, got 10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["settings"]["model"].update(patients=3), "agent.model.patients"),
+        (lambda c: c.update(planner="petz"), "agent has no name"),
+        (lambda c: c.update(planner=None), "agent has no name"),
+        (lambda c: c.update(options=[]), "not that of a training run"),
+        (lambda c: c["options"].update(planner="cme"), "did you mean 'cem'"),
+    ],
+)
+def test_a_config_that_cannot_be_read_back_is_refused_in_one_line(
+    change, words, whole, tmp_path, capsys
+):
+    config = json.loads((whole[0] / "config.json").read_text())
+    change(config)
     (tmp_path / "config.json").write_text(json.dumps(config))
     for command in ("resume", "evaluate"):
         assert run(command, tmp_path) == 2
         err = capsys.readouterr().err
-        assert "agent.model.fitting.patience=7, now 10" in err
-    # A flag that says what it was is taken: the run begins.
-    stop_learning(monkeypatch)
-    assert run("resume", tmp_path, "--agent.model.fitting.patience", "7") == 130
+        assert err.count("\n") == 1 and words in err
 
 
 @pytest.mark.parametrize(
@@ -343,22 +368,18 @@ def test_three_lines_of_python_do_what_the_command_does(whole, at_home, capsys):
         )
 
 
-def test_a_run_from_python_whose_agent_has_a_name_goes_on_at_the_command_line():
+@pytest.mark.parametrize("agent", ["pets", "mbrl-v2", "dyna", "sweeping"])
+def test_a_run_is_read_back_from_what_its_config_says(agent):
+    name = "maze" if agent in ("dyna", "sweeping") else "double-integrator"
+    settings = settings_for(name, agent)
+    if agent == "pets":
+        planner = ft.MPPI(7, population=9, temperature=float("inf"))
+        settings = dataclasses.replace(settings, planner=planner)
     learning = trained.Learning(
-        "double-integrator",
-        trained.settings_for(None, "pets"),
-        steps=180,
-        evaluate=Schedule(90, "steps"),
+        name, settings, steps=9000, count=2, evaluate=Schedule(90, "steps")
     )
-    words = trained.command_of(learning, "pets")
-    _, read = read_training(words[2], words[3:])
-    assert (
-        trained.differences(
-            json.loads(json.dumps(trained.plain(trained.config_of(learning)))),
-            trained.config_of(read),
-        )
-        == {}
-    )
+    written = json.loads(json.dumps(plain(config_of(learning))))
+    assert differences(written, config_of(learning_of(written))) == {}
 
 
 @pytest.mark.parametrize("words", [["models"], ["agents", "pets"], ["resume", "-h"]])

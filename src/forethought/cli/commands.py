@@ -130,7 +130,7 @@ def report_command(arguments: list[str]) -> int:
     """Write a report again."""
     path, rest = subject("report", "DIR", ReportOptions, arguments)
     parse(ReportOptions, "report DIR", rest)
-    from forethought.reports.report import write_report
+    from forethought.reports.write import write_report
 
     with bad_input():
         report = write_report(path)

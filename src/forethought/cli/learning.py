@@ -1,13 +1,17 @@
 """The commands that learn: `train`, `resume`, `evaluate`."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from forethought.cli.options import (
-    AgentFields,
     EvaluateOptions,
+    Evaluating,
+    IntervalEvery,
+    LearningEvery,
+    TrainArguments,
     TrainOptions,
 )
 from forethought.cli.parse import (
@@ -16,8 +20,8 @@ from forethought.cli.parse import (
     Failed,
     bad_input,
     parse,
-    split,
     subject,
+    told,
 )
 from forethought.cli.setup import set_up
 
@@ -32,11 +36,12 @@ def train_command(arguments: list[str]) -> int:
     options, learning = read_training(name, rest)
     from forethought.runs.store.folder import RunFolder
     from forethought.runs.train import trained
+    from forethought.runs.train.config import config_of
 
     with bad_input():
         path = options.out or trained.new_folder(learning)
         command = ["forethought", "train", *arguments]
-        folder = RunFolder.create(path, trained.config_of(learning, command))
+        folder = RunFolder.create(path, config_of(learning, command))
     return _learn(learning, folder, options, resume=False)
 
 
@@ -74,33 +79,46 @@ def evaluate_command(arguments: list[str]) -> int:
     return 0
 
 
-def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
-    """Options and run of a `train` command."""
-    common, fields = split(rest, "--agent.")
-    options: TrainOptions = parse(TrainOptions, f"train {TARGET}", common)
-    set_up(options.precision)
+def read_training(
+    name: str, rest: list[str], stored: Mapping[str, Any] | None = None
+) -> tuple[TrainOptions, Any]:
+    """Options and run of a `train` command.
+
+    Args:
+        name: Of the task or the Gymnasium environment.
+        rest: Flags.
+        stored: The config of a run, in the place of defaults.
+    """
+    precision = told(rest, "--precision")
+    options = TrainOptions() if stored is None else _options(stored)
+    set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
     from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
+    from forethought.runs.train.config import learning_of, with_planner
     from forethought.runs.train.settings import Learning, check, settings_for
 
+    agent, planner = told(rest, "--agent"), told(rest, "--planner")
     with bad_input():
-        settings = settings_for(name, options.agent)
-        if options.planner is not None:
-            entry_of(options.planner)
+        if stored is not None and agent in (None, options.agent):
+            settings = learning_of(stored).settings
+        else:
+            settings = settings_for(name, agent or options.agent)
+        if planner is not None:
+            entry_of(planner)
             if not hasattr(settings, "planner"):
                 raise ValueError(
-                    f"{options.agent} plans without any planner, got --planner "
-                    f"{options.planner}."
+                    f"{agent or options.agent} plans without any planner, got "
+                    f"--planner {planner}."
                 )
-            settings = _planning(settings, options.planner)
-    agent: Any = type(settings)
-    if (planner := getattr(settings, "planner", None)) is not None:
-        agent = agent[type(planner)]
-    form: Any = AgentFields[agent]
-    settings = parse(
-        form, f"train {TARGET}", fields, default=AgentFields(settings)
-    ).agent
+            settings = with_planner(settings, planner)
+    kind: Any = type(settings)
+    if (plans := getattr(settings, "planner", None)) is not None:
+        kind = kind[type(plans)]
+    form: Any = TrainArguments[kind]
+    default = TrainArguments(options, settings)
+    read: TrainArguments = parse(form, f"train {TARGET}", rest, default=default)
+    options, settings = read.options, read.agent
     usual = settings.make(Brief()).duties[0].every.unit
     with bad_input():
         learning = Learning(
@@ -121,23 +139,23 @@ def read_training(name: str, rest: list[str]) -> tuple[TrainOptions, Any]:
     return options, learning
 
 
-def _planning(settings: Any, name: str) -> Any:
-    """The settings of an agent with another planner, which looks as far ahead."""
-    from forethought.planners.registry import assemble, entry_of
-
-    if type(settings.planner) is entry_of(name).settings:
-        return settings
-
-    def same(each: str) -> dict[str, Any]:
-        names = {field.name for field in dataclasses.fields(entry_of(each).settings)}
-        kept = names & {"horizon", "particles"} & set(vars(settings.planner))
-        return {field: getattr(settings.planner, field) for field in kept}
-
-    return dataclasses.replace(settings, planner=assemble(name, same))
+def _options(stored: Mapping[str, Any]) -> TrainOptions:
+    """What was asked for when a run was begun."""
+    kept = stored["options"]
+    clocks = {"learn": LearningEvery, "interval": IntervalEvery, "evaluate": Evaluating}
+    given = {
+        field.name: kept[field.name]
+        for field in dataclasses.fields(TrainOptions)
+        if field.name in kept and field.name not in (*clocks, "planner")
+    }
+    for name, kind in clocks.items():
+        if isinstance(schedule := kept.get(name), Mapping):
+            given[name] = kind(float(schedule["every"]), schedule["unit"])
+    return TrainOptions(agent=stored["planner"], **given)
 
 
 def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOptions]:
-    """The run of a folder, from the command that its config holds, if it still is it.
+    """The run of a folder, as its config tells it, if flags say nothing else.
 
     Args:
         command: Who asks.
@@ -145,49 +163,35 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
         rest: Flags of `train` that were given besides.
     """
     from forethought.runs.store.folder import RunFolder
-    from forethought.runs.train.trained import config_of, differences, refusal
+    from forethought.runs.train.config import (
+        config_of,
+        differences,
+        learning_of,
+        refusal,
+    )
 
     with bad_input():
         folder = RunFolder.open(path)
         stored = folder.config()
-        words = stored.get("command")
-        if words is None and "settings" in stored:
+        try:
+            learning_of(stored)
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"{path} was begun from Python with settings of its own; "
-                f"forethought.train(..., out={path!r}, resume=True) goes on with it."
-            )
-        if not (isinstance(words, list) and words[1:2] == ["train"]):
-            raise ValueError(f"{command} needs the folder of a training run: {path}.")
+                f"{command} needs the folder of a training run, but of {path} {error}"
+            ) from error
         if any(word.split("=")[0] == "--out" for word in rest):
             raise ValueError(f"{command} goes on in {path}; it takes no --out.")
-    options, learning = read_training(words[2], [*words[3:], *rest])
-    config = config_of(learning)
-    changed = differences(stored, config)
-    if changed:
-        today = config_of(read_training(words[2], words[3:])[1]) if rest else config
-        asked = {
-            name: values
-            for name, values in changed.items()
-            if name in differences(today, config)
-        }
-        raise BadInput(refusal(asked) if asked else _drifted(path, changed))
+    options, learning = read_training(stored["task"], rest, stored)
+    if changed := differences(stored, config_of(learning)):
+        raise BadInput(refusal(changed))
     return learning, folder, options
-
-
-def _drifted(path: str, changed: dict[str, tuple[Any, Any]]) -> str:
-    """Why a command that is repeated word by word is no longer the same run."""
-    told = [f"{name}={old}, now {new}" for name, (old, new) in changed.items()]
-    return (
-        f"The command that began {path} means something else to this version of "
-        f"forethought: {'; '.join(told)}. Flags after DIR can set that back."
-    )
 
 
 def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -> int:
     """Train under a progress line; what is done is on the disk."""
     from rich.console import Console
 
-    from forethought.reports.report import film_training, write_report
+    from forethought.reports.write import film_training, write_report
     from forethought.runs.train.trained import execute
 
     console = Console()

@@ -188,9 +188,10 @@ class TrainOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class AgentFields(Generic[P]):
-    """What `--agent.FIELD VALUE` can set."""
+class TrainArguments(Generic[P]):
+    """All that `train` can be told: its options, and `--agent.FIELD VALUE`."""
 
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")]
     agent: P
 
 

@@ -115,17 +115,6 @@ def told(tokens: list[str], flag: str) -> str | None:
     return found
 
 
-def split(tokens: list[str], prefix: str) -> tuple[list[str], list[str]]:
-    """Flags without and with a prefix, each with the values that follow it."""
-    groups: tuple[list[str], list[str]] = ([], [])
-    group = groups[0]
-    for token in tokens:
-        if token.startswith("--"):
-            group = groups[token.startswith(prefix)]
-        group.append(token)
-    return groups
-
-
 def arguments_of(cls: type) -> dict[str, str]:
     """What a class says of each argument, in its first sentence, without formulas."""
     _, _, section = (inspect.getdoc(cls) or "").partition("\nArgs:\n")

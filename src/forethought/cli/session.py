@@ -22,7 +22,7 @@ from forethought.reports.pages.comparison import (
     rows_of,
     write_comparison,
 )
-from forethought.reports.report import finish
+from forethought.reports.write import finish
 from forethought.runs.events import Acted, Event, Scored
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute

@@ -23,7 +23,7 @@ def report(run: Run | Trained, path: str | os.PathLike | None = None) -> Path:
         ValueError: Nothing can be written there, or it is not said where.
     """
     # Plots take half a second to import.
-    from forethought.reports.report import film_training, finish, write_report
+    from forethought.reports.write import film_training, finish, write_report
 
     match run, path:
         case Trained(), None:

@@ -5,7 +5,7 @@ import pytest
 
 from forethought.reports.figures import learning
 from forethought.reports.pages.learning import HALVES, SECTIONS
-from forethought.reports.report import write_report
+from forethought.reports.write import write_report
 from forethought.runs.store.folder import RunFolder
 
 CONFIG = {

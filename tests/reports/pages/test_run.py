@@ -10,8 +10,8 @@ from forethought.reports.figures import episode as plots
 from forethought.reports.figures import search as search_plots
 from forethought.reports.pages.comparison import rows_of, write_comparison
 from forethought.reports.pages.run import SECTIONS
-from forethought.reports.report import finish, write_report
 from forethought.reports.style import choose, gap, number
+from forethought.reports.write import finish, write_report
 from forethought.runs.plan.compare import Score
 from forethought.runs.plan.control import control, make_planner
 from forethought.runs.plan.record import record

@@ -17,7 +17,7 @@ from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment
 from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.reports.pages.learning import body
-from forethought.reports.report import film_training
+from forethought.reports.write import film_training
 from forethought.runs.claims.mazes import STUDIES
 from forethought.runs.claims.studies import Arm, Promise, Study, curves, run_study
 from forethought.runs.store.folder import RunFolder

@@ -25,9 +25,9 @@ from forethought.runs.events import Event, Line, Notice, Watch, unwatched
 from forethought.runs.store.folder import RunFolder, plain
 from forethought.runs.store.provenance import commit, machine
 from forethought.runs.train.bounds import write_bounds
+from forethought.runs.train.config import config_of, differences
 from forethought.runs.train.intervals import learn
 from forethought.runs.train.settings import Learning
-from forethought.runs.train.trained import config_of, differences
 
 RESULT = "reproduction.json"
 OUTCOME = "outcome.json"

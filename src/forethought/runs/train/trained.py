@@ -13,22 +13,17 @@ with it wherever it stopped.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from forethought.agents.registry import name_of as agent_name
 from forethought.agents.schedule import Schedule
 from forethought.core.words import duration
-from forethought.planners.registry import name_of
 from forethought.runs.events import both
-from forethought.runs.store.folder import RunFolder, free_folder, plain
+from forethought.runs.store.folder import RunFolder, free_folder
 from forethought.runs.train.bounds import write_bounds
+from forethought.runs.train.config import config_of, differences, refusal
 from forethought.runs.train.cost import FILE, Cost, foresee, measured
 from forethought.runs.train.intervals import learn, pace, score
 from forethought.runs.train.settings import Learning, check, settings_for
@@ -144,8 +139,7 @@ def train(
     check(learning)
     if tensorboard:
         summary_writer()
-    command = command_of(learning, agent) if isinstance(agent, str) else None
-    config = config_of(learning, command)
+    config = config_of(learning)
     if not resume:
         folder = RunFolder.create(out or new_folder(learning), config)
     elif out is None:
@@ -262,99 +256,6 @@ def plans_after(learning: Learning, done: int) -> int:
         steps=steps, episodes=steps // length
     ) - learning.evaluate.due(steps=done, episodes=done // length)
     return plans + int(times) * learning.evaluate_episodes * length
-
-
-def config_of(
-    learning: Learning, command: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Everything that the `config.json` of a training run says.
-
-    Args:
-        learning: The run.
-        command: That which began it, where there was one.
-    """
-    options = {
-        field.name: getattr(learning, field.name)
-        for field in dataclasses.fields(learning)
-        if field.name not in ("name", "settings")
-    }
-    if (planner := getattr(learning.settings, "planner", None)) is not None:
-        options["planner"] = name_of(planner)
-    learns = [duty.every for duty in learning.duties]
-    options |= {
-        "learn": learns[0] if len(learns) == 1 else learns,
-        "interval": learning.interval if learning.outside else learning.clocks[0],
-        "steps": learning.total_steps,
-        "random_steps": learning.first_steps,
-        "precision": jnp.finfo(jnp.result_type(float)).bits,
-    }
-    config = {
-        "task": learning.name,
-        "planner": agent_name(learning.settings),
-        "settings": learning.settings,
-        "options": options,
-        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
-    }
-    return config if command is None else config | {"command": list(command)}
-
-
-Changed = dict[str, tuple[Any, Any]]
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Changed:
-    """Settings in which two configs differ, leaf by leaf: as there, and as here.
-
-    Args:
-        there: What a folder holds.
-        here: What is asked for.
-    """
-    old, new = _leaves(there), _leaves(here)
-    pairs = {name: (old.get(name), new.get(name)) for name in sorted(old | new)}
-    return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
-
-
-def refusal(changed: Changed) -> str:
-    """Why a run does not go on with other settings."""
-    told = [f"{name}={old}, got {new}" for name, (old, new) in changed.items()]
-    return f"resume goes on with {'; with '.join(told)}."
-
-
-def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting that decides what a run does, by its flag's name."""
-    known = {
-        "task": config.get("task"),
-        "agent": {"": config.get("planner")} | plain(config.get("settings", {})),
-    } | plain(config.get("options", {}))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(
-        known, is_leaf=lambda node: isinstance(node, list)
-    )
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=".").rstrip("."): leaf
-        for path, leaf in leaves
-    }
-
-
-def command_of(learning: Learning, agent: str) -> list[str]:
-    """What to type for the same run, where its agent is one that has a name."""
-    flags = {
-        "agent": agent,
-        "steps": learning.total_steps,
-        "random-steps": learning.first_steps,
-        "seed": learning.seed,
-        "count": learning.count,
-        "evaluate-episodes": learning.evaluate_episodes,
-        "precision": jnp.finfo(jnp.result_type(float)).bits,
-    }
-    if learning.evaluate is not None:
-        flags |= {
-            "evaluate.every": learning.evaluate.every,
-            "evaluate.unit": learning.evaluate.unit,
-        }
-    for name in ("learn", "interval"):
-        if (schedule := getattr(learning, name)) is not None:
-            flags |= {f"{name}.every": schedule.every, f"{name}.unit": schedule.unit}
-    words = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
-    return ["forethought", "train", learning.name, *map(str, words)]
 
 
 def new_folder(learning: Learning) -> pathlib.Path:

@@ -1,0 +1,174 @@
+"""The settings of a training run as data: written to `config.json`, and read back.
+
+What a folder holds is all that `resume` and `evaluate` go by, whoever began the run, at
+the command line or from Python. A command that is kept beside it is for people.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from forethought.agents.registry import AGENTS, name_of
+from forethought.agents.schedule import Schedule
+from forethought.planners.registry import assemble
+from forethought.planners.registry import name_of as name_of_planner
+from forethought.runs.store.folder import plain
+from forethought.runs.train.settings import Learning, settings_for
+
+Changed = dict[str, tuple[Any, Any]]
+
+
+def config_of(
+    learning: Learning, command: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Everything that the `config.json` of a training run says.
+
+    Args:
+        learning: The run.
+        command: That which began it, where there was one.
+    """
+    options = {
+        field.name: getattr(learning, field.name)
+        for field in dataclasses.fields(learning)
+        if field.name not in ("name", "settings")
+    }
+    if (planner := getattr(learning.settings, "planner", None)) is not None:
+        options["planner"] = name_of_planner(planner)
+    learns = [duty.every for duty in learning.duties]
+    options |= {
+        "learn": learns[0] if len(learns) == 1 else learns,
+        "interval": learning.interval if learning.outside else learning.clocks[0],
+        "steps": learning.total_steps,
+        "random_steps": learning.first_steps,
+        "precision": jnp.finfo(jnp.result_type(float)).bits,
+    }
+    config = {
+        "task": learning.name,
+        "planner": name_of(learning.settings),
+        "settings": learning.settings,
+        "options": options,
+        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
+    }
+    return config if command is None else config | {"command": list(command)}
+
+
+def learning_of(config: Mapping[str, Any]) -> Learning:
+    """The training run that a `config.json` tells of.
+
+    Args:
+        config: What `config_of` wrote.
+
+    Raises:
+        ValueError: It tells of no training run, of an agent that has no name, or of
+            settings that are not known here.
+    """
+    name, agent = config.get("task"), config.get("planner")
+    options, settings = config.get("options"), config.get("settings")
+    if not (isinstance(options, Mapping) and isinstance(settings, Mapping)) or (
+        "total_steps" in options or "steps" not in options or "seed" not in options
+    ):
+        raise ValueError("its config.json is not that of a training run.")
+    if not isinstance(name, str) or agent not in AGENTS:
+        raise ValueError(
+            "its agent has no name at the command line; "
+            "forethought.train(..., out=DIR, resume=True) goes on with it."
+        )
+    like = settings_for(name, agent)
+    if isinstance(planner := options.get("planner"), str):
+        like = with_planner(like, planner)
+    known = {field.name for field in dataclasses.fields(Learning)}
+    given = {key: _schedule(each) for key, each in options.items() if key in known}
+    return Learning(name, like_data(like, settings, "agent"), **given)
+
+
+def with_planner(settings: Any, name: str) -> Any:
+    """The settings of an agent with another planner, which looks as far ahead."""
+    if name_of_planner(settings.planner) == name:
+        return settings
+
+    def same(each: str) -> dict[str, Any]:
+        return {
+            field: value
+            for field, value in vars(settings.planner).items()
+            if field in ("horizon", "particles")
+        }
+
+    return dataclasses.replace(settings, planner=assemble(name, same))
+
+
+def like_data(like: Any, data: Any, name: str) -> Any:
+    """Settings with the values that data hold, of the kinds that are there now.
+
+    Args:
+        like: Settings, a dataclass or a plain value.
+        data: The same as `plain` writes it.
+        name: What it is called, for errors.
+
+    Raises:
+        ValueError: A setting is not known here, or is of another kind.
+    """
+    if plain(like) == data:
+        return like
+    if isinstance(data, Mapping) and dataclasses.is_dataclass(like):
+        fields = {field.name: field for field in dataclasses.fields(like)}
+        if strange := sorted(set(data) - set(fields)):
+            raise ValueError(f"{name}.{strange[0]} is no setting here.")
+        changes = {
+            key: like_data(getattr(like, key), each, f"{name}.{key}")
+            for key, each in data.items()
+            if fields[key].init
+        }
+        return dataclasses.replace(like, **changes)  # pyright: ignore
+    if isinstance(data, Mapping):
+        raise ValueError(f"{name} cannot be read back from {data}.")
+    if data in ("Infinity", "-Infinity") and not isinstance(like, str):
+        return float(data)
+    return _tuples(data)
+
+
+def _tuples(data: Any) -> Any:
+    return tuple(map(_tuples, data)) if isinstance(data, list) else data
+
+
+def _schedule(data: Any) -> Any:
+    """A value of an option; several schedules are the agent's own."""
+    if isinstance(data, Mapping):
+        return Schedule(**data)
+    return None if isinstance(data, list) else data
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Changed:
+    """Settings in which two configs differ, leaf by leaf: as there, and as here.
+
+    Args:
+        there: What a folder holds.
+        here: What is asked for.
+    """
+    old, new = _leaves(there), _leaves(here)
+    pairs = {name: (old.get(name), new.get(name)) for name in sorted(old | new)}
+    return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
+
+
+def refusal(changed: Changed) -> str:
+    """Why a run does not go on with other settings."""
+    told = [f"{name}={old}, got {new}" for name, (old, new) in changed.items()]
+    return f"resume goes on with {'; with '.join(told)}."
+
+
+def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting that decides what a run does, by its flag's name."""
+    known = {
+        "task": config.get("task"),
+        "agent": {"": config.get("planner")} | plain(config.get("settings", {})),
+    } | plain(config.get("options", {}))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        known, is_leaf=lambda node: isinstance(node, list)
+    )
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".").rstrip("."): leaf
+        for path, leaf in leaves
+    }
