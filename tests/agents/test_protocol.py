@@ -184,6 +184,11 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
             np.testing.assert_allclose(watched[name][i], value, rtol=1e-4)
 
 
+def test_what_learns_a_model_can_be_examined_and_nothing_else(row, ran):
+    examined = row.agent.examined(ran[0].learner)
+    assert (examined is not None) == (row.name in ("pets", "mbrl-v2"))
+
+
 def test_learning_a_second_time_compiles_nothing(row, ran, compilations):
     for duty in row.training.duties:
         state, _ = row.training.perform(ran[0], duty)

@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.gaussian import Gaussian
+from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
+from forethought.models.base import AbstractCloud, AbstractLearned, Independent
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.transforms import Transform
 from forethought.objectives.quadratic import Quadratic
@@ -138,6 +141,54 @@ def test_no_stretch_crosses_the_end_of_an_episode(count):
     assert np.abs(gap).max() < 10 and np.max(np.asarray(card.errors[:7])) < 1
     inside = np.mean(np.asarray(card.coverage[1, :7]))
     assert inside > 0.7
+
+
+class Filter(AbstractLearned):
+    """The same system as a mean and a variance, of which all particles are alike."""
+
+    cloud: AbstractCloud = Independent()
+    told: float = 1.0
+
+    def init(self, *, key):
+        return Gaussian(jnp.zeros(2), jnp.zeros((2, 2)))
+
+    def predict(self, belief, action, *, key):
+        decay, push, noise = (jnp.asarray(x, jnp.float32) for x in (DECAY, PUSH, NOISE))
+        cov = jnp.diag(decay**2) @ belief.cov + jnp.diag(noise**2)
+        return Gaussian(decay * belief.mean + push * action, cov)
+
+    def observe(self, belief, obs, *, key):
+        return Gaussian(obs, 0 * belief.cov)
+
+    def readout(self, belief):
+        return Readout(belief.mean)
+
+    def fit(self, data, *, key):
+        return self, {}
+
+    def expect(self, belief):
+        return belief.mean, self.told * jnp.diag(belief.cov)
+
+    def doubt(self, belief, action):
+        return jnp.ones(2), jnp.full(2, 0.25)
+
+
+def test_a_model_without_samples_is_examined_by_what_it_expects_and_doubts():
+    def card(told):
+        problem = Problem(
+            Filter(told=told), Quadratic(np.eye(3)), Box([-1.0], [1.0]), Independent()
+        )
+        return examined(problem, [LENGTH] * 2 * STARTS)
+
+    def shares(card):
+        return np.mean(np.asarray(card.coverage[:, :LENGTH]), axis=(1, 2))
+
+    found, silent = card(1.0), card(0.0)
+    for level, share in zip(LEVELS, shares(found), strict=True):
+        assert abs(share - level) < 3 * np.sqrt(level * (1 - level) / (2 * STARTS))
+    # One that does not tell its variance is right about nothing.
+    np.testing.assert_array_equal(shares(silent), 0)
+    np.testing.assert_allclose(found.doubts, 0.5)
 
 
 def test_members_that_are_a_fixed_distance_apart_disagree_by_it_everywhere():
