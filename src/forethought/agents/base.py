@@ -138,6 +138,15 @@ class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
         """Itself: an agent may stand wherever the settings of one are asked for."""
         return self
 
+    def informed(
+        self, problem: Problem, *, key: PRNGKeyArray
+    ) -> tuple["AbstractAgent", PyTree] | None:
+        """Who acts, and on what, if nothing were left to learn of a problem.
+
+        What that earns bounds what learning can. None if it cannot be told.
+        """
+        return None
+
     @abc.abstractmethod
     def examined(self, learner: Learner) -> tuple[Problem, AbstractPlanner] | None:
         """A problem whose model is `AbstractLearned`, and who plans in it.

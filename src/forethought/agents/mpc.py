@@ -51,6 +51,12 @@ class Planning(AbstractAgent[Problem, PlanningCarry]):
         """Observe, plan, and predict what the action will do."""
         return *planning.act(self.controller, learner, carry, obs, key=key), None
 
+    def informed(
+        self, problem: Problem, *, key: PRNGKeyArray
+    ) -> tuple["Planning", Problem]:
+        """Itself, on the problem."""
+        return self, problem
+
     def examined(self, learner: Problem) -> None:
         """No model is learned."""
 

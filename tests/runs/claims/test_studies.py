@@ -22,7 +22,7 @@ from forethought.runs.claims.mazes import STUDIES
 from forethought.runs.claims.studies import Arm, Promise, Study, curves, run_study
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import sparkline
-from forethought.runs.train.bounds import solved_bound, write_bounds
+from forethought.runs.train.bounds import exact_bound, write_bounds
 from forethought.runs.train.intervals import learn, pace, score
 from forethought.runs.train.settings import Learning
 from forethought.runs.train.trained import Trained
@@ -142,8 +142,8 @@ def test_a_line_tells_of_an_episode_and_learning_began_with_the_first_step(train
 def test_an_interrupted_run_goes_on_with_the_same_lines(trained, tmp_path):
     folder = RunFolder.create(tmp_path, {})
 
-    def stop(row):
-        if row["interval"] == 3:
+    def stop(event):
+        if event.row["interval"] == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -188,10 +188,10 @@ def test_its_page_shows_values_and_lengths_and_leaves_out_what_it_has_not(traine
 
 def test_the_solved_table_bounds_what_can_be_earned():
     task = TASKS["cliff-walking"]()
-    found = solved_bound(task, Dyna(gamma=1.0), episodes=2, key=jax.random.key(0))
+    found = exact_bound(task, Dyna(gamma=1.0), episodes=2, key=jax.random.key(0))
     np.testing.assert_array_equal(found["exact"]["returns"], [-13.0, -13.0])
     task = TASKS["blocking-maze"]()
-    found = solved_bound(task, Dyna(), episodes=2, key=jax.random.key(0))
+    found = exact_bound(task, Dyna(), episodes=2, key=jax.random.key(0))
     assert "changes" in found["note"]
 
 

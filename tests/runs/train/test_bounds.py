@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.agents.mpc import Planning
+from forethought.agents.parts.model_based import deterministic
+from forethought.agents.random import Random
 from forethought.core.spaces import Discrete
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.transforms import Transform
+from forethought.planners.mpc import MPC
 from forethought.problem import Problem
 from forethought.reports.film import policy
 from forethought.reports.pages.learning import body
@@ -16,8 +20,6 @@ from forethought.runs.plan.planning import make_planner
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train import bounds
 from forethought.runs.train.bounds import (
-    Random,
-    deterministic,
     exact_bound,
     write_bounds,
 )
@@ -31,15 +33,18 @@ def task():
     return tasks.load("double-integrator")
 
 
-def test_an_exact_model_with_lqr_earns_the_optimum(task):
+def informed(task):
     planner = make_planner(task, "lqr", horizon=task.steps)
-    found = exact_bound(task, planner, task.steps, episodes=2, key=KEY)["exact"]
+    return Planning(task.problem, MPC(planner, task.steps))
+
+
+def test_an_exact_model_with_lqr_earns_the_optimum(task):
+    found = exact_bound(task, informed(task), episodes=2, key=KEY)["exact"]
     np.testing.assert_allclose(found["returns"], task.optimum, rtol=0.01)
 
 
 def test_a_bound_that_would_take_too_long_is_left_out_and_that_is_said(task):
-    planner = make_planner(task, "lqr", horizon=task.steps)
-    found = exact_bound(task, planner, task.steps, seconds=0.0, key=KEY)
+    found = exact_bound(task, informed(task), seconds=0.0, key=KEY)
     assert "exact" not in found and "longer than the 0 s" in found["note"]
 
 
@@ -49,7 +54,7 @@ def test_random_actions_are_measured_once_and_kept(task, tmp_path):
     found = write_bounds(folder, task.name, task, agent, seed=1)
     assert found["random"]["mean"] < 2 * task.optimum < 0
     assert len(found["random"]["returns"]) == bounds.RANDOM
-    assert "Nobody has written down" in found["note"]
+    assert "Random cannot use the dynamics" in found["note"]
     stored = folder.read_json(bounds.FILE)
     assert write_bounds(folder, "another", None, agent, seed=2) == stored
 

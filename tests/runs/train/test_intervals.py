@@ -86,8 +86,8 @@ def test_pets_reaches_the_cost_of_lqr_on_a_linear_quadratic_task(task, tmp_path)
 def test_an_interrupted_run_goes_on_with_the_same_lines(tiny, whole, tmp_path):
     folder = RunFolder.create(tmp_path, {})
 
-    def stop(row):
-        if row["interval"] == 2:
+    def stop(event):
+        if event.row["interval"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

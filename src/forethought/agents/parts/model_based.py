@@ -89,6 +89,20 @@ class ModelBased(AbstractAgent[Problem, PlanningCarry]):
         """
         return *planning.act(self.controller, learner, carry, obs, key=key), None
 
+    def informed(
+        self, problem: Problem, *, key: PRNGKeyArray
+    ) -> tuple["ModelBased", Problem]:
+        """Itself, planning in the true dynamics.
+
+        Where these are deterministic one particle is as good as many.
+        """
+        fields = {field.name for field in dataclasses.fields(self.planner)}
+        single = "particles" in fields and deterministic(problem, key=key)
+        planner = dataclasses.replace(
+            self.planner, **({"particles": 1} if single else {})
+        )
+        return dataclasses.replace(self, planner=planner), problem
+
     def examined(self, learner: Problem) -> tuple[Problem, AbstractPlanner]:
         """What it plans in, and by whom."""
         return learner, self.planner
@@ -130,3 +144,16 @@ def with_brief(
         termination=model.termination if objective is None else "none",
     )
     return ModelBased(recipe, Learned() if objective is None else objective, planner)
+
+
+def deterministic(problem: Problem, *, key: PRNGKeyArray) -> bool:
+    """Whether a step of the model comes out the same whatever is drawn."""
+    first, second = jax.random.split(key)
+    belief = problem.model.init(key=first)
+    action = problem.action.sample(key=first)
+    return bool(
+        eqx.tree_equal(
+            problem.model.predict(belief, action, key=first),
+            problem.model.predict(belief, action, key=second),
+        )
+    )

@@ -14,6 +14,10 @@ from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
+from forethought.environments.tables.tabular import TabularSystem
+from forethought.models.known import Known
+from forethought.planners.tables.value_iteration import value_iteration
+from forethought.problem import Problem
 
 Values = Float[Array, "state action"]
 
@@ -41,6 +45,8 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
 
     epsilon: eqx.AbstractVar[float]
     """How often an action is drawn at random."""
+    gamma: eqx.AbstractVar[float]
+    """What a reward one step later is worth."""
 
     @property
     def duties(self) -> tuple[Duty, ...]:
@@ -63,6 +69,19 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
         """The best action, or now and then any; equals are chosen among by lot."""
         epsilon = self.epsilon if mode == "explore" else 0.0
         return *epsilon_greedy(learner.values[obs], epsilon, key=key), None
+
+    def informed(
+        self, problem: Problem, *, key: PRNGKeyArray
+    ) -> tuple["AbstractTabular[Learner]", Learner] | None:
+        """Itself, with the values that solve the table."""
+        model = problem.model
+        if not (isinstance(model, Known) and isinstance(model.system, TabularSystem)):
+            return None
+        table = model.system.table
+        spec = EnvironmentSpec(Discrete(table.states), Discrete(table.actions), None)
+        learner = self.init(spec, key=key)
+        values = value_iteration(table, self.gamma).Q
+        return self, eqx.tree_at(lambda learner: learner.values, learner, values)
 
     def examined(self, learner: Learner) -> None:
         """Its model is a table, and forecasts nothing that could be compared."""

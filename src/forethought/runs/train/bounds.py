@@ -8,7 +8,6 @@ expected to do better. The floor is what random actions earn.
 Both are measured here, each time; nothing is quoted.
 """
 
-import dataclasses
 import math
 import time
 from typing import Any
@@ -19,18 +18,11 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from forethought.agents.base import AbstractAgent
-from forethought.agents.dyna import Dyna
-from forethought.agents.mpc import Planning
-from forethought.agents.parts.model_based import ModelBased
 from forethought.agents.random import Random
-from forethought.agents.sweeping import Sweeping
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.environments.plant import Told
 from forethought.environments.tables.tabular import TabularEnvironment
-from forethought.planners.base import AbstractPlanner
-from forethought.planners.mpc import MPC
-from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Problem
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
@@ -95,20 +87,12 @@ def write_bounds(
         returns = _random(task.environment, random_key)
     found: dict[str, Any]
     found = {"random": summary(np.asarray(returns), time.perf_counter() - began)}
-    match agent:
-        case ModelBased(planner=planner) if task is not None:
-            found |= exact_bound(
-                task,
-                planner,
-                agent.replan_every,
-                episodes=episodes,
-                seconds=seconds,
-                key=exact_key,
-            )
-        case Dyna() | Sweeping() if task is not None:
-            found |= solved_bound(task, agent, episodes=episodes, key=exact_key)
-        case _:
-            found["note"] = f"Nobody has written down the dynamics of {name}."
+    if task is None:
+        found["note"] = f"Nobody has written down the dynamics of {name}."
+    else:
+        found |= exact_bound(
+            task, agent, episodes=episodes, seconds=seconds, key=exact_key
+        )
     folder.write_json(FILE, found)
     return found
 
@@ -121,20 +105,18 @@ def _random(environment: AbstractEnvironment, key: PRNGKeyArray) -> Array:
 
 def exact_bound(
     task: Task,
-    planner: AbstractPlanner,
-    replan_every: int = 1,
+    agent: AbstractAgent,
     *,
     episodes: int = EXACT,
     seconds: float = SECONDS,
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
-    """What a planner earns on a task if its model is the truth.
+    """What an agent earns on a task if it knows the truth.
 
     Args:
         task: The environment to act in, and its dynamics.
-        planner: Who plans; where the dynamics are deterministic one particle is as
-            good as many.
-        replan_every: Steps from one plan to the next.
+        agent: Who would learn them. One that plans is told the state, one that looks
+            its actions up is shown what it is always shown.
         episodes: At most.
         seconds: Wall time after which no further episode begins.
         key: Consumed.
@@ -143,21 +125,25 @@ def exact_bound(
         Under `exact` a `summary`; or under `note` a sentence that says why there is
         none.
     """
-    problem = task.problem
-    if deterministic(problem, key=key):
-        fields = {field.name for field in dataclasses.fields(planner)}
-        planner = dataclasses.replace(
-            planner, **({"particles": 1} if "particles" in fields else {})
-        )
-    agent = Planning(problem, MPC(planner, replan_every))
-    environment = Told(task.environment)
+    world = task.environment
+    if isinstance(world, TabularEnvironment) and len(world.changes):
+        return {"note": f"The world of {task.name} changes, and no table solves it."}
+    know_key, key = jax.random.split(key)
+    known = agent.informed(task.problem, key=know_key)
+    if known is None:
+        return {
+            "note": f"{type(agent).__name__} cannot use the dynamics of {task.name}."
+        }
+    agent, learner = known
+    plans = isinstance(learner, Problem)
+    environment = Told(world) if plans else world
     pieces = -(-(environment.spec.episode_length or task.steps) // PIECE)
     returns: list[float] = []
     spent = 0.0
     try:
         for each in jax.random.split(key, episodes):
             total, began, laps = 0.0, time.perf_counter(), []
-            for _, piece in play(agent, environment, problem, key=each):
+            for _, piece in play(agent, environment, learner, key=each):
                 total += float(np.sum(piece.rewards))
                 laps.append(time.perf_counter() - began - sum(laps))
                 # The first lap compiles.
@@ -173,50 +159,8 @@ def exact_bound(
                 break
     except TypeError as error:  # the planner cannot work on these dynamics
         return {"note": str(error)}
-    return {"exact": summary(np.asarray(returns), spent)}
-
-
-def solved_bound(
-    task: Task, agent: Dyna | Sweeping, *, episodes: int, key: PRNGKeyArray
-) -> dict[str, Any]:
-    """What an agent with a table of values earns if these are the true ones.
-
-    Args:
-        task: What is acted in.
-        agent: Who acts, by its own discount.
-        episodes: How many.
-        key: Consumed.
-
-    Returns:
-        As `exact_bound` does.
-    """
-    world = task.environment
-    if not isinstance(world, TabularEnvironment) or len(world.changes):
-        return {"note": f"The world of {task.name} changes, and no table solves it."}
-    began = time.perf_counter()
-    table = jax.tree.map(lambda leaf: leaf[0], world.tables)
-    learner = agent.init(world.spec, key=key)
-    values = value_iteration(table, agent.gamma).Q
-    learner = eqx.tree_at(lambda learner: learner.values, learner, values)
-    returns = _evaluated(agent, world, learner, episodes=episodes, key=key)
-    spent = time.perf_counter() - began
-    return {"exact": summary(np.asarray(returns), spent) | {"label": "table solved"}}
-
-
-_evaluated = eqx.filter_jit(evaluate)
-
-
-def deterministic(problem: Problem, *, key: PRNGKeyArray) -> bool:
-    """Whether a step of the model comes out the same whatever is drawn."""
-    first, second = jax.random.split(key)
-    belief = problem.model.init(key=first)
-    action = problem.action.sample(key=first)
-    return bool(
-        eqx.tree_equal(
-            problem.model.predict(belief, action, key=first),
-            problem.model.predict(belief, action, key=second),
-        )
-    )
+    label = {} if plans else {"label": "table solved"}
+    return {"exact": summary(np.asarray(returns), spent) | label}
 
 
 def summary(returns: np.ndarray, seconds: float) -> dict[str, Any]:
