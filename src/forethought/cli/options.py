@@ -133,12 +133,12 @@ class LearningEvery:
 
 @dataclasses.dataclass(frozen=True)
 class IntervalEvery:
-    """When there are metrics and a checkpoint, for an agent that learns online."""
+    """When there are metrics and a checkpoint, besides after learning."""
 
     every: Annotated[
         float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
-    """How often; after each episode if not given."""
+    """How often; after learning if not given, or else after each episode."""
     unit: Unit = "episodes"
     """What that counts."""
 

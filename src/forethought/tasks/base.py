@@ -26,7 +26,8 @@ class Task:
         name: As on the command line.
         summary: One line for lists.
         system: What is acted in.
-        problem: What a planner is given; its model has the system's state as belief.
+        problem: What a planner is given; its model believes the system's state, or,
+            behind a `sensor` that tells less, a distribution of it.
         steps: Length of an episode.
         settings: For the name of a planner or of an agent, the fields that suit this
             task.

@@ -3,7 +3,7 @@
 All copies are stepped together. In each step the observations go to one compiled
 function, the actions come back from it, and nothing else crosses the border: what
 happened is gathered on the host and remembered at once when collecting ends. An agent
-that learns online is handed each step as it happens, by a second compiled function.
+that has duties inside is handed each step as it happens, by a second compiled function.
 
 The environments themselves cannot be saved, so that a `TrainState` holds where they
 stand but not what they are: what they were seeded with, and in its replay everything
@@ -55,13 +55,14 @@ class HostTraining:
 
     It differs from `Training` in one way: there is one set of environments, and a
     state can only be gone on from while they stand where it left them, or once
-    `resume` brought them there. For `learn` any state will do, whatever happened.
+    `resume` brought them there. For `perform` any state will do, whatever happened.
 
     ```python
     training = HostTraining(agent, GymnasiumEnvironment("Pendulum-v1"), Replay(4096))
     state = training.begin(key=jax.random.key(0))
     state, trace = training.collect(state, 200, random=True)
-    state, metrics = training.learn(state)
+    for duty in training.duties:
+        state, metrics = training.perform(state, duty)
     state, trace = training.collect(state, 200)
     ```
 

@@ -1,4 +1,4 @@
-"""What agents with a table of values have in common: how they act, what they recall."""
+"""What agents with a table of values have in common: how they act, when they learn."""
 
 from typing import TypeVar
 

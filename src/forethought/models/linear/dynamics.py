@@ -31,7 +31,7 @@ class Linear(AbstractModel[LinearState]):
 
     With constant $F$ and $f$ the belief is the state, shape `[state]`. Where either has
     a leading time axis the belief is `Stamped(x, t)`, because what happens then depends
-    on the time; beyond the last entry the last one holds.
+    on the time, and the readout says it; beyond the last entry the last one holds.
 
     ```python
     >>> import jax, jax.numpy as jnp

@@ -1,9 +1,10 @@
 r"""The Riccati equation at rest: the gain that stays right for ever.
 
-Far from the end of a long horizon, the recursion of `planners/riccati.py` stands still.
-`dare` finds that cost to go directly: each round of the doubling algorithm is worth as
-many steps of the recursion as all rounds before it, so that some ten do. Two Newton
-steps then take its rounding away, and the answer is checked before it is called one.
+Far from the end of a long horizon, the recursion of `planners/linear/riccati.py` stands
+still. `dare` finds that cost to go directly: each round of the doubling algorithm is
+worth as many steps of the recursion as all rounds before it, so that some ten do. Two
+Newton steps then take its rounding away, and the answer is checked before it is called
+one.
 
 Derivatives are those of the equation, not of the rounds: one discrete Lyapunov equation
 gives them, to any order, forwards and backwards.

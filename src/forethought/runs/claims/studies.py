@@ -41,7 +41,7 @@ class Arm:
     """One curve of a figure.
 
     Args:
-        agent: Who learns, online.
+        agent: Who learns, as it acts.
         known: Points of the same curve as others measured it.
     """
 

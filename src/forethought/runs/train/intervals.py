@@ -1,10 +1,10 @@
 """A training run that cannot be lost: interval by interval, each one on the disk.
 
-An interval is what lies between two times that the agent learns, an episode unless
-told otherwise; one that learns at every step does so within. After each interval the
-metrics grow by a line and everything that the run carries is saved, so that a run that
-was killed goes on from its last interval and ends with the same lines as one that never
-was.
+An interval ends whenever a duty is due that is not done inside the loop of acting, and
+as often besides as the run says; for an agent whose duties are all inside, that is
+after each episode unless told otherwise. After each interval the metrics grow by a line
+and everything that the run carries is saved, so that a run that was killed goes on from
+its last interval and ends with the same lines as one that never was.
 """
 
 import time

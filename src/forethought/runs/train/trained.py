@@ -91,12 +91,13 @@ def train(
             such as `forethought.PETS(planner=forethought.CEM(20))`.
         steps: Environment steps; by default six episodes.
         random_steps: How many of them are random, at first; by default one episode, or
-            none for an agent that learns online.
+            none for an agent that learns as it acts.
         seed: Of everything random.
         learn: When the agent learns; as suits it by default, which is after every
-            episode, or after every step for one that learns online.
-        interval: How often one that learns online writes a line of metrics and a
-            checkpoint; after each episode by default.
+            episode, or after every step for one that learns as it acts.
+        interval: How often there is a line of metrics and a checkpoint, besides those
+            whenever acting stops to learn; after each episode by default for an agent
+            that learns as it acts.
         evaluate: When the agent is evaluated in episodes of their own; None for never.
         evaluate_episodes: How many episodes each evaluation plays.
         count: Environments that are acted in side by side.
@@ -209,7 +210,7 @@ def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -
     """Say what the plans of a run cost, and keep it beside its settings.
 
     The floor is said before anything is compiled, the rest once one plan was timed. Of
-    an agent that learns online its steps are timed instead, learning included.
+    an agent that learns as it acts its steps are timed instead, learning included.
     """
     if not learning.outside:
         console.print(_pace(learning, done), highlight=False, soft_wrap=True)
