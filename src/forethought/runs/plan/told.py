@@ -45,14 +45,17 @@ def _old(arrays: dict[str, Any]) -> Stats:
     """Statistics from a flat table: what no field is named after is a number."""
     if "rounds" in arrays:
         kinds = [name for name in arrays if name.endswith("multipliers")]
-        return Stats(
-            iterations=arrays.pop("rounds"),
-            violation=arrays.pop("violation"),
-            kkt=arrays.pop("kkt", None),
-            multipliers={name: arrays.pop(name) for name in kinds},
-            numbers={"penalty": arrays.pop("penalty")},
-            inside=_old(arrays),
-        )
+        own = {
+            "iterations": arrays.pop("rounds"),
+            "violation": arrays.pop("violation"),
+            "kkt": arrays.pop("kkt", None),
+            "multipliers": {name: arrays.pop(name) for name in kinds},
+            "numbers": {"penalty": arrays.pop("penalty")},
+        }
+        last = _old(arrays)
+        inside = Stats(last.best, last.mean, last.iterations, numbers=last.numbers)
+        own |= {"best": None, "mean": None, "inside": inside}
+        return dataclasses.replace(last, **own)
     tree = _old_tree(arrays) if "tree" in arrays else None
     if "cost" in arrays:
         arrays["best"] = -arrays.pop("cost")
@@ -60,7 +63,9 @@ def _old(arrays: dict[str, Any]) -> Stats:
         if old in arrays:
             arrays[new] = np.atleast_1d(arrays.pop(old))
     if "non_finite" in arrays:
-        arrays["non_finite"] = np.atleast_1d(arrays["non_finite"]).astype(int)
+        count = np.atleast_1d(arrays["non_finite"])
+        whole = np.issubdtype(count.dtype, np.integer)
+        arrays["non_finite"] = count if whole else count.astype(int)
     if "candidate_return" in arrays:
         arrays["scores"] = arrays.pop("candidate_return")[None]
     fields = {name: arrays.pop(name) for name in FIELDS & arrays.keys()}
