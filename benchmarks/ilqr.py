@@ -234,9 +234,7 @@ def compare(name: str, best: float, share: float, repeats: int) -> dict:
             lambda x, state: pick(planner.plan(problem, x, state, key=KEY)[0])
         )
 
-    count = first_below(
-        compiled(1000, lambda plan: plan.stats["cost"])(x, state), target
-    )
+    count = first_below(compiled(1000, lambda plan: -plan.stats.best)(x, state), target)
     solve, whole = compiled(count, solution), compiled(count, lambda plan: plan)
     times = common.timings(
         {
@@ -371,7 +369,7 @@ def compiled_whole(repeats: int) -> dict[str, float]:
             repeats=repeats,
         )
         stats = plan(x, state).stats
-        count = int(stats["iterations"]) if name != "constraints" else 9
+        count = int(stats.iterations) if name != "constraints" else 9
         rates[name] = round(200 * count / (times[""] * 1e6), 2)
     return rates
 

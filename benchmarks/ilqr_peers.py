@@ -132,7 +132,7 @@ def lowest(problem: Problem, horizon: int, x: Array) -> tuple[float, np.ndarray]
     plan, _ = jax.jit(lambda x: planner(horizon, 300).plan(problem, x, state, key=KEY))(
         x
     )
-    return -float(plan.value), np.asarray(plan.stats["cost"])
+    return -float(plan.value), -np.asarray(plan.stats.best)
 
 
 def result(
@@ -448,7 +448,7 @@ def beside_do_mpc(make: Callable, horizon: int, steps: int) -> dict:
         _, value, next_state = jax.block_until_ready(act(belief, state))
         times["forethought"].append(time.perf_counter() - began)
         state = next_state
-        iterations.append(int(plan.stats["iterations"]))
+        iterations.append(int(plan.stats.iterations))
         theirs.append(int(peer.solver_stats["iter_count"]))
         chosen = np.array([u.full()[:, 0] for u in peer.opt_x_num["_u", :, 0]])
         reached = float(worth(belief, jnp.asarray(chosen)))

@@ -152,7 +152,7 @@ def beside_mctx(batch: int, simulations: int, repeats: int) -> dict[str, Any]:
         **{f"{name}_ms": 1e3 * seconds for name, seconds in times.items()},
         "ratio_muzero": times["muzero_policy"] / times["forethought"],
         "ratio_gumbel": times["gumbel_muzero_policy"] / times["forethought"],
-        "mean_depth": float(jnp.mean(plan(beliefs, keys).stats["depth"])),
+        "mean_depth": float(jnp.mean(plan(beliefs, keys).stats.numbers["depth"])),
     }
 
 

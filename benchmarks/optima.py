@@ -105,7 +105,7 @@ def ours_constrained(task: Task, starts: np.ndarray) -> tuple[np.ndarray, np.nda
     def solve(planner, actions):
         state = planner.init(task.problem, x, actions, key=KEY)
         plan, _ = planner.plan(task.problem, x, state, key=KEY)
-        return plan.value, plan.actions, plan.stats["violation"][-1], plan.stats["kkt"]
+        return plan.value, plan.actions, plan.stats.violation[-1], plan.stats.kkt
 
     first = AugmentedLagrangian(rough)
     values, actions, violations, _ = jax.jit(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.readout import AbstractJudge, Readout
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Space
 from forethought.models.base import AbstractCloud, AbstractModel, Independent
@@ -96,7 +96,7 @@ class Feedback(eqx.Module):
 class Plan(eqx.Module):
     """What a planner returns.
 
-    `stats` holds what is only looked at, such as the cost of each iteration. A plan
+    `stats` holds what is only looked at, such as the best of each iteration. A plan
     whose `result` is not successful still holds the best finite actions found.
     """
 
@@ -108,7 +108,7 @@ class Plan(eqx.Module):
     """Expected return under the model."""
     feedback: Feedback | None
     result: Result
-    stats: dict[str, Array]
+    stats: Stats
 
 
 class Rollout(eqx.Module):

@@ -96,15 +96,11 @@ def test_near_a_constrained_optimum_multipliers_meet_kkt_to_a_millionth(name, x6
 
     plan = solve(jnp.asarray(entry.optimum.actions + noise))
     assert name_of(plan.result) == "successful"
-    assert plan.stats["kkt"] < 1e-6 and plan.stats["violation"][-1] < 1e-8
+    assert plan.stats.kkt < 1e-6 and plan.stats.violation[-1] < 1e-8
     assert -float(plan.value) == pytest.approx(entry.optimum.cost, rel=1e-6)
     np.testing.assert_allclose(plan.actions, entry.optimum.actions, atol=1e-4)
     # Whoever breaks a constraint by a unit pays more than that is worth.
-    multipliers = [
-        np.abs(stat).max()
-        for key, stat in plan.stats.items()
-        if key.endswith("multipliers")
-    ]
+    multipliers = [np.abs(each).max() for each in plan.stats.multipliers.values()]
     assert max(multipliers) < entry.problem.objective.price
 
 

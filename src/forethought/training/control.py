@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 from forethought.agents.mpc import Planning
 from forethought.agents.parts import planning
 from forethought.core.readout import Readout
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.environments.plant import AbstractPlant
 from forethought.environments.simulated import Timed
 from forethought.training.episode import Scene, step, two_keys
@@ -34,8 +34,8 @@ class Episode(eqx.Module):
     """Return that the plan in force expected, over its horizon, when it was made."""
     result: Result
     """How the plan in force ended."""
-    stats: dict[str, Array]
-    """The plan's statistics that are a number, or one number per iteration."""
+    stats: Stats
+    """Those of the plan's statistics that are small."""
     final: Scalar
     """Discounted value of the last state: what lies beyond the episode."""
 

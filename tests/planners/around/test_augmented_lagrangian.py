@@ -93,7 +93,7 @@ def test_a_linear_quadratic_problem_with_constraints_agrees_with_slsqp(x64):
     assert np.abs(plan.actions).max() <= 1
     # The multipliers are part of the answer: with them one round is enough.
     again, _ = solve(planner, problem, x, state)
-    assert int(again.stats["rounds"]) == 1
+    assert int(again.stats.iterations) == 1
     np.testing.assert_allclose(again.actions, plan.actions, atol=1e-7)
 
 
@@ -108,7 +108,7 @@ def test_a_way_around_obstacles_meets_the_conditions_of_an_optimum(x64):
     planner = AugmentedLagrangian(exact(40), tolerance=1e-8)
     plan, _ = solve(planner, problem, x)
     assert name_of(plan.result) == "successful"
-    multipliers = plan.stats["inequality_multipliers"]
+    multipliers = plan.stats.multipliers["inequality_multipliers"]
 
     def lagrangian(actions):
         future = rollout(Problem(task.problem.model, reach, box), x, actions, key=KEY)
@@ -123,7 +123,7 @@ def test_a_way_around_obstacles_meets_the_conditions_of_an_optimum(x64):
     assert multipliers.min() >= 0 and multipliers.max() > 1
     assert np.abs(multipliers * g).max() < 1e-6
     missed = np.abs(slope[~(low | high)]).max()
-    assert missed <= float(plan.stats["kkt"]) * (1 + 1e-6) < 1e-6
+    assert missed <= float(plan.stats.kkt) * (1 + 1e-6) < 1e-6
 
 
 def test_the_acrobot_reaches_its_goal_exactly(x64):
@@ -138,10 +138,10 @@ def test_the_acrobot_reaches_its_goal_exactly(x64):
     np.testing.assert_allclose(plan.beliefs[-1], goal, atol=1e-6)
     # Slightly dearer than the task, whose plan may miss its goal at a price.
     assert -44.6 < float(plan.value) < -44.5
-    rounds = int(plan.stats["rounds"])
-    assert (np.diff(plan.stats["penalty"][:rounds]) >= 0).all()
-    assert plan.stats["violation"][rounds - 1] == plan.stats["violation"][-1] < 1e-6
-    assert float(plan.stats["kkt"]) < 1e-6
+    rounds = int(plan.stats.iterations)
+    assert (np.diff(plan.stats.numbers["penalty"][:rounds]) >= 0).all()
+    assert plan.stats.violation[rounds - 1] == plan.stats.violation[-1] < 1e-6
+    assert float(plan.stats.kkt) < 1e-6
 
 
 def test_a_planner_that_samples_holds_constraints_too():
@@ -157,7 +157,7 @@ def test_a_planner_that_samples_holds_constraints_too():
     assert free.beliefs[:, 1].min() < -0.13
     assert plan.beliefs[:-1, 1].min() > -0.105
     # Held, but no optimum: the residual tells.
-    assert plan.stats["violation"][-1] < 1e-2 < plan.stats["kkt"]
+    assert plan.stats.violation[-1] < 1e-2 < plan.stats.kkt
 
 
 def test_constraints_that_contradict_each_other_end_in_the_code_infeasible(x64):
@@ -167,7 +167,7 @@ def test_constraints_that_contradict_each_other_end_in_the_code_infeasible(x64):
     plan, _ = solve(AugmentedLagrangian(ILQR(5), rounds=4), problem, jnp.ones(2))
     assert name_of(plan.result) == "infeasible"
     assert np.isfinite(plan.actions).all() and np.isfinite(plan.value)
-    assert float(plan.stats["violation"][-1]) > 0.1
+    assert float(plan.stats.violation[-1]) > 0.1
 
 
 def test_a_start_that_is_no_number_ends_in_a_code_and_finite_actions(x64):
@@ -175,7 +175,7 @@ def test_a_start_that_is_no_number_ends_in_a_code_and_finite_actions(x64):
     start = jnp.array([jnp.nan, 0.0])
     plan, _ = solve(AugmentedLagrangian(ILQR(5), rounds=4), problem, start)
     assert name_of(plan.result) == "non_finite"
-    assert int(plan.stats["rounds"]) == 1
+    assert int(plan.stats.iterations) == 1
     assert np.isfinite(plan.actions).all()
 
 

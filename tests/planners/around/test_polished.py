@@ -28,7 +28,7 @@ def test_a_polished_plan_is_the_second_planners_from_the_firsts_actions():
 
     found, rough, expected = plan(KEY)
     np.testing.assert_allclose(found.actions, expected.actions, rtol=1e-5, atol=1e-5)
-    assert found.value > rough.value == found.stats["first_value"]
+    assert found.value > rough.value == found.stats.numbers["first_value"]
 
 
 def test_the_next_search_begins_with_the_polished_actions():

@@ -87,7 +87,7 @@ def test_it_finds_what_enumeration_finds(hold):
 def test_probabilities_are_the_elites_shares_smoothed(precision):
     planner = CategoricalCEM(4, 30, 10, 1, momentum=0.2)
     found, state = plan(planner, PROBLEM)
-    elites = np.asarray(found.stats["elites"])[0]
+    elites = np.asarray(found.stats.candidates)[0]
     shares = (elites[:, :, None] == np.arange(3)).mean(axis=0)
     np.testing.assert_allclose(state.probabilities, 0.2 / 3 + 0.8 * shares, rtol=1e-5)
     np.testing.assert_allclose(np.sum(state.probabilities, axis=1), 1, rtol=1e-5)
@@ -111,7 +111,7 @@ def test_a_shifted_distribution_is_that_of_one_step_later():
 
 def test_sequences_that_return_nan_are_counted_and_never_chosen():
     found, _ = plan(CategoricalCEM(5), Problem(Machine(), Table(0.5), Discrete(3)))
-    assert np.sum(found.stats["non_finite"]) > 0
+    assert np.sum(found.stats.non_finite) > 0
     assert bool(found.result == Result.successful)
 
 

@@ -65,7 +65,7 @@ def test_truncated_candidates_stay_within_reach_of_the_nearer_limit(task):
     planner = CEM.pets(3, population=300, elites=300, iterations=1, initial_std=5.0)
     mean = jnp.array([[0.0], [1.5], [-2.0]])
     state = CEMState(mean, jnp.zeros((0, 3, 1)), jnp.zeros((), jnp.int32))
-    drawn = np.asarray(plan(planner, task, state)[0].stats["elites"])[0, :, :, 0]
+    drawn = np.asarray(plan(planner, task, state)[0].stats.candidates)[0, :, :, 0]
     reach = np.array([2.0, 0.5, 0.0])
     assert np.all(np.abs(drawn - np.asarray(mean)[:, 0]) <= reach + 1e-6)
     # 300 draws of std 0.88 of half the reach: five sigma of a standard deviation.
@@ -77,14 +77,14 @@ def test_truncated_candidates_stay_within_reach_of_the_nearer_limit(task):
 def test_momentum_mixes_what_it_is_said_to_mix(task, of):
     planner = CEM.pets(4, population=20, elites=5, iterations=1, momentum_of=of)
     found, state = plan(planner, task)
-    elites = np.asarray(found.stats["elites"])[0]
+    elites = np.asarray(found.stats.candidates)[0]
     np.testing.assert_allclose(state.mean, 0.9 * elites.mean(axis=0), rtol=1e-5)
     # The first standard deviation is half of the half width, which is 2.
     if of == "std":
         std = 0.1 * 1.0 + 0.9 * elites.std(axis=0)
     else:
         std = np.sqrt(0.1 * 1.0**2 + 0.9 * elites.var(axis=0))
-    np.testing.assert_allclose(found.stats["spread"], [std.mean()], rtol=1e-5)
+    np.testing.assert_allclose(found.stats.numbers["spread"], [std.mean()], rtol=1e-5)
 
 
 @pytest.mark.parametrize("decay", [1.0, 1.5])
@@ -93,10 +93,11 @@ def test_a_search_that_has_settled_stays_where_it_is(task, decay):
         4, population=20, elites=5, stop_std=10.0, population_decay=decay
     )
     found, state = plan(planner, task)
-    stats = {name: np.asarray(stat) for name, stat in found.stats.items()}
-    for stat in stats.values():
+    for stat in jax.tree.leaves(found.stats):
         np.testing.assert_array_equal(stat, stat[[0, 0, 0, 0]])
-    np.testing.assert_allclose(state.mean, stats["elites"][0].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        state.mean, found.stats.candidates[0].mean(axis=0), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

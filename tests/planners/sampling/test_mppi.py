@@ -118,7 +118,7 @@ def test_the_mean_becomes_that_of_the_optimal_distribution(beta, x64):
     found, _ = plan(planner, task.problem, start, state)
     # Five sigma of a weighted mean of that many effective samples.
     spread = np.sqrt(np.diag(np.linalg.inv(H / temperature + precision)))
-    error = 5 * spread / np.sqrt(found.stats["effective_samples"][0])
+    error = 5 * spread / np.sqrt(found.stats.numbers["effective_samples"][0])
     assert np.all(np.abs(found.actions[:, 0] - optimal) < error)
     assert np.any(np.abs(greedy - optimal) > 4 * error)
 
@@ -128,10 +128,12 @@ def test_as_the_temperature_vanishes_the_plan_is_the_best_sample(settings):
     task, start = tasks.load("pendulum"), jnp.array([3.0, 0.0])
     planner = MPPI(12, 64, temperature=1e-6, **settings)
     found, _ = plan(planner, task.problem, start)
-    best = found.stats["elites"][0, 0]
+    best = found.stats.candidates[0, 0]
     np.testing.assert_allclose(found.actions, best, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.value, found.stats["best_return"][0], rtol=1e-5)
-    np.testing.assert_allclose(found.stats["effective_samples"], [1.0], rtol=1e-5)
+    np.testing.assert_allclose(found.value, found.stats.best[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        found.stats.numbers["effective_samples"], [1.0], rtol=1e-5
+    )
 
 
 def test_a_hot_search_stays_in_the_middle_of_the_limits():
@@ -144,7 +146,7 @@ def test_a_hot_search_stays_in_the_middle_of_the_limits():
 def test_sequences_that_return_nan_are_counted_and_weigh_nothing():
     problem = Problem(Sum(), Reach(wall=1.0), Box([-1.0], [1.0]))
     found, _ = plan(MPPI(5, 64, temperature=0.01), problem, jnp.zeros(1))
-    assert found.stats["non_finite"][0] > 0
+    assert found.stats.non_finite[0] > 0
     assert bool(found.result == Result.successful) and found.value <= 1.0
 
 
@@ -154,7 +156,7 @@ def test_where_nothing_is_finite_the_mean_stays_and_the_plan_says_so():
     found, state = plan(MPPI(2, 8), problem, jnp.zeros(1), MPPIState(mean, phase()))
     assert bool(found.result == Result.non_finite)
     np.testing.assert_array_equal(state.mean, mean)
-    np.testing.assert_array_equal(found.stats["effective_samples"], [0])
+    np.testing.assert_array_equal(found.stats.numbers["effective_samples"], [0])
 
 
 def test_a_risk_averse_plan_gives_up_return_for_safety():

@@ -171,7 +171,7 @@ def test_actions_to_begin_with_compete_with_what_is_drawn(planner, origin):
 def test_sequences_that_return_nan_are_counted_and_never_chosen(planner, origin):
     problem = Problem(Sum(), Reach(wall=1.0), Box([-1.0], [1.0]))
     found, _ = plan(planner, problem, origin, jax.random.key(0))
-    assert np.sum(found.stats["non_finite"]) > 0
+    assert np.sum(found.stats.non_finite) > 0
     assert np.isfinite(found.value) and found.value <= 1.0
     assert bool(found.result == Result.successful)
     assert np.all(np.isfinite(found.actions))
@@ -206,7 +206,7 @@ def test_candidates_share_their_noise(origin):
     # of few candidates is the extreme one whatever the noise was.
     problem = Problem(Sum(noise=0.3), Reach(), Box([0.0], [1.0]))
     found, _ = plan(RandomShooting(1, 256), problem, origin, jax.random.key(3))
-    candidates = np.asarray(found.stats["candidates"])[:, 0, 0]
+    candidates = np.asarray(found.stats.candidates)[0, :, 0, 0]
     np.testing.assert_array_equal(candidates, np.sort(candidates)[::-1])
 
 
@@ -229,10 +229,10 @@ def test_kept_elites_never_let_the_best_get_worse():
     start = jnp.array([3.0, 0.0])
     planner = CEM(15, population=32, elites=8, iterations=3, keep_fraction=0.5)
     found, _ = plan(planner, task.problem, start, jax.random.key(0))
-    best = np.asarray(found.stats["best_return"])
+    best = np.asarray(found.stats.best)
     assert np.all(np.diff(best) >= 0)
     # The kept elites take part, so an iteration's best elite is the best so far.
-    elites = found.stats["elites"][:, 0]
+    elites = found.stats.candidates[:, 0]
     returns = [
         rollout(task.problem, start, actions, key=jax.random.key(0)).value
         for actions in elites

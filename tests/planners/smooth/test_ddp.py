@@ -106,14 +106,14 @@ def test_both_reach_the_optimum_of_the_acrobot_second_derivatives_sooner(x64):
     assert name_of(first.result) == name_of(second.result) == "successful"
     assert float(first.value) == pytest.approx(-44.5132851412, rel=1e-8)
     assert float(second.value) == pytest.approx(-44.5132851412, rel=1e-11)
-    assert int(second.stats["iterations"]) < 0.7 * int(first.stats["iterations"])
+    assert int(second.stats.iterations) < 0.7 * int(first.stats.iterations)
 
 
 def test_second_derivatives_make_convergence_quadratic_instead_of_linear(x64):
     errors = {}
     for second_order in (False, True):
         stats = acrobot(second_order)[2].stats
-        errors[second_order] = stats["gradient"][: int(stats["iterations"])]
+        errors[second_order] = stats.numbers["gradient"][: int(stats.iterations)]
     assert errors[True][-1] < 1e-5
     assert 0.9 < order(errors[False]) < 1.1
     assert order(errors[True]) > 1.8
@@ -183,7 +183,7 @@ def test_any_guess_of_a_linear_quadratic_problem_becomes_the_lqr_plan_at_once(x6
     plan, state = solve(ILQR(12), problem, x, jnp.ones((12, 1)), states)
     exact, _ = LQR(12).plan(problem, x, None, key=KEY)
     assert name_of(plan.result) == "successful"
-    assert int(plan.stats["iterations"]) == 1
+    assert int(plan.stats.iterations) == 1
     np.testing.assert_allclose(plan.actions, exact.actions, atol=1e-12)
     np.testing.assert_allclose(plan.value, exact.value, rtol=1e-12)
     np.testing.assert_allclose(state.states, plan.beliefs[1:], atol=1e-15)

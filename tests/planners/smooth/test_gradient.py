@@ -54,7 +54,7 @@ def test_it_finds_the_optimum_of_lqr(x64, optimiser, iterations, tolerance):
     planner = GradientAscent(HORIZON, iterations, optimiser, tolerance=1e-6)
     plan = solve(planner, problem, x)
     assert name_of(plan.result) == "successful"
-    assert plan.stats["iterations"] < iterations
+    assert plan.stats.iterations < iterations
     np.testing.assert_allclose(plan.value, optimum.value, rtol=tolerance)
     np.testing.assert_allclose(plan.actions, optimum.actions, atol=10 * tolerance**0.5)
 
@@ -141,7 +141,7 @@ def test_it_climbs_the_risk_of_an_ensemble_along_the_true_gradient(x64):
             everything(actions.at[t, 0].add(step))[0][0] for step in (1e-5, -1e-5)
         )
         np.testing.assert_allclose(slope[t, 0], (ahead - behind) / 2e-5, rtol=1e-6)
-    returns = plan.stats["best_return"]
+    returns = plan.stats.best
     assert np.all(np.diff(returns) >= 0) and returns[-1] > returns[0]
     assert plan.value >= returns[-1]
 
@@ -184,7 +184,7 @@ def test_it_stops_before_what_is_not_finite_and_says_so(precision):
     assert name_of(plan.result) == "non_finite"
     assert np.isfinite(plan.value) and np.all(plan.actions <= 0.3)
     assert np.all(plan.actions >= start)
-    assert plan.stats["non_finite"][-1] == 1
+    assert plan.stats.non_finite[-1] == 1
     hopeless = solve(GradientAscent(2, 20), problem, x, start + 0.3)
     assert name_of(hopeless.result) == "non_finite" and hopeless.value == -np.inf
     np.testing.assert_array_equal(hopeless.actions, start + 0.3)

@@ -91,7 +91,7 @@ def test_a_linear_quadratic_problem_takes_one_iteration_to_the_lqr_plan(precisio
     plan, _ = solve(ILQR(30), problem, x)
     exact, _ = LQR(30).plan(problem, x, None, key=KEY)
     assert name_of(plan.result) == "successful"
-    assert int(plan.stats["iterations"]) <= 2
+    assert int(plan.stats.iterations) <= 2
     assert plan.actions.dtype == plan.value.dtype == dtype
     np.testing.assert_allclose(plan.value, exact.value, rtol=tolerance)
     np.testing.assert_allclose(plan.actions, exact.actions, rtol=0, atol=tolerance * 10)
@@ -126,7 +126,7 @@ def test_the_cartpole_reaches_the_published_optimum():
 
 def test_statistics_never_rise_in_cost_and_are_padded_by_their_last_value():
     plan, _ = whole_episode("acrobot", 0.0, 200)
-    count, cost = int(plan.stats["iterations"]), np.asarray(plan.stats["cost"])
+    count, cost = int(plan.stats.iterations), -np.asarray(plan.stats.best)
     assert cost.shape == (200,)
     assert (np.diff(cost) <= 0).all()
     np.testing.assert_array_equal(cost[count:], cost[count - 1])
@@ -306,7 +306,7 @@ def test_a_warm_start_goes_on_where_it_was_and_shifts_in_time(x64):
     planner = ILQR(30, 200)
     plan, state = solve(planner, SWING, belief)
     again, _ = solve(planner, SWING, belief, state)
-    assert int(again.stats["iterations"]) <= 2
+    assert int(again.stats.iterations) <= 2
     assert float(again.value) >= float(plan.value) - 1e-9
     shifted = planner.shift(SWING, state)
     np.testing.assert_array_equal(shifted.actions[:-1], plan.actions[1:])

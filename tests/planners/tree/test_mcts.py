@@ -170,7 +170,7 @@ def test_a_search_that_goes_everywhere_writes_out_the_whole_tree(worlds, precisi
     planner = MCTS(4, 300, TreePolicy(10.0), LEAF)
     found, state = search(planner, problem, worlds.at(problem, 0))
     tree = jax.tree.map(np.asarray, state.tree)
-    assert tree.size == 2**5 - 1 and found.stats["depth"] == 4
+    assert tree.size == 2**5 - 1 and found.stats.numbers["depth"] == 4
 
     def best(node):
         """The tree's own rewards, backed up by hand."""
@@ -201,7 +201,7 @@ def test_the_principal_line_is_the_best_plan_once_simulations_are_many(worlds):
         assert found.beliefs.x[t + 1] == state
     # A mean over all simulations, exploring ones too, is at most the optimum.
     assert 0.9 * optimum.max() < found.value <= optimum.max()
-    assert found.stats["tree"][:, 5].sum() == 5
+    assert found.stats.tree.chosen.sum() == 5
 
 
 def test_a_search_in_two_pieces_is_one_search(worlds, x64):
@@ -242,7 +242,7 @@ def test_the_tree_below_the_next_state_is_kept_and_searched_on(worlds):
     # The next plan finds it by what was observed, and adds its simulations.
     met = worlds.at(problem, old.beliefs.x[child])
     after, _ = go_on(planner, problem, met, later)
-    assert after.stats["visits"].sum() == kept.edge_visits[0].sum() + 90
+    assert after.stats.tree.root_visits.sum() == kept.edge_visits[0].sum() + 90
 
 
 def test_a_state_that_is_not_in_the_tree_begins_a_new_one(worlds):
@@ -253,7 +253,8 @@ def test_a_state_that_is_not_in_the_tree_begins_a_new_one(worlds):
     elsewhere = worlds.at(problem, min(set(range(6)) - reached))
     later = planner.shift(problem, state)
     fresh, _ = go_on(planner, problem, elsewhere, later)
-    assert fresh.stats["visits"].sum() == 90 == fresh.stats["simulations"]
+    done = fresh.stats.numbers["simulations"]
+    assert fresh.stats.tree.root_visits.sum() == 90 == done
 
 
 def test_a_full_tree_is_searched_on(worlds):
@@ -261,7 +262,7 @@ def test_a_full_tree_is_searched_on(worlds):
     problem = worlds.problem_of(table)
     planner = MCTS(4, 200, TreePolicy(0.5), LEAF, nodes=12)
     found, state = search(planner, problem, worlds.at(problem, 0))
-    assert state.tree.size == 12 and found.stats["visits"].sum() == 200
+    assert state.tree.size == 12 and found.stats.tree.root_visits.sum() == 200
     assert found.actions[0] == worlds.expectimax(table, 0, 4).argmax()
 
 
@@ -269,7 +270,7 @@ def test_what_is_not_a_number_counts_as_the_lowest_return(worlds):
     values = np.array([0.0, 1.0, np.nan, 2.0, 1.0, np.inf])
     problem = worlds.problem_of(worlds.random_table(7), values=values)
     found, _ = search(MCTS(3, 64, default_policy=LEAF), problem, worlds.at(problem, 0))
-    assert 0 < found.stats["non_finite"] < 64 and bool(jnp.isfinite(found.value))
+    assert 0 < found.stats.non_finite.sum() < 64 and bool(jnp.isfinite(found.value))
     assert bool(found.result == Result.successful)
     nothing = worlds.problem_of(worlds.random_table(7), values=np.full(6, np.nan))
     found, _ = search(MCTS(1, 64, default_policy=LEAF), nothing, worlds.at(nothing, 0))
@@ -283,7 +284,8 @@ def test_only_legal_actions_are_tried_and_none_is_a_result(worlds):
     problem = worlds.problem_of(worlds.random_table(8), legal=legal)
     for planner in (MCTS(5, 64), MCTS(5, 64, open_loop=True)):
         found, _ = search(planner, problem, worlds.at(problem, 0))
-        assert found.stats["visits"][1] == 0 and found.stats["visits"].sum() == 64
+        visits = found.stats.tree.root_visits
+        assert visits[1] == 0 and visits.sum() == 64
         assert not np.any(found.actions == 1)
     stuck, _ = search(MCTS(5, 64), problem, worlds.at(problem, 5))
     assert bool(stuck.result == Result.no_action)
@@ -304,9 +306,9 @@ def test_a_plan_within_milliseconds_does_whole_pieces_and_at_least_one(worlds):
     problem = worlds.problem_of(worlds.random_table(9))
     belief, planner = worlds.at(problem, 0), MCTS(4, 16)
     plan, state = plan_within(1e-3, planner, problem, belief, key=KEY)
-    assert plan.stats["simulations"] == 16
+    assert plan.stats.numbers["simulations"] == 16
     plan, _ = plan_within(50.0, planner, problem, belief, state, key=KEY)
-    done = int(plan.stats["simulations"])
+    done = int(plan.stats.numbers["simulations"])
     assert done > 32 and done % 16 == 0
     with pytest.raises(ValueError, match="milliseconds > 0, got 0"):
         plan_within(0.0, planner, problem, belief, key=KEY)

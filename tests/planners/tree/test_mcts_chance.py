@@ -61,7 +61,7 @@ def test_regret_in_a_bandit_grows_as_the_logarithm(worlds):
         in_pieces(planner, problem, beliefs, (1, 4, 16)), (1, 4, 16), strict=True
     ):
         n = 250 * pieces
-        pulls = plan.stats["visits"]
+        pulls = plan.stats.tree.root_visits
         np.testing.assert_array_equal(pulls.sum(axis=1), n)
         regrets.append((pulls * gaps).sum(axis=1).mean())
         # Auer, Cesa-Bianchi and Fischer, 2002, theorem 1.
@@ -75,7 +75,7 @@ def test_regret_in_a_bandit_grows_as_the_logarithm(worlds):
     assert np.all(plan.actions == 2)
     # Within three sigma of the arm's mean, but for one of twenty: a search stops
     # pulling an arm when it was unlucky.
-    sigma = np.sqrt(0.09 / plan.stats["visits"][:, 2])
+    sigma = np.sqrt(0.09 / plan.stats.tree.root_visits[:, 2])
     assert np.mean(np.abs(plan.value - 0.9) < 3 * sigma) >= 0.95
 
 
@@ -100,9 +100,11 @@ def test_values_of_actions_are_within_three_sigma_of_value_iteration(name, world
     outcome = r + 0.95 * ~ends * np.asarray(solution.V)[to]
     Q = (p * outcome).sum(-1)
     np.testing.assert_allclose(Q, solution.Q[states], atol=1e-4)
-    sigma = np.sqrt((p * (outcome - Q[..., None]) ** 2).sum(-1) / plan.stats["visits"])
+    sigma = np.sqrt(
+        (p * (outcome - Q[..., None]) ** 2).sum(-1) / plan.stats.tree.root_visits
+    )
     # Of more than a thousand actions some few lie beyond three sigma.
-    beyond = np.abs(plan.stats["values"] - Q) > 3 * sigma + 1e-5
+    beyond = np.abs(plan.stats.tree.root_values - Q) > 3 * sigma + 1e-5
     assert beyond.mean() < 0.03
 
 

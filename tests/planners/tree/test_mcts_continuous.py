@@ -56,7 +56,7 @@ def test_the_pendulum_is_swung_up_within_five_percent_of_its_optimum():
     state = loop.controller.planner
     later = task.system.step(found.states[-2], found.actions[-1], key=KEY)
     assert find(state.tree, later, state.age) >= 0
-    assert found.stats["visits"].sum(axis=1)[1:].min() > 400
+    assert found.stats.tree.root_visits.sum(axis=1)[1:].min() > 400
 
 
 def test_actions_widen_with_the_visits_and_the_policy_goes_first(x64):

@@ -2,10 +2,12 @@ import dataclasses
 import html.parser
 import re
 
+import equinox as eqx
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from forethought.core.results import Stats
 from forethought.reports.figures import episode as plots
 from forethought.reports.figures import search as search_plots
 from forethought.reports.pages.comparison import rows_of, write_comparison
@@ -14,7 +16,7 @@ from forethought.reports.style import choose, gap, number
 from forethought.reports.write import finish, write_report
 from forethought.runs.plan.compare import Score
 from forethought.runs.plan.control import control, make_planner
-from forethought.runs.plan.record import record
+from forethought.runs.plan.record import Record, record
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.analytic import double_integrator, pendulum
 
@@ -217,3 +219,39 @@ def test_numbers_read_well():
     assert gap(-10.00002, -10.0) == "0.0002%"
     assert gap(-316.0, -1.4) == "314.6"
     assert gap(float("nan"), -1.4) == "–"
+
+
+def test_the_search_shows_every_number_an_iteration_and_none_beyond_the_last(cem_run):
+    curve = np.array([-900.0, -40.0, -1.0, -1.0])
+    stats = Stats(
+        best=curve,
+        iterations=np.array(3),
+        numbers={"step_size": curve, "gradient": -curve, "first_value": np.array(-9.0)},
+        inside=Stats(curve, mean=curve - 1),
+    )
+    seen = dataclasses.replace(record(cem_run), plan_stats=stats)
+    axes = {axis.get_title("left"): axis for axis in search_plots.search(seen).axes}
+    assert list(axes) == ["Cost", "Gradient", "Step size", "Return, last round"]
+    (cost,) = axes["Cost"].lines
+    np.testing.assert_array_equal(cost.get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(cost.get_ydata(), -curve[:3])
+    assert axes["Cost"].get_yscale() == "log"
+    assert [len(line.get_ydata()) for line in axes["Return, last round"].lines] == [
+        4,
+        4,
+    ]
+
+
+def test_a_report_of_a_record_from_before_statistics_had_types_says_as_much(
+    cem_run, tmp_path
+):
+    new = RunFolder.create(tmp_path / "new", {})
+    seen = record(cem_run)
+    seen.save(new)
+    arrays = new.arrays("episode.npz")
+    names = {"best": "best_return", "mean": "elite_return", "numbers/spread": "spread"}
+    for name, old in names.items():
+        arrays[f"plan_stats/{old}"] = arrays.pop(f"plan_stats/{name}")
+    old = RunFolder.create(tmp_path / "old", {})
+    old.save_arrays("episode.npz", arrays)
+    assert eqx.tree_equal(Record.load(old).plan_stats, seen.plan_stats)

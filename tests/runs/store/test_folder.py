@@ -170,7 +170,7 @@ def test_the_fan_holds_each_iterations_elites_best_first(run):
     )
     assert (np.diff(seen.fan_returns, axis=1) <= 1e-5).all()
     np.testing.assert_allclose(
-        seen.fan_returns.mean(axis=1), run.first.stats["elite_return"], rtol=1e-5
+        seen.fan_returns.mean(axis=1), run.first.stats.mean, rtol=1e-5
     )
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.base import Metrics
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.types import Action
 from forethought.planners.mpc import MPC, MPCState
 from forethought.problem import Plan, Problem
@@ -19,8 +19,8 @@ class Thought(eqx.Module):
     """The return that it expected."""
     result: Result
     """How planning ended."""
-    stats: dict[str, Array]
-    """Its statistics that are a number, or one number per iteration."""
+    stats: Stats
+    """Those of its statistics that are small."""
     new: Bool[Array, ""]
     """Whether it was made at this step."""
 
@@ -88,12 +88,11 @@ def watch(carry: PlanningCarry) -> Metrics:
         thought.result == Result.iteration_limit
     )
     told = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
-    if "non_finite" in thought.stats:
-        count = jnp.sum(thought.stats["non_finite"])
+    if thought.stats.non_finite is not None:
+        count = jnp.sum(thought.stats.non_finite)
         told["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
     return told
 
 
 def _thought(plan: Plan, memory: MPCState) -> Thought:
-    stats = {name: stat for name, stat in plan.stats.items() if stat.ndim <= 1}
-    return Thought(plan.value, plan.result, stats, memory.age == 1)
+    return Thought(plan.value, plan.result, plan.stats.small(), memory.age == 1)

@@ -10,6 +10,7 @@ rounds end at the constrained optimum and not merely near it.
 multipliers, $\rho$ the penalty.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import equinox as eqx
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.optimise import Record, iterate
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.spaces import Box
 from forethought.core.types import Stamped, ravel
 from forethought.models.around.clocked import Clocked, ClockedCloud
@@ -174,10 +175,11 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
     ) -> tuple[Plan, ConstrainedState]:
         """Rounds from the actions and multipliers that `state` remembers.
 
-        The plan's `stats` are those of the last round, `violation` and `penalty` of
-        every round, how many `rounds` there were, the multipliers, and, where actions
-        are continuous, `kkt`: the largest entry by which the plan misses a condition
-        of Karush, Kuhn and Tucker (see `optimality`).
+        An iteration of the plan's `stats` is a round. `violation` and the number
+        `penalty` are those of every round; `kkt`, where actions are continuous, is the
+        largest entry by which the plan misses a condition (see `optimality`). There is
+        no `best`: what a round earns is not in the problem's currency, so that the last
+        one's is `inside`; what it drew is told as it is.
 
         Raises:
             TypeError: The problem has no constraints.
@@ -215,7 +217,8 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         if isinstance(problem.action, Box):
             multipliers = rounds.state.running, rounds.state.final
             kkt = residual(problem, belief, plan.actions, *multipliers, key=key)
-            plan = eqx.tree_at(lambda plan: plan.stats, plan, plan.stats | {"kkt": kkt})
+            stats = dataclasses.replace(plan.stats, kkt=kkt)
+            plan = eqx.tree_at(lambda plan: plan.stats, plan, stats)
         return plan, rounds.state
 
     def _solve(
@@ -262,16 +265,14 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
 
     def _finish(self, rounds: _Rounds, record: Record) -> Plan:
         """The last round's plan, with how it ended and its multipliers."""
-        plan, stats = rounds.plan, record.columns("violation", "penalty")
-        violation = stats["violation"]
-        found = stats | {"rounds": record.count}
+        plan, columns = rounds.plan, record.columns("violation", "penalty")
+        violation = columns.pop("violation")
         multipliers = {
             "inequality_multipliers": rounds.state.running.inequality,
             "equality_multipliers": rounds.state.running.equality,
             "final_inequality_multipliers": rounds.state.final.inequality,
             "final_equality_multipliers": rounds.state.final.equality,
         }
-        found |= {name: each for name, each in multipliers.items() if each.size}
         result = Result.where(
             rounds.converged,
             Result.successful,
@@ -289,7 +290,17 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
                 ),
             ),
         )
-        stats = plan.stats | found
+        told = plan.stats
+        stats = dataclasses.replace(
+            told,
+            best=None,
+            mean=None,
+            iterations=record.count,
+            violation=violation,
+            multipliers={key: each for key, each in multipliers.items() if each.size},
+            numbers=columns,
+            inside=Stats(told.best, told.mean, told.iterations, numbers=told.numbers),
+        )
         return eqx.tree_at(
             lambda plan: (plan.result, plan.stats), plan, (result, stats)
         )

@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.linalg import dot, matvec
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.spaces import Box, require_box
 from forethought.core.tracing import calls_host
 from forethought.planners.base import AbstractPlanner
@@ -169,15 +169,17 @@ def _solve(
     state: PyTree,
     tolerance: float,
     key: PRNGKeyArray,
-) -> tuple[Array, PyTree, Scalar, tuple[Result, dict[str, Array], PyTree]]:
+) -> tuple[Array, PyTree, Scalar, tuple[Result, Stats, PyTree]]:
     """What is differentiable of a plan, and, last, what is not."""
     plan, state = planner.plan(problem, belief, state, key=key)
     imagined = rollout(problem, belief, plan.actions, key=key)
-    stats = {
-        name: stat
-        for name, stat in plan.stats.items()
-        if not jnp.issubdtype(stat.dtype, jnp.inexact)
+    told = plan.stats
+    whole = {
+        name: number
+        for name, number in told.numbers.items()
+        if not jnp.issubdtype(number.dtype, jnp.inexact)
     }
+    stats = Stats(iterations=told.iterations, non_finite=told.non_finite, numbers=whole)
     return plan.actions, imagined.beliefs, imagined.value, (plan.result, stats, state)
 
 

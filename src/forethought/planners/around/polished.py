@@ -5,6 +5,8 @@ of the top; a planner that follows derivatives goes straight to the top of whate
 it begins on.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
@@ -26,7 +28,7 @@ class Polished(AbstractPlanner[PyTree]):
     >>> planner = Polished(CEM(30, population=64), ILQR(30))
     >>> state = planner.init(task.problem, x, key=key)
     >>> plan, state = planner.plan(task.problem, x, state, key=key)
-    >>> bool(plan.value > plan.stats["first_value"])
+    >>> bool(plan.value > plan.stats.numbers["first_value"])
     True
 
     ```
@@ -83,9 +85,9 @@ class Polished(AbstractPlanner[PyTree]):
         rough, _ = self.first.plan(problem, belief, state, key=first_key)
         start = self.second.init(problem, belief, rough.actions, key=init_key)
         plan, _ = self.second.plan(problem, belief, start, key=second_key)
-        plan = eqx.tree_at(
-            lambda plan: plan.stats, plan, plan.stats | {"first_value": rough.value}
-        )
+        numbers = plan.stats.numbers | {"first_value": rough.value}
+        stats = dataclasses.replace(plan.stats, numbers=numbers)
+        plan = eqx.tree_at(lambda plan: plan.stats, plan, stats)
         return plan, self.first.init(problem, belief, plan.actions, key=init_key)
 
     def shift(self, problem: Problem, state: PyTree) -> PyTree:

@@ -27,7 +27,7 @@ from forethought.core.linalg import (
     symmetrise,
     trace_of_product,
 )
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.types import ravel
 from forethought.planners.base import AbstractPlanner, require_positive
 from forethought.planners.linear.dare import dare
@@ -187,7 +187,7 @@ class LQR(AbstractPlanner[None]):
             value=-cost[0],
             feedback=Feedback(policy, V=-cost, V_x=-slope, V_xx=-V),
             result=result,
-            stats={"cost": cost[:1]},
+            stats=Stats(best=-cost[:1]),
         )
         return plan, None
 

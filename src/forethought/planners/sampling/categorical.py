@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Discrete, Space
 from forethought.core.types import ravel
@@ -148,7 +149,7 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
         def decode(knots: Int[Array, " knot"]) -> Int[Array, " horizon"]:
             return self._spline(knots, state.phase)
 
-        search, stats = cross_entropy(
+        search, rows = cross_entropy(
             self._family(n),
             lambda candidates: score(jax.vmap(decode)(candidates)),
             Search(start, state.kept, _most_probable(start), worst),
@@ -158,8 +159,9 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
             settled=None,
             key=search_key,
         )
-        stats["elites"] = jax.vmap(jax.vmap(decode))(stats["elites"])
+        rows["candidates"] = jax.vmap(jax.vmap(decode))(rows["candidates"])
         actions, value = decode(search.best), search.best_return
+        stats = Stats(**rows)
         plan = report(problem, belief, actions, value, stats, key=evaluate_key)
         probabilities = search.distribution.probabilities
         return plan, CategoricalCEMState(probabilities, search.kept, state.phase)

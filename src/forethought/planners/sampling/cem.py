@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
@@ -238,7 +239,7 @@ class CEM(AbstractPlanner[CEMState]):
         def decode(knots: Float[Array, "knot action"]) -> Array:
             return self._spline(knots, state.phase)
 
-        search, stats = cross_entropy(
+        search, rows = cross_entropy(
             self._family(box, scale),
             lambda candidates: score(jax.vmap(decode)(candidates)),
             Search(Gaussian(state.mean, std), state.kept, state.mean, worst),
@@ -258,7 +259,8 @@ class CEM(AbstractPlanner[CEMState]):
         else:
             actions = decode(mean)
             value = score(actions[None])[0]
-        stats["elites"] = jax.vmap(jax.vmap(decode))(stats["elites"])
+        rows["candidates"] = jax.vmap(jax.vmap(decode))(rows["candidates"])
+        stats = Stats(**rows)
         plan = report(problem, belief, actions, value, stats, key=evaluate_key)
         return plan, CEMState(mean, search.kept, state.phase)
 

@@ -8,7 +8,7 @@ nothing is refitted to elites whose returns are not all finite.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Scalar
 
 Distribution = TypeVar("Distribution", bound=eqx.Module)
-Stats = dict[str, Array]
+Row = dict[str, Any]
+"""Fields of `Stats` by name: of one iteration, or with all of them in front."""
 
 
 class Search(eqx.Module, Generic[Distribution]):
@@ -72,7 +73,7 @@ def cross_entropy(
     centre_competes: bool,
     settled: Callable[[Distribution], Array] | None,
     key: PRNGKeyArray,
-) -> tuple[Search[Distribution], Stats]:
+) -> tuple[Search[Distribution], Row]:
     """Narrow a distribution around what earns most.
 
     Args:
@@ -119,24 +120,24 @@ def cross_entropy(
             jnp.where(better, best[0], search.best),
             jnp.maximum(elite_returns[0], search.best_return),
         )
-        stats = {
-            "elites": best,
-            "elite_return": jnp.mean(elite_returns),
-            "best_return": found.best_return,
-            "spread": family.spread(distribution),
+        row = {
+            "candidates": best,
+            "mean": jnp.mean(elite_returns),
+            "best": found.best_return,
+            "numbers": {"spread": family.spread(distribution)},
             "non_finite": jnp.sum(~jnp.isfinite(returns)),
         }
-        return found, stats
+        return found, row
 
-    def step(carry: tuple[Search, Stats], inputs, population: int):
-        search, stats = carry
+    def step(carry: tuple[Search, Row], inputs, population: int):
+        search, row = carry
         index, key = inputs
         if settled is None:
             carry = iterate(search, index, key, population)
         else:
             carry = jax.lax.cond(
                 (index > 0) & settled(search.distribution),
-                lambda: (search, stats | {"non_finite": jnp.zeros((), int)}),
+                lambda: (search, row | {"non_finite": jnp.zeros((), int)}),
                 lambda: iterate(search, index, key, population),
             )
         return carry, carry[1]
@@ -147,12 +148,12 @@ def cross_entropy(
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     carry = (search, blank)
     if len(set(populations)) == 1:
-        (search, _), stats = jax.lax.scan(
+        (search, _), found = jax.lax.scan(
             lambda carry, inputs: step(carry, inputs, populations[0]),
             carry,
             (index, keys),
         )
-        return search, stats
+        return search, found
     rows = []
     for i, population in enumerate(populations):
         carry, row = step(carry, (index[i], keys[i]), population)

@@ -20,12 +20,15 @@ $\lambda \to \infty$ is to stay at $c$.
 temperature, $\Sigma$ covariance of the noise, $c$ middle of the action box.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import require_box
 from forethought.core.types import ravel
@@ -59,7 +62,7 @@ class MPPI(AbstractPlanner[MPPIState]):
     >>> planner = MPPI(horizon=20, population=64)
     >>> state = planner.init(task.problem, x, key=key)
     >>> plan, state = planner.plan(task.problem, x, state, key=key)
-    >>> plan.actions.shape, bool(1 <= plan.stats["effective_samples"][0] <= 64)
+    >>> plan.actions.shape, bool(1 <= plan.stats.numbers["effective_samples"][0] <= 64)
     ((20, 1), True)
 
     ```
@@ -158,7 +161,7 @@ class MPPI(AbstractPlanner[MPPIState]):
         def decode(knots: Float[Array, "knot action"]) -> Array:
             return self._spline(knots, state.phase)
 
-        def iterate(mean: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+        def iterate(mean: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Any]]:
             white = jax.random.normal(key, shape, mean.dtype).at[0].set(0)
             noise = std[None] * jax.vmap(lambda w: colour(w, self.noise_beta))(white)
             candidates = jax.vmap(decode)(box.clip(mean[None] + noise))
@@ -169,19 +172,20 @@ class MPPI(AbstractPlanner[MPPIState]):
             weights = weigh(returns - price, self.temperature)
             moved = mean + jnp.einsum("p,pka->ka", weights, noise)
             _, shown = jax.lax.top_k(returns, min(SHOWN, self.population))
-            stats = {
-                "elites": candidates[shown],
-                "best_return": returns[shown[0]],
-                "mean_return": jnp.sum(weights * jnp.where(weights > 0, returns, 0)),
-                "effective_samples": effective_samples(weights),
+            row = {
+                "candidates": candidates[shown],
+                "best": returns[shown[0]],
+                "mean": jnp.sum(weights * jnp.where(weights > 0, returns, 0)),
+                "numbers": {"effective_samples": effective_samples(weights)},
                 "non_finite": jnp.sum(~jnp.isfinite(returns)),
             }
-            return box.clip(moved), stats
+            return box.clip(moved), row
 
         keys = jax.random.split(noise_key, self.iterations)
-        mean, stats = jax.lax.scan(iterate, state.mean, keys)
+        mean, rows = jax.lax.scan(iterate, state.mean, keys)
         actions = decode(mean)
         value = score(actions[None])[0]
+        stats = Stats(**rows)
         plan = report(problem, belief, actions, value, stats, key=evaluate_key)
         return plan, MPPIState(mean, state.phase)
 

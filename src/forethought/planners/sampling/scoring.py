@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.returns import Risk
 from forethought.problem import Plan, Problem, evaluate, rollout
 
@@ -44,7 +44,7 @@ def report(
     belief: PyTree,
     actions: Array,
     value: Scalar,
-    stats: dict[str, Array],
+    stats: Stats,
     *,
     key: PRNGKeyArray,
 ) -> Plan:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Space
 from forethought.core.types import ravel
@@ -110,12 +111,12 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         best = jnp.argmax(returns)
         actions, value = candidates[best], returns[best]
         _, shown = jax.lax.top_k(returns, min(SHOWN, self.population))
-        stats = {
-            "candidates": candidates[shown],
-            "candidate_return": returns[shown],
-            "best_return": value,
-            "non_finite": jnp.sum(~jnp.isfinite(returns)),
-        }
+        stats = Stats(
+            best=value[None],
+            non_finite=jnp.sum(~jnp.isfinite(returns))[None],
+            candidates=candidates[shown][None],
+            scores=returns[shown][None],
+        )
         plan = report(problem, belief, actions, value, stats, key=evaluate_key)
         return plan, RandomShootingState(actions)
 

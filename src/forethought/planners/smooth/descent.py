@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
 from forethought.core.linalg import matmul, matvec
 from forethought.core.optimise import Record
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.spaces import Box
 from forethought.planners.smooth.expansion import Expansion, bend, expand
 from forethought.planners.smooth.line_search import open_gaps
@@ -125,9 +125,9 @@ class Descent(eqx.Module):
         actions = jnp.where(finite, nominal.actions, actions)
         policy = TimeVarying(K, actions, nominal.states[:-1], cov)
         feedback = Feedback(policy, nominal.values, -v, -V)
-        stats = self.record.columns(*STATS)
-        stats["cost"] = jnp.where(count > 0, stats["cost"], nominal.cost)
-        stats["iterations"] = count
+        columns = self.record.columns(*STATS)
+        cost = jnp.where(count > 0, columns.pop("cost"), nominal.cost)
+        stats = Stats(best=-cost, iterations=count, numbers={**columns})
         result = Result.where(
             self.converged,
             Result.successful,

@@ -29,7 +29,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.optimise import Record, iterate, take_step
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
@@ -283,7 +283,7 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
         first: Float[Array, "horizon action"],
         *,
         key: PRNGKeyArray,
-    ) -> tuple[_Climb, dict[str, Array]]:
+    ) -> tuple[_Climb, Stats]:
         """All ascents side by side, until each has ended."""
         chosen = self.optimiser
         optimiser = optax.with_extra_args_support(
@@ -361,5 +361,11 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
                 climb.converged & ~better,
             ),
         )
-        stats = record.columns("best_return", "gradient", "non_finite")
-        return climb, stats | {"iterations": record.count}
+        columns = record.columns("best", "gradient", "non_finite")
+        stats = Stats(
+            best=columns["best"],
+            iterations=record.count,
+            non_finite=columns["non_finite"].astype(int),
+            numbers={"gradient": columns["gradient"]},
+        )
+        return climb, stats

@@ -52,7 +52,7 @@ def plan_within(
     >>> planner = MCTS(20, simulations=64, widening=Widening(8))
     >>> start = task.system.start(key=key)
     >>> plan, state = plan_within(5.0, planner, task.problem, start, key=key)
-    >>> int(plan.stats["simulations"]) % 64
+    >>> int(plan.stats.numbers["simulations"]) % 64
     0
 
     ```

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
 from forethought.core.lanes import Lanes, in_lanes
-from forethought.core.results import Result
+from forethought.core.results import Result, SearchTree, Stats
 from forethought.core.spaces import Box
 from forethought.core.tracing import calls_host, depends_on_last
 from forethought.planners.base import (
@@ -89,7 +89,7 @@ class MCTS(AbstractPlanner[MCTSState]):
     >>> belief = task.problem.model.init(key=key)
     >>> state = planner.init(task.problem, belief, key=key)
     >>> plan, state = planner.plan(task.problem, belief, state, key=key)
-    >>> bool(plan.value > 0.4), int(plan.stats["visits"].sum())
+    >>> bool(plan.value > 0.4), int(plan.stats.tree.root_visits.sum())
     (True, 500)
 
     ```
@@ -285,29 +285,34 @@ class MCTS(AbstractPlanner[MCTSState]):
         ties = jnp.where(first == jnp.max(first), second, -jnp.inf)
         return jnp.argmax(ties).astype(tree.size.dtype)
 
-    def _stats(self, tree: Tree, line: Int[Array, " horizon"]) -> dict[str, Array]:
-        """The root's edges, and the whole tree to be drawn."""
+    def _stats(self, tree: Tree, line: Int[Array, " horizon"]) -> Stats:
+        """What there is to draw of the tree."""
         parent = jnp.maximum(tree.parent, 0)
         sums, counts = tree.edge_sums, tree.edge_visits.astype(tree.low.dtype)
         total = jnp.maximum(jnp.sum(counts[0]), 1)
         values = sums[parent, tree.slot] / jnp.maximum(counts[parent, tree.slot], 1)
         values = values.at[0].set(jnp.sum(sums[0]) / total)
         nodes = tree.parent.shape[0]
-        on_line = jnp.zeros((nodes,), int).at[0].set(1)
-        on_line = on_line.at[jnp.where(line >= 0, line, nodes)].set(1, mode="drop")
-        columns = (tree.parent, tree.slot, tree.depth, tree.visits, values, on_line)
-        stats = {
-            "visits": tree.edge_visits[0],
-            "values": means(tree, jnp.zeros_like(tree.size)),
-            "simulations": tree.simulations,
-            "nodes": tree.size,
-            "depth": jnp.max(tree.depth),
-            "non_finite": tree.non_finite,
-            "tree": jnp.stack([each.astype(values.dtype) for each in columns], axis=1),
-        }
-        if tree.about.actions is not None:
-            stats["root_actions"] = tree.about.actions[0]
-        return stats
+        chosen = jnp.zeros((nodes,), bool).at[0].set(True)
+        chosen = chosen.at[jnp.where(line >= 0, line, nodes)].set(True, mode="drop")
+        actions = tree.about.actions
+        drawn = SearchTree(
+            size=tree.size,
+            parent=tree.parent,
+            slot=tree.slot,
+            depth=tree.depth,
+            visits=tree.visits,
+            values=values,
+            chosen=chosen,
+            root_visits=tree.edge_visits[0],
+            root_values=means(tree, jnp.zeros_like(tree.size)),
+            root_actions=None if actions is None else actions[0],
+        )
+        return Stats(
+            non_finite=tree.non_finite[None],
+            tree=drawn,
+            numbers={"simulations": tree.simulations, "depth": jnp.max(tree.depth)},
+        )
 
     def _search(self, problem: Problem, belief: PyTree) -> Search:
         """The settings on a problem.

@@ -1,5 +1,7 @@
 """Figures of how the first plan was found: search, fan of futures, gains."""
 
+import itertools
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -9,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from forethought.core.results import Either, Stats
 from forethought.reports.style import (
     BLUE,
     CYCLE,
@@ -28,39 +31,20 @@ from forethought.reports.style import (
 )
 from forethought.runs.plan.record import Record
 
+Panel = tuple[str, list[tuple[str, str, np.ndarray]]]
+"""A name, and lines: what each is, its colour, and a value an iteration."""
+
 
 def search(record: Record) -> Figure | None:
     """How the first plan got better from iteration to iteration."""
-    stats = record.plan_stats
-    drawn: list[tuple[str, list[tuple[str, str, np.ndarray]]]] = []
-    if "cost" in stats:
-        drawn.append(("cost", [("cost", BLUE, _used(record, "cost"))]))
-    lines = [
-        (name, colour, _used(record, key))
-        for key, name, colour in (
-            ("best_return", "best so far", ORANGE),
-            ("elite_return", "mean of the elites", BLUE),
-        )
-        if key in stats and stats[key].ndim == 1
-    ]
-    if lines:
-        drawn.append(("return", lines))
-    for key, name, colour in (
-        ("spread", "spread of actions", GREEN),
-        ("gradient", "gradient norm", GREEN),
-        ("step_size", "step size", PURPLE),
-        ("regularisation", "regularisation", YELLOW),
-    ):
-        if key in stats and stats[key].ndim == 1:
-            drawn.append((name, [(name, colour, _used(record, key))]))
-    drawn = [each for each in drawn if any(len(line[2]) > 1 for line in each[1])]
+    drawn = _panels(record.plan_stats)
     if not drawn:
         return _histogram(record)
     columns = min(2, len(drawn))
     figure, axes = panels(-(-len(drawn) // columns), columns, height=1.75, share=False)
     for axis, (name, lines) in zip(axes.flat, drawn, strict=False):
         for text, colour, values in lines:
-            x = np.arange(len(values)) + ("cost" not in stats)
+            x = np.arange(len(values)) + 1
             marker = "o" if len(values) <= 40 else ""
             axis.plot(x, values, color=colour, lw=1.7, marker=marker, ms=4, label=text)
         values = np.concatenate([line[2] for line in lines])
@@ -75,18 +59,40 @@ def search(record: Record) -> Figure | None:
     return figure
 
 
-def _used(record: Record, key: str) -> np.ndarray:
-    """A statistic up to the last iteration that was needed, finite entries only."""
-    values = np.asarray(record.plan_stats[key], float)
-    iterations = record.plan_stats.get("iterations")
-    if iterations is not None and iterations.ndim == 0:
-        values = values[: int(iterations) + (key == "cost")]
+def _panels(stats: Stats) -> list[Panel]:
+    """What there is a number an iteration of; returns below zero alone as a cost."""
+    best, mean = _used(stats, stats.best), _used(stats, stats.mean)
+    if len(mean) == 0 and (best < 0).all():
+        drawn: list[Panel] = [("cost", [("cost", BLUE, -best)])]
+    else:
+        lines = [("best so far", ORANGE, best), ("mean of the elites", BLUE, mean)]
+        drawn = [("return", [line for line in lines if len(line[2])])]
+    drawn.append(("violation", [("violation", ORANGE, _used(stats, stats.violation))]))
+    for colour, (key, number) in zip(
+        itertools.cycle((GREEN, PURPLE, YELLOW)), sorted(stats.numbers.items())
+    ):
+        name = key.replace("_", " ")
+        drawn.append((name, [(name, colour, _used(stats, number))]))
+    if stats.inside is not None:
+        within = _panels(stats.inside)
+        drawn += [(f"{name}, last round", lines) for name, lines in within]
+    return [each for each in drawn if any(len(line[2]) > 1 for line in each[1])]
+
+
+def _used(stats: Stats, values: Either | None) -> np.ndarray:
+    """Up to the last iteration that was needed, finite entries only."""
+    if values is None or np.ndim(values) != 1:
+        return np.zeros(0)
+    values = np.asarray(values, float)
+    if stats.iterations is not None:
+        values = values[: int(stats.iterations)]
     return values[np.isfinite(values)]
 
 
 def _histogram(record: Record) -> Figure | None:
     """For one draw of candidates: how good they were."""
-    found = record.plan_stats.get("candidate_return", record.fan_returns.ravel())
+    scores = record.plan_stats.scores
+    found = np.ravel(record.fan_returns if scores is None else scores)
     found = found[np.isfinite(found)]
     if len(found) < 2:
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.mpc import Planning
-from forethought.core.results import name_of, names
+from forethought.core.results import Stats, name_of, names
 from forethought.environments.plant import AbstractPlant
 from forethought.models.around.counted import Counted, Tally
 from forethought.objectives.constrained import Constrained
@@ -216,9 +216,8 @@ def _violations(problem: Problem, episodes: Sequence[Episode]) -> np.ndarray | N
 
 def _residuals(plans: Sequence[Plan]) -> np.ndarray | None:
     """How far plans are from an optimum, where their planner looked."""
-    if "kkt" not in plans[0].stats:
-        return None
-    return np.array([float(plan.stats["kkt"]) for plan in plans])
+    found = [plan.stats.kkt for plan in plans if plan.stats.kkt is not None]
+    return np.array([float(each) for each in found]) if found else None
 
 
 def _timed(
@@ -278,7 +277,7 @@ def follow(
         steps: How many actions to take.
         key: Consumed by a system that is random.
     """
-    bare = eqx.tree_at(lambda plan: plan.stats, plan, {})
+    bare = eqx.tree_at(lambda plan: plan.stats, plan, Stats())
     controller = MPC(_Given(plan.actions.shape[0], bare), steps)
     keys = jax.random.split(key, steps)
     return _follow(Planning(task.problem, controller), task.plant, start, keys)
@@ -321,11 +320,8 @@ def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | N
 
 def iterations(plan: Plan) -> int:
     """How many iterations a plan took, or rounds; one where its planner has none."""
-    if "rounds" in plan.stats:
-        return int(plan.stats["rounds"])
-    if "iterations" in plan.stats:
-        return int(plan.stats["iterations"])
-    return len(_best(plan))
+    count = plan.stats.iterations
+    return len(_best(plan)) if count is None else int(count)
 
 
 def progress(plan: Plan) -> np.ndarray:
@@ -338,10 +334,5 @@ def progress(plan: Plan) -> np.ndarray:
 
 def _best(plan: Plan) -> np.ndarray:
     """What the statistics say of the best return, one number an iteration."""
-    if "rounds" in plan.stats:  # what a round earns is not in the problem's currency
-        return np.array([float(plan.value)])
-    if "cost" in plan.stats:
-        return -np.atleast_1d(np.asarray(plan.stats["cost"], float))
-    if "best_return" in plan.stats:
-        return np.atleast_1d(np.asarray(plan.stats["best_return"], float)).copy()
-    return np.array([float(plan.value)])
+    best = plan.stats.best
+    return np.array([plan.value if best is None else best], float).ravel()

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import moments
 from forethought.core.readout import Readout
-from forethought.core.results import names
+from forethought.core.results import Either, Stats, names
 from forethought.core.spaces import Discrete
 from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.tables.tabular import TabularSystem
@@ -25,6 +25,7 @@ from forethought.planners.registry import name_of
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Plan, Problem, rollout
 from forethought.runs.plan.control import Run
+from forethought.runs.plan.told import told
 from forethought.runs.store.folder import RunFolder, flatten
 from forethought.training.control import Episode
 
@@ -82,10 +83,11 @@ class Record:
     plan_final: float
     gains: np.ndarray
     """`[horizon, action, state]` of the first plan."""
-    plan_stats: dict[str, np.ndarray]
+    plan_stats: Stats
     """Statistics of the first plan, but for its candidates."""
     stats: dict[str, np.ndarray]
-    """Statistics of all plans: a leading axis of `time`."""
+    """Small statistics of all plans by the names of `Stats`, such as `best` and
+    `numbers/spread`: a leading axis of `time`."""
     fan_iterations: np.ndarray
     """`[shade]`: which iterations of the first plan's search are kept."""
     fan_states: np.ndarray
@@ -151,13 +153,14 @@ class Record:
         arrays = folder.arrays(FILE)
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
-            if field.type == dict[str, np.ndarray]:
+            if field.type in (dict[str, np.ndarray], Stats):
                 prefix = f"{field.name}/"
-                values[field.name] = {
+                found = {
                     name.removeprefix(prefix): array
                     for name, array in arrays.items()
                     if name.startswith(prefix)
                 }
+                values[field.name] = told(found) if field.type == Stats else found
                 continue
             if field.name not in arrays:
                 raise ValueError(
@@ -173,7 +176,7 @@ class Record:
 
 def flatten_field(name: str, value: Any) -> dict[str, np.ndarray]:
     """A record's field as arrays; a list of names stays one array of strings."""
-    if isinstance(value, dict):
+    if isinstance(value, dict | Stats):
         return flatten(value, name)
     return {name: np.asarray(value)}
 
@@ -182,12 +185,9 @@ def record(run: Run) -> Record:
     """Everything there is to show of a finished run."""
     task, episode, plan = run.task, run.episode, run.first
     key = jax.random.key(run.seed)
-    stats = dict(plan.stats)
-    fan = stats.pop("elites", None)
-    best = stats.pop("candidates", None)
+    fan = plan.stats.candidates
     if fan is None:
-        empty = jnp.zeros((0, 0, *plan.actions.shape), plan.actions.dtype)
-        fan = empty if best is None else best[None]
+        fan = jnp.zeros((0, 0, *plan.actions.shape), plan.actions.dtype)
     # A search narrows fastest at first, so its early iterations are kept densest.
     shades = np.geomspace(1, max(len(fan), 1), SHADES).round().astype(int) - 1
     shades = np.unique(shades)[: len(fan)]
@@ -226,8 +226,13 @@ def record(run: Run) -> Record:
         plan_actions=chosen,
         # Of a distribution the mean alone is acted on, and it comes first.
         gains=np.zeros((0, 0, 0)) if gains is None else gains[:, :, : len(state_names)],
-        plan_stats={name: np.asarray(stat) for name, stat in stats.items()},
-        stats={name: np.asarray(stat) for name, stat in episode.stats.items()},
+        plan_stats=jax.tree.map(
+            np.asarray, dataclasses.replace(plan.stats, candidates=None)
+        ),
+        stats={
+            name.removeprefix("stats/"): stat
+            for name, stat in flatten(episode.stats, "stats").items()
+        },
         fan_iterations=shades,
         fan_actions=np.asarray(fan).reshape(*fan.shape[:3], chosen.shape[1]),
         table=_table(task.problem, task.system),
@@ -319,7 +324,7 @@ def _steps(trail: PyTree, actions: Array) -> tuple[PyTree, Array, PyTree]:
 
 
 @eqx.filter_jit
-def _imagine(problem: Problem, beliefs: PyTree, fan: Array, *, key: PRNGKeyArray):
+def _imagine(problem: Problem, beliefs: PyTree, fan: Either, *, key: PRNGKeyArray):
     """Where the candidates of the first plan would have led from its first belief."""
     start = jax.tree.map(lambda leaf: leaf[0], beliefs)
     size = coordinates(problem.model.readout(start)).shape[0]
