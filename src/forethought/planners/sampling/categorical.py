@@ -160,7 +160,9 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
         )
         stats["elites"] = jax.vmap(jax.vmap(decode))(stats["elites"])
         actions, value = decode(search.best), search.best_return
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         probabilities = search.distribution.probabilities
         return plan, CategoricalCEMState(probabilities, search.kept, state.phase)
 

@@ -259,7 +259,9 @@ class CEM(AbstractPlanner[CEMState]):
             actions = decode(mean)
             value = score(actions[None])[0]
         stats["elites"] = jax.vmap(jax.vmap(decode))(stats["elites"])
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         return plan, CEMState(mean, search.kept, state.phase)
 
     def shift(self, problem: Problem, state: CEMState) -> CEMState:

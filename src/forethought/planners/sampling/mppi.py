@@ -182,7 +182,9 @@ class MPPI(AbstractPlanner[MPPIState]):
         mean, stats = jax.lax.scan(iterate, state.mean, keys)
         actions = decode(mean)
         value = score(actions[None])[0]
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         return plan, MPPIState(mean, state.phase)
 
     def shift(self, problem: Problem, state: MPPIState) -> MPPIState:

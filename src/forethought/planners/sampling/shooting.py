@@ -116,7 +116,9 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
             "best_return": value,
             "non_finite": jnp.sum(~jnp.isfinite(returns)),
         }
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         return plan, RandomShootingState(actions)
 
     def shift(
