@@ -7,9 +7,11 @@ import signal
 import hypothesis
 import jax
 import pytest
+from compilations import COMPILED, Ledger
 
 from forethought.core.xla import compile_loops_whole
 
+pytest.register_assert_rewrite("promises")
 compile_loops_whole()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -20,8 +22,19 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("house")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-compilations",
+        action="store_true",
+        help="agree on the programs that each module compiles in this run",
+    )
+
+
 def pytest_configure(config):
     """Keep compiled programs from one run to the next: they are most of the time."""
+    ledger = Ledger(config)
+    jax.monitoring.register_event_duration_secs_listener(ledger)
+    config.pluginmanager.register(ledger, "compilations")
     cache = config.rootpath / ".pytest_cache" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -75,7 +88,7 @@ class Compilations:
         self.count = 0
 
     def __call__(self, event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
+        if event == COMPILED:
             self.count += 1
 
 

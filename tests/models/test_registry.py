@@ -1,8 +1,8 @@
 """The table of models names every model, and says truly what serves what."""
 
 import pytest
-from forethought.runs.train.agents import AGENTS
 
+from forethought.agents.registry import AGENTS
 from forethought.cli.commands import COMMANDS
 from forethought.models.base import AbstractModel
 from forethought.models.registry import MODELS

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 from forethought import tasks
 from forethought.core.gaussian import Gaussian
@@ -19,7 +20,6 @@ from forethought.models.learned.propagation import Particle
 from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
-from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.constrained import Constrained
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Widening
@@ -39,7 +39,7 @@ SETTINGS = {
     "polished": {},
 }
 HORIZON = 2
-F = jnp.array([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
+F = jnp.array(toys.F)
 
 
 class Nested(AbstractModel):
@@ -67,40 +67,6 @@ class Nested(AbstractModel):
         return Readout(belief["body"])
 
 
-class Jumps(AbstractModel):
-    """A number that goes down, stays, or goes up."""
-
-    def init(self, *, key):
-        return jnp.ones(1)
-
-    def predict(self, belief, action, *, key):
-        return belief + jnp.array([-0.5, 0.0, 0.5], belief.dtype)[action]
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
-
-
-class Near(AbstractObjective):
-    """Squares of all that is read out, and of continuous actions."""
-
-    def reward(self, x, action, next_x):
-        price = sum(jnp.sum(leaf**2) for leaf in _numbers(next_x))
-        return -price - 0.1 * jnp.sum(action.astype(price.dtype) ** 2)
-
-    def discount(self, x, action, next_x):
-        return constant(x, 1)
-
-    def value(self, x):
-        return constant(x, 0)
-
-
-def _numbers(x):
-    return jax.tree.leaves(x)
-
-
 def of_task(name):
     """A task's problem from its start."""
     task = tasks.load(name)
@@ -124,7 +90,7 @@ def gaussian():
 def nested():
     """A tree with parts that are no coordinates."""
     box = Box([-1.0], [1.0])
-    return Problem(Nested(), Near(), box), Nested().init(key=jax.random.key(0))
+    return Problem(Nested(), toys.Near(), box), Nested().init(key=jax.random.key(0))
 
 
 def particle():
@@ -132,12 +98,7 @@ def particle():
     model = Ensemble(Transform(2, 1), size=2, width=4, depth=1, key=jax.random.key(0))
     one = jnp.ones(())
     belief = Particle(jnp.ones(2), 0 * one, one, jnp.asarray(0))
-    return Problem(model, Near(), Box([-1.0], [1.0])), belief
-
-
-def discrete():
-    """A choice of three."""
-    return Problem(Jumps(), Near(), Discrete(3)), jnp.ones(1)
+    return Problem(model, toys.Near(), Box([-1.0], [1.0])), belief
 
 
 KINDS = {
@@ -148,10 +109,10 @@ KINDS = {
     "gaussian": gaussian,
     "nested": nested,
     "particle": particle,
-    "discrete": discrete,
+    "discrete": toys.thrusters,
     "table": lambda: of_task("exam"),
 }
-ELSEWHERE = ("vector", "linear", "mujoco")
+ELSEWHERE = ("vector", "linear", "mujoco", "discrete")
 """Kinds that `test_protocol.py` plans on; here it is enough that all types fit."""
 FINITE = ("discrete", "table")
 CONTINUOUS = [kind for kind in KINDS if kind not in FINITE]
@@ -240,8 +201,11 @@ def _(*_):
     raise RuntimeError("somebody asked for a slope")
 
 
-class Steep(Jumps):
+class Steep(toys.AbstractSeen):
     """A number that an action is added to."""
+
+    def init(self, *, key):
+        return jnp.ones(1)
 
     def predict(self, belief, action, *, key):
         return steep(belief, action)
@@ -250,7 +214,7 @@ class Steep(Jumps):
 @pytest.mark.parametrize("name", [name for name in PLANNERS if name != "lqr"])
 def test_who_needs_derivatives_asks_for_them_and_nobody_else_does(name):
     # LQR reads a model's matrices, so that it can do without either.
-    objective = Constrained(Near(), lambda x, u: x - 9.0)
+    objective = Constrained(toys.Near(), lambda x, u: x - 9.0)
     space = Discrete(3) if CAN[name].actions == "discrete" else Box([-1.0], [1.0])
     problem = Problem(Steep(), objective, space)
     planner, key = make_for(name, problem), jax.random.key(0)

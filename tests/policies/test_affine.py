@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import AbstractSeen
 
 from forethought.core.gaussian import Gaussian
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, free_box
 from forethought.core.types import Stamped
-from forethought.models.base import AbstractModel
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.objectives.base import AbstractObjective
@@ -73,7 +73,7 @@ def test_a_policy_that_varies_in_time_must_be_told_it():
     np.testing.assert_allclose(action, [0.5])
 
 
-class Bent(AbstractModel):
+class Bent(AbstractSeen):
     """A push that bends: the only dynamics here that are not linear in the action."""
 
     def init(self, *, key):
@@ -82,12 +82,6 @@ class Bent(AbstractModel):
     def predict(self, belief, action, *, key):
         push = jnp.stack([0.3 * jnp.sin(action[0]), 0.1 * action[1] ** 2])
         return belief + 0.1 * jnp.stack([belief[1], -belief[0]]) + push
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
 
 
 class Damped(AbstractObjective):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toys import AbstractSeen
 
 from forethought.core.gaussian import Gaussian
 from forethought.core.readout import Readout
@@ -78,7 +79,7 @@ def mean_return(policy, beliefs, mode="exploit", problem=PENDULUM, *, key=KEY):
     return jnp.mean(jax.vmap(one)(beliefs, jax.random.split(key, len(beliefs))))
 
 
-class Drifting(AbstractModel):
+class Drifting(AbstractSeen):
     """A number that the action moves, and noise."""
 
     def init(self, *, key):
@@ -86,12 +87,6 @@ class Drifting(AbstractModel):
 
     def predict(self, belief, action, *, key):
         return belief + action + jax.random.normal(key, (1,), belief.dtype)
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
 
 
 class UntilTwo(AbstractObjective):

@@ -5,9 +5,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from forethought.agents.pets import PETS
 from forethought.core.types import ravel
 from forethought.objectives.learned import Observed
-from forethought.runs.train.agents import PETS, settings_for
+from forethought.runs.train.settings import settings_for
 from forethought.tasks.benchmarks import FRAMES, TASKS
 
 KEY = jax.random.key(0)

@@ -5,11 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import AbstractSeen
 
-from forethought.core.readout import Readout
 from forethought.core.results import Result
 from forethought.core.spaces import Box, Discrete
-from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.planners import CategoricalCEM
 from forethought.problem import Problem, rollout
@@ -17,7 +16,7 @@ from forethought.problem import Problem, rollout
 KEY = jax.random.key(0)
 
 
-class Machine(AbstractModel):
+class Machine(AbstractSeen):
     """Counts, and remembers the last action."""
 
     def init(self, *, key):
@@ -26,12 +25,6 @@ class Machine(AbstractModel):
     def predict(self, belief, action, *, key):
         action = action.astype(belief.dtype)
         return jnp.stack([belief[0] + action - 1, action])
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
 
 
 class Table(AbstractObjective):

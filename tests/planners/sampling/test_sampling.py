@@ -5,53 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import Reach, Sum
 
 from forethought import tasks
-from forethought.core.readout import Readout
 from forethought.core.results import Result
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Discrete
-from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.planners import CEM, LQR, MPPI, RandomShooting
 from forethought.planners.sampling.spline import Spline
 from forethought.problem import Problem, rollout
-
-
-class Sum(AbstractModel):
-    """The state is what the actions add up to, and noise that grows with them."""
-
-    noise: float = 0.0
-
-    def init(self, *, key):
-        return jnp.zeros(1)
-
-    def predict(self, belief, action, *, key):
-        push = jnp.reshape(action, (1,)).astype(belief.dtype)
-        noise = jax.random.normal(key, (1,), belief.dtype)
-        return belief + push + self.noise * push * noise
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
-
-
-class Reach(AbstractObjective):
-    """Earn what the state has gained; beyond a wall, earn nothing that is a number."""
-
-    wall: float = float("inf")
-
-    def reward(self, x, action, next_x):
-        gain = (next_x - x)[0]
-        return jnp.where(next_x[0] > self.wall, jnp.nan, gain)
-
-    def discount(self, x, action, next_x):
-        return constant(x, 1)
-
-    def value(self, x):
-        return constant(x, 0)
 
 
 def plan(planner, problem, belief, key):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from toys import AbstractLasting
 
 from forethought.cli.options import PlanArguments, PlanOptions
 from forethought.cli.parse import BadInput, parse
@@ -97,17 +98,11 @@ class Near(AbstractObjective):
         return constant(x, 0)
 
 
-class Steep(AbstractObjective):
+class Steep(AbstractLasting):
     """A very large cost, least at a half."""
 
     def reward(self, x, action, next_x):
         return -1e6 * (1 + jnp.sum((action - 0.5) ** 2))
-
-    def discount(self, x, action, next_x):
-        return constant(x, 1)
-
-    def value(self, x):
-        return constant(x, 0)
 
 
 def test_a_steep_return_within_limits_is_not_taken_for_a_flat_one(x64):
@@ -146,7 +141,7 @@ def test_it_climbs_the_risk_of_an_ensemble_along_the_true_gradient(x64):
     assert plan.value >= returns[-1]
 
 
-class Hills(AbstractObjective):
+class Hills(AbstractLasting):
     """A low hill at -0.5, a high one at 0.7, and no number at all beyond a cliff."""
 
     cliff: float = 2.0
@@ -156,12 +151,6 @@ class Hills(AbstractObjective):
         low = 0.5 * jnp.exp(-(((u + 0.5) / 0.2) ** 2))
         high = jnp.exp(-(((u - 0.7) / 0.3) ** 2))
         return low + high + jnp.where(u > self.cliff, jnp.nan, 0 * u)
-
-    def discount(self, x, action, next_x):
-        return constant(x, 1)
-
-    def value(self, x):
-        return constant(x, 0)
 
 
 HILLS = Problem(Linear(jnp.asarray(F)), Hills(), Box([-1.0], [1.0]))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from toys import AbstractSeen
 
 from forethought import tasks
 from forethought.core.readout import Readout
@@ -249,7 +250,7 @@ def test_the_value_expansion_predicts_plans_from_nearby(x64):
     )
 
 
-class Cliff(AbstractModel[jax.Array]):
+class Cliff(AbstractSeen):
     """Explodes, ever more steeply."""
 
     def init(self, *, key):
@@ -257,12 +258,6 @@ class Cliff(AbstractModel[jax.Array]):
 
     def predict(self, belief, action, *, key):
         return belief + 30.0 * belief**3 + action
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
 
 
 class Concave(AbstractObjective):

@@ -5,12 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import AbstractSeen
 
-from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete
 from forethought.core.table import Table
 from forethought.environments.tables import grids
-from forethought.models.base import AbstractModel
 from forethought.objectives.base import AbstractObjective
 from forethought.planners import MCTS, DefaultPolicy, TreePolicy, Widening
 from forethought.planners.tables.value_iteration import (
@@ -178,7 +177,7 @@ def test_edges_lead_to_all_outcomes_as_often_as_these_are_probable(worlds, x64):
     assert found.actions[0] == optimum.argmax()
 
 
-class Noisy(AbstractModel):
+class Noisy(AbstractSeen):
     """A number that is pushed and shaken."""
 
     def init(self, *, key):
@@ -187,12 +186,6 @@ class Noisy(AbstractModel):
     def predict(self, belief, action, *, key):
         push = action.astype(belief.dtype) - 1
         return 0.8 * belief + push + jax.random.normal(key, (), belief.dtype)
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
 
 
 class Near(AbstractObjective):
@@ -227,7 +220,7 @@ ROWS = np.arange(9).reshape(3, 3)
 LINES = np.array([*ROWS, *ROWS.T, ROWS.diagonal(), ROWS[::-1].diagonal()])
 
 
-class TicTacToe(AbstractModel):
+class TicTacToe(AbstractSeen):
     """Nine fields: 1 is who moves next, -1 the other one."""
 
     def init(self, *, key):
@@ -235,12 +228,6 @@ class TicTacToe(AbstractModel):
 
     def predict(self, belief, action, *, key):
         return -belief.at[action].set(1)
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        return Readout(belief)
 
 
 def lost(board):

@@ -162,7 +162,9 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
         rows["candidates"] = jax.vmap(jax.vmap(decode))(rows["candidates"])
         actions, value = decode(search.best), search.best_return
         stats = Stats(**rows)
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         probabilities = search.distribution.probabilities
         return plan, CategoricalCEMState(probabilities, search.kept, state.phase)
 

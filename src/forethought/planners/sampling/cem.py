@@ -261,7 +261,9 @@ class CEM(AbstractPlanner[CEMState]):
             value = score(actions[None])[0]
         rows["candidates"] = jax.vmap(jax.vmap(decode))(rows["candidates"])
         stats = Stats(**rows)
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         return plan, CEMState(mean, search.kept, state.phase)
 
     def shift(self, problem: Problem, state: CEMState) -> CEMState:

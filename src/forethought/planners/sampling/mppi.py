@@ -186,7 +186,9 @@ class MPPI(AbstractPlanner[MPPIState]):
         actions = decode(mean)
         value = score(actions[None])[0]
         stats = Stats(**rows)
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         return plan, MPPIState(mean, state.phase)
 
     def shift(self, problem: Problem, state: MPPIState) -> MPPIState:

@@ -39,19 +39,35 @@ def scorer(
     return jax.vmap(score)
 
 
+def first_future(key: PRNGKeyArray, particles: int) -> PRNGKeyArray:
+    """The key under which a `rollout` is the first of the futures of a score."""
+    return jax.random.split(key, particles)[0]
+
+
 def report(
     problem: Problem,
     belief: PyTree,
     actions: Array,
     value: Scalar,
     stats: Stats,
+    particles: int,
     *,
     key: PRNGKeyArray,
 ) -> Plan:
-    """The plan that a search ended with, imagined in one future."""
+    """The plan that a search ended with, imagined in the first of its futures.
+
+    Args:
+        problem: Model and objective.
+        belief: Where it starts.
+        actions: Shape `[horizon, ...]`.
+        value: Their score.
+        stats: What is only looked at.
+        particles: Futures that it was scored in.
+        key: The one that fixed them (see `scorer`).
+    """
     return Plan(
         actions,
-        rollout(problem, belief, actions, key=key).beliefs,
+        rollout(problem, belief, actions, key=first_future(key, particles)).beliefs,
         value,
         None,
         Result.where(jnp.isfinite(value), Result.successful, Result.non_finite),

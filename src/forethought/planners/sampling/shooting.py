@@ -117,7 +117,9 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
             candidates=candidates[shown][None],
             scores=returns[shown][None],
         )
-        plan = report(problem, belief, actions, value, stats, key=evaluate_key)
+        plan = report(
+            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+        )
         return plan, RandomShootingState(actions)
 
     def shift(

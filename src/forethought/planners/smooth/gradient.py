@@ -41,6 +41,7 @@ from forethought.planners.base import (
     shift_actions,
 )
 from forethought.planners.sampling.noise import coloured_noise
+from forethought.planners.sampling.scoring import first_future
 from forethought.problem import Plan, Problem, evaluate, rollout
 
 Rule = Literal["adam", "rmsprop", "momentum", "sgd", "lbfgs"]
@@ -266,7 +267,8 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
         best = jnp.argmax(climb.best_return)
         climb = jax.tree.map(lambda leaf: leaf[best], climb)
         actions = box.clip(centre[None] + scale[None] * climb.best)
-        beliefs = rollout(problem, belief, actions, key=evaluate_key).beliefs
+        future = first_future(evaluate_key, self.particles)
+        beliefs = rollout(problem, belief, actions, key=future).beliefs
         finite = climb.finite & jnp.isfinite(climb.best_return)
         result = Result.where(
             climb.converged,
