@@ -53,7 +53,8 @@ class Duty:
             acting stops, and a line of metrics and a checkpoint follow.
 
     Raises:
-        ValueError: There are no updates, or it ends before it begins.
+        ValueError: There are no updates, it ends before it begins, or it is done
+            inside and due by episodes.
     """
 
     name: str
@@ -71,6 +72,11 @@ class Duty:
             raise ValueError(
                 f"Duty {self.name} needs 0 <= begin <= until, got {self.begin} and "
                 f"{self.until}."
+            )
+        if self.inside and self.every.unit == "episodes":
+            raise ValueError(
+                f"Duty {self.name} is done inside the loop that acts, which needs a "
+                "schedule by steps or by a ratio to them, got one by episodes."
             )
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from forethought import cli
 from forethought.agents.dyna import Dyna
-from forethought.agents.pets import PETS
 from forethought.agents.schedule import Schedule
 from forethought.agents.sweeping import Sweeping
 from forethought.environments.tables.grids import grid
@@ -157,11 +156,11 @@ def test_in_gymnasium_too(tmp_path):
         "CliffWalking-v1", Sweeping(), 60, interval=Schedule(20, "steps"), seed=1
     )
     # Its episodes never end, so that intervals are counted in steps.
-    assert run.length is None and run.period == Schedule(20, "steps")
+    assert run.length is None and run.clocks == (Schedule(20, "steps"),)
     whole, parts = (RunFolder.create(tmp_path / name, {}) for name in ("a", "b"))
     learn(run, whole)
 
-    def stop(row):
+    def stop(event):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -207,8 +206,7 @@ def test_a_curve_of_letters_falls_with_the_numbers():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"learn": Schedule(1)}, "learns online needs .* got learning by episodes"),
-        ({"settings": PETS(), "interval": Schedule(2)}, "no interval besides"),
+        ({"learn": Schedule(1)}, "by steps or by a ratio to them, got one by episodes"),
         ({"name": "CliffWalking-v1", "interval": Schedule(2)}, "have intervals by"),
     ],
 )
