@@ -93,7 +93,7 @@ def test_a_search_that_has_settled_stays_where_it_is(task, decay):
         4, population=20, elites=5, stop_std=10.0, population_decay=decay
     )
     found, state = plan(planner, task)
-    for stat in jax.tree.leaves(found.stats):
+    for stat in map(np.asarray, jax.tree.leaves(found.stats)):
         np.testing.assert_array_equal(stat, stat[[0, 0, 0, 0]])
     np.testing.assert_allclose(
         state.mean, found.stats.candidates[0].mean(axis=0), rtol=1e-5
