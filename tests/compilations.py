@@ -10,6 +10,7 @@ Counts belong to a version of JAX and are compared under that one alone.
 """
 
 import collections
+import ctypes
 import gc
 import json
 
@@ -28,6 +29,16 @@ def module_of(item):
 
 def is_long(item):
     return item.get_closest_marker("long") is not None
+
+
+def forget():
+    """Let go of all compiled programs, and give their memory back."""
+    jax.clear_caches()
+    gc.collect()
+    # The C library of Linux keeps what was freed, in gigabytes, unless it is asked.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def excess(found, agreed):
@@ -69,8 +80,7 @@ class Ledger:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
         if self.item is None or module_of(item) != module_of(self.item):
-            jax.clear_caches()
-            gc.collect()
+            forget()
         self.item = item
         return (yield)
 
