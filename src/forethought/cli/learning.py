@@ -173,6 +173,9 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
     with bad_input():
         folder = RunFolder.open(path)
         stored = folder.config()
+        kept = stored.get("options")
+        precision = kept.get("precision") if isinstance(kept, Mapping) else None
+        set_up(64 if precision == 64 else 32)  # before a task computes anything
         try:
             learning_of(stored)
         except (ValueError, TypeError, KeyError) as error:
