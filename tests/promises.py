@@ -15,7 +15,7 @@ import pytest
 import toys
 
 from forethought import tasks
-from forethought.core.results import Result
+from forethought.core.results import Result, Stats
 from forethought.core.spaces import Discrete
 from forethought.core.types import ravel
 from forethought.objectives.constrained import Constrained
@@ -305,5 +305,5 @@ class Careless(AbstractPlanner[Memory]):
             beliefs = jnp.broadcast_to(belief, beliefs.shape)
         if fault == "is narrow":
             value = value.astype("float16")
-        plan = Plan(actions, beliefs, value, None, Result.successful, {})
+        plan = Plan(actions, beliefs, value, None, Result.successful, Stats())
         return plan, Memory(actions, state.age, state.count)

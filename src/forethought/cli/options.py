@@ -138,7 +138,7 @@ class IntervalEvery:
     every: Annotated[
         float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
-    """How often; after learning if not given, or else after each episode."""
+    """How often; as it learns if not given, or by episodes."""
     unit: Unit = "episodes"
     """What that counts."""
 
