@@ -12,11 +12,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lock clean check-python
+.PHONY: help install demo test test-long compilations lint lock clean check-python
 
 help:
 	@echo "make demo     plan a MuJoCo cart-pole swing-up and write a report to runs/demo"
-	@echo "make test     check style and types, then run all tests"
+	@echo "make test     check style and types, then run the tests"
+	@echo "make test-long  run the tests that take long by their nature"
+	@echo "make compilations  agree on how many programs each test module compiles"
 	@echo "make lint     check style and types only"
 	@echo "make install  make $(VENV) from requirements.lock (the others do it when needed)"
 	@echo "make lock     resolve requirements.lock again after a change of pyproject.toml"
@@ -27,8 +29,17 @@ install: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/forethought plan mujoco-cartpole --planner cem --out runs/demo
 
+# Heavy files first (tests/compilations.py), so that both processes end together.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: lint
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(PYTEST) -m "not long"
+
+test-long: $(STAMP)
+	@$(PYTEST) -m long
+
+compilations: $(STAMP)
+	@$(PYTEST) -m "not long" --write-compilations
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet

@@ -176,6 +176,7 @@ class Favourite(TabularCounts):
         return Outcome(self.next_state[at], self.reward[at], self.terminated[at])
 
 
+@pytest.mark.long
 def test_on_ice_it_comes_near_the_optimum_and_the_most_frequent_outcome_does_not():
     table, gamma = from_gymnasium("FrozenLake-v1").table, 0.99
     best = policy_value(table, value_iteration(table, gamma).Q, gamma)

@@ -186,6 +186,7 @@ def test_compare_shows_the_gap_to_the_known_optimum(tmp_path, capsys):
     assert (tmp_path / "c" / "plots" / "comparison.png").exists()
 
 
+@pytest.mark.long
 def test_compare_runs_planners_over_problems_of_the_gallery(tmp_path, capsys):
     words = "compare --gallery lq-2-1 pendulum-swing-up --planners lqr ilqr --seeds 1"
     assert run(*words.split(), "--out", "c") == 0
@@ -229,6 +230,7 @@ def test_every_task_is_listed(capsys):
     assert all(name in out for name in TASKS)
 
 
+@pytest.mark.long
 def test_an_interrupted_run_is_saved_and_exits_130(tmp_path):
     # Tests that run in the background may have been told to ignore this signal.
     program = (

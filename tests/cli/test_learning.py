@@ -341,6 +341,7 @@ def test_an_interrupted_run_says_how_to_go_on(at_home, monkeypatch, capsys):
     assert "forethought resume stopped goes on" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_three_lines_of_python_do_what_the_command_does(whole, at_home, capsys):
     quiet = {"epilogue": False, "progress": False}
     run = ft.train(

@@ -40,6 +40,7 @@ def test_every_physics_task_gives_finite_returns_and_gradients(name):
     assert gradient.any()
 
 
+@pytest.mark.long
 def test_cem_swings_the_cartpole_up_and_balances_it():
     task = TASKS["mujoco-cartpole"]()
     agent = Planning(task.problem, MPC(CEM(**task.settings["cem"])))

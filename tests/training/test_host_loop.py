@@ -389,6 +389,7 @@ def test_no_steps_and_no_episodes_are_refused():
             )
 
 
+@pytest.mark.long
 def test_pets_learns_from_a_random_episode_and_plans_in_the_next():
     agent = ModelBased(
         EnsembleRecipe(

@@ -224,6 +224,7 @@ def test_the_average_cost_of_lqg_is_what_the_trace_formula_says(x64):
     assert abs(costs.mean() - formula) < 3 * sigma
 
 
+@pytest.mark.long
 def test_other_planners_run_on_the_belief_and_come_near_the_optimum(x64):
     problem = lqg_problem("float64")
     box = Problem(

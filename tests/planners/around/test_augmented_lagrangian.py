@@ -71,7 +71,7 @@ def test_a_linear_quadratic_problem_with_constraints_agrees_with_slsqp(x64):
         {"type": "ineq", "fun": lambda u: states(u)[:-1, 1] + 0.1},
         {"type": "eq", "fun": lambda u: states(u)[-1, 1:]},
     ]
-    slope = jax.jacobian(lambda u: states(u)[:, 1])(jnp.zeros(horizon))
+    slope = jax.jit(jax.jacobian(lambda u: states(u)[:, 1]))(jnp.zeros(horizon))
     limits[0]["jac"] = lambda u: slope[:-1]
     limits[1]["jac"] = lambda u: slope[-1:]
     oracle = scipy.optimize.minimize(

@@ -143,6 +143,7 @@ def episodes(task, horizon, angles):
     return np.asarray(jax.jit(jax.vmap(episode))(starts, keys))
 
 
+@pytest.mark.long
 def test_on_pendulum_v1_pets_reaches_what_was_measured_elsewhere(task):
     # Twenty angles evenly around the circle. Measured elsewhere on twenty episodes:
     # -213 with a deviation of 83; four sigma of the difference of the two means.

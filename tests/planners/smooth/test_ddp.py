@@ -140,7 +140,8 @@ def test_the_value_expansion_is_the_hessian_of_the_optimal_return(x64):
         return rollout(FREE, unravel(x), actions[:, None], key=KEY).value
 
     actions = plan.actions[:, 0]
-    (xx, xu), (ux, uu) = jax.hessian(value, argnums=(0, 1))(x, actions)
+    curved = jax.jit(jax.hessian(value, argnums=(0, 1)))
+    (xx, xu), (ux, uu) = curved(x, actions)
     exact = xx - xu @ np.linalg.solve(uu, ux)
     np.testing.assert_allclose(plan.feedback.V_xx[0], exact, rtol=1e-7)
     gains = -np.linalg.solve(uu, ux)[0]
@@ -151,7 +152,8 @@ def test_limits_hold_and_the_gradient_vanishes_where_they_leave_room(x64):
     belief = start()
     plan, _ = solve(TIGHT, LIMITED, belief)
     assert name_of(plan.result) == "successful"
-    slope = jax.grad(lambda u: rollout(LIMITED, belief, u, key=KEY).value)(plan.actions)
+    climb = jax.jit(jax.grad(lambda u: rollout(LIMITED, belief, u, key=KEY).value))
+    slope = climb(plan.actions)
     clamped = np.abs(plan.actions) == 5
     assert np.abs(plan.actions).max() <= 5 and clamped.any() and not clamped.all()
     assert np.abs(slope[~clamped]).max() < 1e-7

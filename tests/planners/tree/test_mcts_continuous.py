@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from forethought import tasks
 from forethought.agents.mpc import Planning
@@ -27,6 +28,7 @@ def episode(task, planner, start, steps):
     return found, loop
 
 
+@pytest.mark.long
 def test_the_double_integrator_is_steered_within_fifteen_percent_of_lqr():
     task = tasks.load("double-integrator")
     start = task.system.start(key=KEY)
@@ -39,6 +41,7 @@ def test_the_double_integrator_is_steered_within_fifteen_percent_of_lqr():
     assert optimum.value > found.value > 1.15 * optimum.value
 
 
+@pytest.mark.long
 def test_the_pendulum_is_swung_up_within_five_percent_of_its_optimum():
     task = tasks.load("pendulum")
     planner = MCTS(

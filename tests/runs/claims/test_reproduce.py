@@ -216,6 +216,7 @@ def test_a_return_stands_until_the_next_episode_ends():
     np.testing.assert_array_equal(best, [[1, 1, 3], [4, 4, 4]])
 
 
+@pytest.mark.long
 def test_the_result_holds_every_number_and_says_where_it_comes_from(whole):
     folder, result, _, _ = whole
     for seed, run in zip(SEEDS, result["seeds"], strict=True):
@@ -233,6 +234,7 @@ def test_the_result_holds_every_number_and_says_where_it_comes_from(whole):
     assert str(pathlib.Path.home()) not in text and str(folder.path) not in text
 
 
+@pytest.mark.long
 def test_what_is_done_is_not_done_again(whole):
     folder, result, _, _ = whole
     plan = plan_of()
@@ -242,6 +244,7 @@ def test_what_is_done_is_not_done_again(whole):
     assert told(reproduce.finish(plan, folder, outcomes)) == told(result)
 
 
+@pytest.mark.long
 def test_other_settings_in_the_same_folder_are_refused_by_name(whole):
     folder, _, _, _ = whole
     other = dataclasses.replace(TINY, known_reward=False)
@@ -251,6 +254,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(whole):
         reproduce.open_folder(plan_of(), folder.path / "seed-101")
 
 
+@pytest.mark.long
 def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
     _, result, _, _ = whole
     copy = RunFolder(tmp_path / "copy")
@@ -271,6 +275,7 @@ def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
     assert made[0].stat().st_size < 20_000
 
 
+@pytest.mark.long
 def test_a_killed_reproduction_ends_with_the_numbers_of_one_that_was_not(whole):
     _, result, printed, apart = whole
     alone = apart.read_json("reproduction.json")

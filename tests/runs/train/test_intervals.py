@@ -61,6 +61,7 @@ def told(folder):
     ]
 
 
+@pytest.mark.long
 def test_pets_reaches_the_cost_of_lqr_on_a_linear_quadratic_task(task, tmp_path):
     settings = PETS(
         model=EnsembleRecipe(
@@ -237,6 +238,7 @@ RUNS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, tmp_path):
     """Also in the middle of an episode, where intervals in Gymnasium end here."""

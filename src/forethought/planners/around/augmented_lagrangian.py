@@ -61,7 +61,7 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
     $$\lambda \leftarrow \max(\lambda + \rho g, 0), \qquad \nu \leftarrow \nu + \rho h$$
 
     ```python
-    >>> import jax, jax.numpy as jnp
+    >>> import equinox as eqx, jax, jax.numpy as jnp
     >>> from forethought import tasks
     >>> from forethought.objectives.constrained import Constrained
     >>> from forethought.planners import ILQR, AugmentedLagrangian
@@ -70,7 +70,8 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
     >>> slow = Constrained(easy.objective, lambda x, u: -x[1:] - 0.2)
     >>> problem = Problem(easy.model, slow, easy.action)
     >>> planner, x, key = AugmentedLagrangian(ILQR(20)), jnp.ones(2), jax.random.key(0)
-    >>> plan, _ = planner.plan(problem, x, planner.init(problem, x, key=key), key=key)
+    >>> state = planner.init(problem, x, key=key)
+    >>> plan, _ = eqx.filter_jit(planner.plan)(problem, x, state, key=key)
     >>> round(float(plan.beliefs[:-1, 1].min()), 3)
     -0.2
 

@@ -52,7 +52,8 @@ class Implicit(AbstractPlanner[PyTree]):
     >>> model = Linear([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
     >>> problem = Problem(model, Quadratic(jnp.eye(3)), free_box(1))
     >>> planner, key = Implicit(ILQR(horizon=200)), jax.random.key(0)
-    >>> def first_action(problem, x):
+    >>> @eqx.filter_jit
+    ... def first_action(problem, x):
     ...     state = planner.init(problem, x, key=key)
     ...     plan, _ = planner.plan(problem, x, state, key=key)
     ...     return plan.actions[0, 0]

@@ -21,13 +21,13 @@ class Polished(AbstractPlanner[PyTree]):
     The next plan's first search begins with the polished actions, shifted by a step.
 
     ```python
-    >>> import jax, jax.numpy as jnp
+    >>> import equinox as eqx, jax, jax.numpy as jnp
     >>> from forethought import tasks
     >>> from forethought.planners import CEM, ILQR, Polished
     >>> task, x, key = tasks.load("pendulum"), jnp.array([3.0, 0.0]), jax.random.key(0)
     >>> planner = Polished(CEM(30, population=64), ILQR(30))
     >>> state = planner.init(task.problem, x, key=key)
-    >>> plan, state = planner.plan(task.problem, x, state, key=key)
+    >>> plan, state = eqx.filter_jit(planner.plan)(task.problem, x, state, key=key)
     >>> bool(plan.value > plan.stats.numbers["first_value"])
     True
 

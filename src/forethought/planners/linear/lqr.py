@@ -55,7 +55,7 @@ class LQR(AbstractPlanner[None]):
     with $m, S$ the belief, and $w_0$ holding the trace of the disturbances.
 
     ```python
-    >>> import jax, jax.numpy as jnp
+    >>> import equinox as eqx, jax, jax.numpy as jnp
     >>> from forethought.core.spaces import free_box
     >>> from forethought.models.linear.dynamics import Linear
     >>> from forethought.objectives.quadratic import Quadratic
@@ -64,7 +64,8 @@ class LQR(AbstractPlanner[None]):
     >>> model = Linear([[1.0, 0.1, 0.005], [0.0, 1.0, 0.1]])
     >>> problem = Problem(model, Quadratic(jnp.eye(3)), free_box(1))
     >>> planner, x, key = LQR(horizon=50), jnp.array([1.0, 0.0]), jax.random.key(0)
-    >>> plan, _ = planner.plan(problem, x, planner.init(problem, x, key=key), key=key)
+    >>> state = planner.init(problem, x, key=key)
+    >>> plan, _ = eqx.filter_jit(planner.plan)(problem, x, state, key=key)
     >>> round(float(plan.value), 3)
     -8.911
 

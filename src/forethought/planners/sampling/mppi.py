@@ -55,13 +55,13 @@ class MPPI(AbstractPlanner[MPPIState]):
       U \leftarrow U + \sum_k w_k \varepsilon_k$$
 
     ```python
-    >>> import jax, jax.numpy as jnp
+    >>> import equinox as eqx, jax, jax.numpy as jnp
     >>> from forethought import tasks
     >>> from forethought.planners import MPPI
     >>> task, x, key = tasks.load("pendulum"), jnp.array([3.0, 0.0]), jax.random.key(0)
     >>> planner = MPPI(horizon=20, population=64)
     >>> state = planner.init(task.problem, x, key=key)
-    >>> plan, state = planner.plan(task.problem, x, state, key=key)
+    >>> plan, state = eqx.filter_jit(planner.plan)(task.problem, x, state, key=key)
     >>> plan.actions.shape, bool(1 <= plan.stats.numbers["effective_samples"][0] <= 64)
     ((20, 1), True)
 

@@ -136,7 +136,7 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
       - A \Big\rVert_\infty \le \epsilon$$
 
     ```python
-    >>> import jax, jax.numpy as jnp, optax
+    >>> import equinox as eqx, jax, jax.numpy as jnp, optax
     >>> from forethought.core.spaces import Box
     >>> from forethought.models.linear.dynamics import Linear
     >>> from forethought.objectives.quadratic import Quadratic
@@ -147,7 +147,8 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
     >>> problem = Problem(model, Quadratic(jnp.eye(3)), limits)
     >>> planner = GradientAscent(horizon=50, optimiser=optax.adam(0.3))
     >>> x, key = jnp.array([1.0, 0.0]), jax.random.key(0)
-    >>> plan, _ = planner.plan(problem, x, planner.init(problem, x, key=key), key=key)
+    >>> state = planner.init(problem, x, key=key)
+    >>> plan, _ = eqx.filter_jit(planner.plan)(problem, x, state, key=key)
     >>> float(plan.actions[0, 0]), round(float(plan.value), 1)
     (-0.5, -9.1)
 

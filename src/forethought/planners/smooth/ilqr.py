@@ -74,7 +74,7 @@ class ILQR(AbstractPlanner[ILQRState]):
     within them, and the gains of actions that lie at a limit are zero.
 
     ```python
-    >>> import jax, jax.numpy as jnp
+    >>> import equinox as eqx, jax, jax.numpy as jnp
     >>> from forethought.core.spaces import Box
     >>> from forethought.models.linear.dynamics import Linear
     >>> from forethought.objectives.quadratic import Quadratic
@@ -84,7 +84,8 @@ class ILQR(AbstractPlanner[ILQRState]):
     >>> limits = Box(jnp.array([-0.5]), jnp.array([0.5]))
     >>> problem = Problem(model, Quadratic(jnp.eye(3)), limits)
     >>> planner, x, key = ILQR(horizon=50), jnp.array([1.0, 0.0]), jax.random.key(0)
-    >>> plan, _ = planner.plan(problem, x, planner.init(problem, x, key=key), key=key)
+    >>> state = planner.init(problem, x, key=key)
+    >>> plan, _ = eqx.filter_jit(planner.plan)(problem, x, state, key=key)
     >>> float(plan.actions[0, 0]), round(float(plan.value), 2)
     (-0.5, -9.13)
 

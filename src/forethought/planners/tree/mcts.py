@@ -81,14 +81,14 @@ class MCTS(AbstractPlanner[MCTSState]):
     in one loop over batched scatters. For a budget in milliseconds see `plan_within`.
 
     ```python
-    >>> import jax
+    >>> import equinox as eqx, jax
     >>> from forethought import tasks
     >>> from forethought.planners import MCTS, TreePolicy
     >>> task, key = tasks.load("exam"), jax.random.key(0)
     >>> planner = MCTS(2, simulations=500, tree_policy=TreePolicy(0.3))
     >>> belief = task.problem.model.init(key=key)
     >>> state = planner.init(task.problem, belief, key=key)
-    >>> plan, state = planner.plan(task.problem, belief, state, key=key)
+    >>> plan, state = eqx.filter_jit(planner.plan)(task.problem, belief, state, key=key)
     >>> bool(plan.value > 0.4), int(plan.stats.tree.root_visits.sum())
     (True, 500)
 
