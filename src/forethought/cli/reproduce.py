@@ -55,12 +55,12 @@ def reproduce_command(arguments: list[str]) -> int:
     default = f"reproduce-{name}{'-paper' if options.paper else ''}"
     if name in STUDIES:
         return _study(name, options, options.out or pathlib.Path("runs") / default)
-    plan = _plan(name, options)
+    replication = _replication(name, options)
     from forethought.runs.claims.reproduce import open_folder
 
     with bad_input():
-        folder = open_folder(plan, options.out or pathlib.Path("runs") / default)
-    return _reproduce(plan, folder, options.results)
+        folder = open_folder(replication, options.out or pathlib.Path("runs") / default)
+    return _reproduce(replication, folder, options.results)
 
 
 def _list() -> int:
@@ -87,7 +87,7 @@ def _list() -> int:
     return 0
 
 
-def _plan(name: str, options: ReproduceOptions) -> Any:
+def _replication(name: str, options: ReproduceOptions) -> Any:
     """Everything that is going to be done, or one line that says what is wrong."""
     from forethought.cli.learning import read_training
     from forethought.runs.claims.mazes import STUDIES
@@ -103,9 +103,9 @@ def _plan(name: str, options: ReproduceOptions) -> Any:
             )
     task, *words = [*entry.train, *(entry.paper if options.paper else ())]
     _, run = read_training(task, [*words, "--seed", str(options.seed)])
-    from forethought.runs.claims.reproduce import Plan
+    from forethought.runs.claims.reproduce import Replication
 
-    return Plan(
+    return Replication(
         name,
         entry,
         options.paper,
@@ -170,7 +170,7 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
     return 0 if all(check["passed"] for check in result["checks"]) else FAILED
 
 
-def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
+def _reproduce(replication: Any, folder: Any, results: pathlib.Path | None) -> int:
     """Run under a progress line, report, and return the exit code."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -186,13 +186,13 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
     from forethought.runs.train.trained import state_cost
 
     console = Console()
-    console.print(plan.entry.claim, highlight=False)
-    left = [seed for seed in plan.seeds if outcome_of(folder, seed) is None]
+    console.print(replication.entry.claim, highlight=False)
+    left = [seed for seed in replication.seeds if outcome_of(folder, seed) is None]
     if left:
-        if plan.paper:
-            console.print(plan.entry.paper_note, highlight=False)
+        if replication.paper:
+            console.print(replication.entry.paper_note, highlight=False)
         console.print("Of each seed:")
-        state_cost(plan.run(left[0]), folder, console, 0)
+        state_cost(replication.run(left[0]), folder, console, 0)
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.fields[shown]}"),
@@ -200,7 +200,7 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
     )
     try:
         with Progress(*columns, console=console, transient=True) as progress:
-            total = plan.run(plan.seeds[0]).total_steps
+            total = replication.run(replication.seeds[0]).total_steps
             bar = progress.add_task("", total=total * max(1, len(left)), shown="")
 
             def watch(event: Event) -> None:
@@ -210,22 +210,22 @@ def _reproduce(plan: Any, folder: Any, results: pathlib.Path | None) -> int:
                     return
                 seed, row = event.seed, event.row
                 place = left.index(seed)
-                shown = f"seed {seed} ({plan.seeds.index(seed) + 1} of "
-                shown += f"{len(plan.seeds)})  {row['step']}/{total} steps"
+                shown = f"seed {seed} ({replication.seeds.index(seed) + 1} of "
+                shown += f"{len(replication.seeds)})  {row['step']}/{total} steps"
                 if row["return"] is not None:
                     shown += f"  return {row['return']:.4g}"
                 done = place * total + row["step"]
                 progress.update(bar, completed=done, shown=shown)
 
-            outcomes = run_seeds(plan, folder, watch)
+            outcomes = run_seeds(replication, folder, watch)
             progress.update(bar, shown="exact-model bound and random floor")
-            yardsticks(plan, folder)
+            yardsticks(replication, folder)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
     except (FloatingPointError, OSError) as error:
         raise Failed(f"{error} What was done is in {folder.path}.") from error
-    result = finish(plan, folder, outcomes)
+    result = finish(replication, folder, outcomes)
     report = write_reproduction(folder)
     console.print(_summary(result))
     console.print(f"report  {report}")

@@ -23,7 +23,7 @@ from forethought.models.learned.fitting import FitSettings
 from forethought.planners import CEM
 from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.runs.claims import reproduce
-from forethought.runs.claims.reproduce import Plan
+from forethought.runs.claims.reproduce import Replication
 from forethought.runs.claims.reproductions import (
     REPRODUCTIONS,
     Check,
@@ -74,7 +74,7 @@ BOUNDS = {
 
 
 def plan_of(settings=TINY, seeds=SEEDS):
-    return Plan(
+    return Replication(
         "tiny",
         ENTRY,
         False,

@@ -36,7 +36,7 @@ EPISODES, SECONDS = 20, 200.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Replication:
     """A reproduction that is about to be run.
 
     Args:
@@ -74,21 +74,25 @@ class Plan:
         return config
 
 
-def open_folder(plan: Plan, path: str | os.PathLike) -> RunFolder:
+def open_folder(replication: Replication, path: str | os.PathLike) -> RunFolder:
     """The folder of a reproduction: a new one, or one that was begun with the same.
 
     Raises:
         ValueError: Something else lies there, or a reproduction with other settings.
     """
-    about = {"reproduction": plan.name, "paper": plan.paper, "command": plan.words}
-    config = plan.settings() | about
+    about = {
+        "reproduction": replication.name,
+        "paper": replication.paper,
+        "command": replication.words,
+    }
+    config = replication.settings() | about
     folder = RunFolder(pathlib.Path(path))
     if not (folder.path / "config.json").exists():
         return RunFolder.create(path, config)
     kept = folder.config()
-    if kept.get("reproduction") != plan.name:
+    if kept.get("reproduction") != replication.name:
         raise ValueError(
-            f"reproduce {plan.name} needs a folder of its own, but {path} holds "
+            f"reproduce {replication.name} needs a folder of its own, but {path} holds "
             f"{kept.get('reproduction') or 'another run'}."
         )
     if changed := differences(kept, config):
@@ -102,14 +106,14 @@ def open_folder(plan: Plan, path: str | os.PathLike) -> RunFolder:
 
 
 def run_seeds(
-    plan: Plan,
+    replication: Replication,
     folder: RunFolder,
     watch: Watch = unwatched,
 ) -> list[Outcome]:
     """Train every seed that has not ended yet.
 
     Args:
-        plan: What to do.
+        replication: What to do.
         folder: From `open_folder`.
         watch: Called with lines of metrics and their seeds, and with notices.
 
@@ -117,10 +121,10 @@ def run_seeds(
         How each seed went, in their order.
     """
     outcomes = []
-    for seed in plan.seeds:
+    for seed in replication.seeds:
         found = outcome_of(folder, seed)
         if found is None:
-            for notice in _train(plan, folder, seed, watch):
+            for notice in _train(replication, folder, seed, watch):
                 watch(Notice(f"seed {seed}: {notice}"))
             found = outcome_of(folder, seed)
             assert found is not None
@@ -142,14 +146,16 @@ def outcome_of(folder: RunFolder, seed: int) -> Outcome | None:
     )
 
 
-def _train(plan: Plan, folder: RunFolder, seed: int, watch: Watch) -> tuple[str, ...]:
+def _train(
+    replication: Replication, folder: RunFolder, seed: int, watch: Watch
+) -> tuple[str, ...]:
     """Begin a seed, or go on with it; write its outcome."""
-    run, path = plan.run(seed), folder.path / f"seed-{seed}"
+    run, path = replication.run(seed), folder.path / f"seed-{seed}"
     begun = (path / "config.json").exists()
     if begun:
         own = RunFolder.open(path)
     else:
-        config = config_of(run, plan.command(seed)) | {"commit": commit()}
+        config = config_of(run, replication.command(seed)) | {"commit": commit()}
         own = RunFolder.create(path, config)
 
     def with_seed(event: Event) -> None:
@@ -169,9 +175,9 @@ def _train(plan: Plan, folder: RunFolder, seed: int, watch: Watch) -> tuple[str,
     return notices
 
 
-def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
+def yardsticks(replication: Replication, folder: RunFolder) -> dict[str, Any]:
     """What the same planner earns with the exact model, and random actions earn."""
-    run = plan.run(plan.seeds[0])
+    run = replication.run(replication.seeds[0])
     found = write_bounds(
         folder,
         run.name,
@@ -199,18 +205,21 @@ def yardsticks(plan: Plan, folder: RunFolder) -> dict[str, Any]:
 
 
 def aggregate(
-    plan: Plan, outcomes: Sequence[Outcome], measured: Mapping[str, Any], commits: str
+    replication: Replication,
+    outcomes: Sequence[Outcome],
+    measured: Mapping[str, Any],
+    commits: str,
 ) -> dict[str, Any]:
     """All numbers of a reproduction, as `reproduction.json` keeps them."""
-    entry = plan.entry
+    entry = replication.entry
     steps, each, best = curves(outcomes)
     return {
-        "name": plan.name,
+        "name": replication.name,
         "claim": entry.claim,
         "variant": entry.variant,
-        "settings": "the paper's" if plan.paper else "ours",
-        "note": entry.paper_note if plan.paper else "",
-        "command": " ".join(plan.words),
+        "settings": "the paper's" if replication.paper else "ours",
+        "note": entry.paper_note if replication.paper else "",
+        "command": " ".join(replication.words),
         "commit": commits,
         "machine": machine(),
         "checks": [check.judge(outcomes) for check in entry.checks],
@@ -220,7 +229,7 @@ def aggregate(
         "median": np.median(each, axis=0),
         "median_best": np.median(best, axis=0),
         "seeds": outcomes,
-        "run": plan.settings(),
+        "run": replication.settings(),
     }
 
 
@@ -246,7 +255,7 @@ def curves(outcomes: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def finish(
-    plan: Plan, folder: RunFolder, outcomes: Sequence[Outcome]
+    replication: Replication, folder: RunFolder, outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
     """Write `reproduction.json`, and return what it holds."""
     commits = [
@@ -254,9 +263,9 @@ def finish(
         for run in outcomes
     ]
     result = aggregate(
-        plan,
+        replication,
         outcomes,
-        yardsticks(plan, folder),
+        yardsticks(replication, folder),
         ", ".join(dict.fromkeys(commits)),
     )
     folder.write_json(RESULT, result)
