@@ -22,6 +22,7 @@ from forethought.cli.learning import read_training
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, RandomShooting
+from forethought.runs.events import Line
 from forethought.runs.store.folder import plain
 from forethought.runs.store.log import Told, live
 from forethought.runs.train import trained
@@ -194,7 +195,7 @@ def test_tensorboard_shows_the_numbers_of_every_row(whole):
             "agent.model.width=4, got 5; with seed=1, got 2.",
         ),
         (["--steps", "240"], "steps=180, got 240."),
-        (["--learn.every", "20", "--learn.unit", "steps"], "learn.every=1.0, got 20.0"),
+        (["--learn.every", "20", "--learn.unit", "steps"], "learn.every=1, got 20"),
         (["--evaluate.every", "1"], "evaluate.every=None, got 1.0"),
         (["--out", "elsewhere"], "takes no --out"),
         (["--agent.planner.horizn", "4"], "did you mean '--agent.planner.horizon'"),

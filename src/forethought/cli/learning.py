@@ -56,6 +56,8 @@ def resume_command(arguments: list[str]) -> int:
         "Flags of train that say otherwise are refused, --tensorboard excepted.",
     )
     learning, folder, options = _reopen("resume", path, rest)
+    if (folder.path / "tensorboard").exists():
+        options = dataclasses.replace(options, tensorboard=True)
     return _learn(learning, folder, options, resume=True)
 
 

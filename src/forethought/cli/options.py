@@ -128,7 +128,8 @@ class LearningEvery:
         """The same as a schedule, in the usual unit unless another one is given."""
         if self.every is None and self.unit is None:
             return None
-        return Schedule(self.every or 1, self.unit or usual)
+        every = 1 if self.every is None else self.every
+        return Schedule(every, self.unit or usual)
 
 
 @dataclasses.dataclass(frozen=True)

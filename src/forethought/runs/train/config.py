@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from forethought.agents.registry import AGENTS, name_of
 from forethought.agents.schedule import Schedule
-from forethought.planners.registry import assemble
+from forethought.planners.registry import assemble, entry_of
 from forethought.planners.registry import name_of as name_of_planner
 from forethought.runs.store.folder import plain
 from forethought.runs.train.settings import Learning, settings_for
@@ -91,10 +91,11 @@ def with_planner(settings: Any, name: str) -> Any:
         return settings
 
     def same(each: str) -> dict[str, Any]:
+        known = {field.name for field in dataclasses.fields(entry_of(each).settings)}
         return {
             field: value
             for field, value in vars(settings.planner).items()
-            if field in ("horizon", "particles")
+            if field in known & {"horizon", "particles"}
         }
 
     return dataclasses.replace(settings, planner=assemble(name, same))
