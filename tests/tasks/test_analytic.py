@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought.core.readout import Readout
 from forethought.objectives.task import (
     Avoid,
     Parking,
@@ -51,15 +52,17 @@ def test_every_task_is_consistent(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_rewards_have_finite_first_and_second_derivatives(name, precision):
     """At the start, where it is fixed, and in the middle of the action space."""
-    problem = TASKS[name]().problem
-    start = TASKS[name]().system.start(key=KEY)
+    task = TASKS[name]()
+    problem, start = task.problem, task.system.start(key=KEY)
     n, kind = start.shape[0], start.dtype
     action = problem.action.sample(key=KEY).astype(kind)
 
     def stage(both):
         x, u = both[:n], both[n:]
-        after = problem.model.predict(x, u, key=KEY)
-        return problem.objective.reward(x, u, after) + problem.objective.value(x)
+        after = task.system.step(x, u, key=KEY)
+        seen, then = Readout.of(x), Readout.of(after)
+        reward, _ = problem.objective.judge(seen, u, then)
+        return reward + problem.objective.beyond(seen)
 
     @jax.jit
     def derivatives(both):

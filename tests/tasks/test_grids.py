@@ -127,4 +127,4 @@ def test_a_start_that_is_no_state_is_refused(start, words):
 def test_a_start_may_be_a_number_or_a_whole_state():
     task = load("maze")
     for start in (7, (7.0,), jnp.asarray(7), task.system.at(7)):
-        assert start_state(task, start, key=KEY).obs == 7
+        assert start_state(task, start, key=KEY).x == 7

@@ -89,7 +89,7 @@ def plain(table, values, horizon, simulations, policy, key, gamma=0.9):
 
 def at_state(state):
     class Seen:
-        obs = jnp.asarray(state)
+        x = jnp.asarray(state)
 
     return Seen
 
@@ -154,7 +154,7 @@ def test_each_of_the_four_steps_does_its_own_part(worlds):
     # Expand: one node more, and no edge knows what it is worth.
     reached = int(table.next_state[0, 2, 0])
     assert (tree.size, grown.size, grown.children[0, 2, 0]) == (2, 3, 2)
-    assert grown.beliefs.obs[2] == leaf.here[0].obs == reached
+    assert grown.beliefs.x[2] == leaf.here[0].x == reached
     assert eqx.tree_equal(grown.edge_sums, tree.edge_sums)
     # Roll out: here the value of the leaf alone. Back up: to the root's edge alone.
     assert found == values[reached]
