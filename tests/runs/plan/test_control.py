@@ -63,7 +63,7 @@ def test_a_run_in_pieces_equals_the_run_as_a_whole(pendulum, planner):
     seen = []
     pieces = control.execute(
         control.prepare(pendulum, planner, steps=12, seed=4, chunk=5),
-        lambda piece, seconds: seen.append(len(seconds)),
+        lambda event: seen.append(len(event.seconds)),
     )
     assert seen == [4, 4, 4]
     for one, other in zip(
