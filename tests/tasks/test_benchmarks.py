@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from forethought.agents.pets import PETS
+from forethought.core.readout import Readout
 from forethought.core.types import ravel
 from forethought.objectives.learned import Observed
 from forethought.runs.train.settings import settings_for
@@ -21,7 +22,7 @@ def test_every_plant_is_consistent():
         assert task.environment.spec.episode_length == task.steps
         assert task.environment.spec.action.shape == task.problem.action.shape
         assert {"random-shooting", "cem", "ilqr", "pets"} <= set(task.settings)
-        assert isinstance(settings_for(task, "pets"), PETS)
+        assert isinstance(settings_for(name, "pets"), PETS)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -32,8 +33,10 @@ def test_what_is_seen_tells_the_reward(name, precision):
     x, next_x = (task.system.start(key=key) for key in keys)
     action = jnp.array([0.4])
     objective = Observed(task.problem.objective, task.restore)
-    seen = objective.reward(task.system.observe(x), action, task.system.observe(next_x))
-    known = task.problem.objective.reward(x, action, next_x)
+    told = [Readout.of(task.system.observe(state)) for state in (x, next_x)]
+    states = [Readout.of(state) for state in (x, next_x)]
+    seen, _ = objective.judge(told[0], action, told[1])
+    known, _ = task.problem.objective.judge(states[0], action, states[1])
     np.testing.assert_allclose(seen, known, rtol=1e-5 if precision == 32 else 1e-12)
 
 
