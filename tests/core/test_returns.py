@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from forethought.core.returns import Risk
 
 RETURNS = hnp.arrays(
-    np.float32, st.integers(1, 12), elements=st.floats(-50, 50, width=32)
+    np.float32, st.sampled_from([1, 2, 7, 12]), elements=st.floats(-50, 50, width=32)
 )
 
 
@@ -20,15 +21,17 @@ def test_cvar_is_the_mean_of_the_worst_share_with_the_last_one_counted_in_part()
     )
 
 
+@jax.jit
+def three(returns):
+    risks = Risk("cvar", 1.0), Risk("cvar", 1e-6), Risk("worst")
+    return [risk(returns) for risk in risks]
+
+
 @given(RETURNS)
 def test_cvar_goes_from_the_mean_to_the_worst_case(returns):
-    returns = jnp.asarray(returns)
-    np.testing.assert_allclose(
-        Risk("cvar", 1.0)(returns), jnp.mean(returns), rtol=1e-4, atol=1e-4
-    )
-    np.testing.assert_allclose(
-        Risk("cvar", 1e-6)(returns), Risk("worst")(returns), rtol=1e-5, atol=1e-30
-    )
+    all_of_them, a_millionth, worst = three(returns)
+    np.testing.assert_allclose(all_of_them, returns.mean(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(a_millionth, worst, rtol=1e-5, atol=1e-30)
 
 
 def test_entropic_risk_of_a_gaussian_is_mean_minus_half_theta_variance():
