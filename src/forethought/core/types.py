@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -62,3 +63,17 @@ def ravel(
     coordinates, rest = eqx.partition(belief, mask)
     vector, unravel = ravel_pytree(coordinates)
     return vector, lambda vector: eqx.combine(unravel(vector), rest)
+
+
+def blank(shapes: PyTree) -> Any:
+    """Zeros in the place of shapes, for what is still to come; all else stays.
+
+    Args:
+        shapes: What `eqx.filter_eval_shape` returns.
+    """
+
+    def zeros(leaf: Any) -> Any:
+        shape = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jnp.zeros(leaf.shape, leaf.dtype) if shape else leaf
+
+    return jax.tree.map(zeros, shapes)

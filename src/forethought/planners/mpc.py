@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from forethought.core.spaces import require_box
-from forethought.core.types import Action
+from forethought.core.types import Action, blank
 from forethought.planners.base import AbstractPlanner, require_positive
 from forethought.problem import Plan, Problem
 
@@ -63,8 +63,8 @@ class MPC(eqx.Module):
         age = jnp.asarray(self.replan_every)
         if self.replan_every == 1:
             return MPCState(state, None, age)
-        blank = blank_plan(self.planner, problem, belief, state, key=key)
-        return MPCState(state, blank, age)
+        plan = blank_plan(self.planner, problem, belief, state, key=key)
+        return MPCState(state, plan, age)
 
     def act(
         self, problem: Problem, belief: PyTree, state: MPCState, *, key: PRNGKeyArray
@@ -102,11 +102,4 @@ def blank_plan(
 ) -> Plan:
     """Zeros where a plan will be."""
     plan, _ = eqx.filter_eval_shape(planner.plan, problem, belief, state, key=key)
-    return jax.tree.map(
-        lambda leaf: (
-            jnp.zeros(leaf.shape, leaf.dtype)
-            if isinstance(leaf, jax.ShapeDtypeStruct)
-            else leaf
-        ),
-        plan,
-    )
+    return blank(plan)

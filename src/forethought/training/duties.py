@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.core.types import blank
 from forethought.data.memory import Memory
 
 Mark = tuple[Int[Array, ""] | int, Int[Array, ""] | int]
@@ -60,7 +61,7 @@ class Tally(eqx.Module):
     @staticmethod
     def empty(like: dict[str, jax.ShapeDtypeStruct]) -> "Tally":
         """Nothing counted yet of metrics of these shapes."""
-        zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in like.items()}
+        zeros = blank(like)
         return Tally(zeros, zeros)
 
     def add(self, metrics: Metrics) -> "Tally":

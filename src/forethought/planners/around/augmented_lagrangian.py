@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 from forethought.core.optimise import Record, iterate
 from forethought.core.results import Result, Stats
 from forethought.core.spaces import Box
-from forethought.core.types import Stamped, ravel
+from forethought.core.types import Stamped, blank, ravel
 from forethought.models.around.clocked import Clocked, ClockedCloud
 from forethought.objectives.constrained import Priced, Residuals, raised
 from forethought.planners.around.optimality import along, require_constrained, residual
@@ -154,7 +154,7 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         running = jax.tree.map(
             lambda leaf: jnp.zeros((self.horizon, *leaf.shape), leaf.dtype), running
         )
-        final = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), final)
+        final = blank(final)
         priced = _priced(problem, running, final, jnp.asarray(self.penalty, dtype))
         start = Stamped(belief, jnp.asarray(0))
         inner = self.inner.init(priced, start, actions, key=key)
@@ -191,18 +191,10 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
         shapes = eqx.filter_eval_shape(
             self._solve, problem, belief, state, penalty, key=key
         )
-        blank = jax.tree.map(
-            lambda leaf: (
-                jnp.zeros(leaf.shape, leaf.dtype)
-                if isinstance(leaf, jax.ShapeDtypeStruct)
-                else leaf
-            ),
-            shapes[0],
-        )
         no = jnp.asarray(False)
         rounds = _Rounds(
             state=state,
-            plan=blank,
+            plan=blank(shapes[0]),
             penalty=penalty,
             miss=jnp.full((), jnp.inf, dtype),
             converged=no,

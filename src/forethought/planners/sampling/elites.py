@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Scalar
 
+from forethought.core.types import blank
+
 Distribution = TypeVar("Distribution", bound=eqx.Module)
 Row = dict[str, Any]
 """Fields of `Stats` by name: of one iteration, or with all of them in front."""
@@ -145,8 +147,7 @@ def cross_entropy(
     _, shapes = jax.eval_shape(
         lambda search: iterate(search, index[0], keys[0], populations[0]), search
     )
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    carry = (search, blank)
+    carry = (search, blank(shapes))
     if len(set(populations)) == 1:
         (search, _), found = jax.lax.scan(
             lambda carry, inputs: step(carry, inputs, populations[0]),
