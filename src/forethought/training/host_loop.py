@@ -21,19 +21,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.core.types import blank
 from forethought.data.parts import newest
 from forethought.data.replay import Replay
 from forethought.data.rings import ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
-from forethought.training.duties import perform
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
 from forethought.training.host_online import Online
 from forethought.training.loop import (
     Flow,
     Trace,
     TrainState,
-    memory_of,
+    perform_in,
     require_room,
     require_steps,
 )
@@ -105,10 +105,8 @@ class HostTraining:
         agent_key, carry_key, key = jax.random.split(key, 3)
         learner = self.agent.init(self.environment.spec, key=agent_key)
         place, obs, key = self._reset(key)
-        carries, none = (
-            fresh_carries(self.agent, learner, self.count, carry_key),
-            jnp.zeros((), jnp.int32),
-        )
+        carries = fresh_carries(self.agent, learner, self.count, carry_key)
+        none = jnp.zeros((), jnp.int32)
         flow = Flow(
             self.replay.init(self._example(learner, carries, obs)),
             place,
@@ -257,11 +255,7 @@ class HostTraining:
 
     def perform(self, state: TrainState, duty: Duty) -> tuple[TrainState, Metrics]:
         """Have the agent do a duty once."""
-        memory = memory_of(self.replay, state.flow.replay, duty)
-        learner, metrics, key = perform(
-            self.agent, state.learner, memory, duty, state.flow.key
-        )
-        return TrainState(learner, dataclasses.replace(state.flow, key=key)), metrics
+        return perform_in(self.agent, self.replay, state, duty)
 
     def _reset(self, key: PRNGKeyArray) -> tuple[Place, PyTree, PRNGKeyArray]:
         """Seed and reset the environments; where they stand, what is seen, a key."""
@@ -349,9 +343,8 @@ class HostTraining:
             lambda key: self.agent.act(learner, carry, one, key=key)[2],
             jax.random.key(0),
         )
-        kept = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept)
         no = jnp.asarray(False)
-        return Transition(one, action, jnp.zeros(()), one, no, no, kept)
+        return Transition(one, action, jnp.zeros(()), one, no, no, blank(kept))
 
 
 @eqx.filter_jit

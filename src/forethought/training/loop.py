@@ -7,6 +7,8 @@ that reset themselves, and everything it carries is one pytree, so that a run ca
 anywhere and go on from there.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -221,12 +223,7 @@ class Training(eqx.Module):
 
     def perform(self, state: TrainState, duty: Duty) -> tuple[TrainState, Metrics]:
         """Have the agent do a duty once."""
-        memory, flow = self._memory(duty, state.flow), state.flow
-        learner, metrics, key = perform(
-            self.agent, state.learner, memory, duty, flow.key
-        )
-        flow = eqx.tree_at(lambda flow: flow.key, flow, key)
-        return TrainState(learner, flow), metrics
+        return perform_in(self.agent, self.replay, state, duty)
 
     def resume(self, state: TrainState) -> tuple[TrainState, tuple[str, ...]]:
         """Go on in another process: a state is all that there is to know.
@@ -350,6 +347,15 @@ class Training(eqx.Module):
 def memory_of(replay: Replay, state: ReplayState, duty: Duty) -> Memory:
     """What an agent may learn from when it does a duty."""
     return Memory(replay, state, steps_between(duty, replay.lanes))
+
+
+def perform_in(
+    agent: AbstractAgent, replay: Replay, state: TrainState, duty: Duty
+) -> tuple[TrainState, Metrics]:
+    """Have an agent do a duty once, outside of acting."""
+    memory = memory_of(replay, state.flow.replay, duty)
+    learner, metrics, key = perform(agent, state.learner, memory, duty, state.flow.key)
+    return TrainState(learner, dataclasses.replace(state.flow, key=key)), metrics
 
 
 def require_steps(name: str, steps: int) -> None:
