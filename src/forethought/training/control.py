@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.mpc import Planning
-from forethought.agents.parts import planning
 from forethought.core.readout import Readout
 from forethought.core.results import Result, Stats
 from forethought.environments.plant import AbstractPlant
 from forethought.environments.simulated import Timed
+from forethought.problem import Problem
 from forethought.training.episode import Scene, step, two_keys
 
 
@@ -57,6 +57,20 @@ class Loop(eqx.Module):
         return self.scene.environment.system
 
 
+def first_look(
+    problem: Problem,
+    plant: AbstractPlant,
+    state: PyTree,
+    tell_key: PRNGKeyArray,
+    prior_key: PRNGKeyArray,
+    look_key: PRNGKeyArray,
+) -> tuple[PyTree, PyTree, PyTree]:
+    """What is told of a state, and what the model believes before and after it."""
+    obs = plant.tell(state, key=tell_key)
+    prior = problem.model.init(key=prior_key)
+    return obs, prior, problem.model.observe(prior, obs, key=look_key)
+
+
 def begin(
     agent: Planning, plant: AbstractPlant, state: PyTree, *, key: PRNGKeyArray
 ) -> Loop:
@@ -64,11 +78,9 @@ def begin(
 
     The controller begins with what its model believes beforehand and one look.
     """
-    tell_key, belief_key, look_key, plan_key = jax.random.split(key, 4)
-    obs = plant.tell(state, key=tell_key)
-    prior = agent.problem.model.init(key=belief_key)
-    belief = agent.problem.model.observe(prior, obs, key=look_key)
-    carry = planning.reset(agent.controller, agent.problem, belief, key=plan_key)
+    *keys, plan_key = jax.random.split(key, 4)
+    obs, prior, belief = first_look(agent.problem, plant, state, *keys)
+    carry = agent.believing(agent.problem, belief, key=plan_key)
     # The first step looks by itself.
     carry = eqx.tree_at(lambda carry: carry.belief, carry, prior)
     world = Timed(state, jnp.asarray(0))

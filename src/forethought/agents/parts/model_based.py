@@ -13,13 +13,11 @@ from typing import cast
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray
 
-from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
-from forethought.agents.parts import planning
-from forethought.agents.parts.planning import PlanningCarry
+from forethought.agents.base import Brief, Duty, Metrics
+from forethought.agents.parts.planning import AbstractPlanning
 from forethought.core.readout import AbstractJudge
-from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
@@ -34,7 +32,7 @@ FIT = Duty("model")
 """To refit the model after each episode."""
 
 
-class ModelBased(AbstractAgent[Problem, PlanningCarry]):
+class ModelBased(AbstractPlanning):
     """Plans in its model at every step, and refits the model to what it saw.
 
     Args:
@@ -68,27 +66,6 @@ class ModelBased(AbstractAgent[Problem, PlanningCarry]):
         model = self.recipe.begin(spec, key=key)
         return Problem(model, self.objective, spec.action, model.cloud)
 
-    def reset(self, learner: Problem, *, key: PRNGKeyArray) -> PlanningCarry:
-        """Believe what the model believes beforehand, and remember no plan."""
-        belief_key, plan_key = jax.random.split(key)
-        belief = learner.model.init(key=belief_key)
-        return planning.reset(self.controller, learner, belief, key=plan_key)
-
-    def act(
-        self,
-        learner: Problem,
-        carry: PlanningCarry,
-        obs: PyTree[Array],
-        *,
-        key: PRNGKeyArray,
-        mode: Mode = "explore",
-    ) -> tuple[Action, PlanningCarry, None]:
-        """Observe, plan, and predict what the action will do.
-
-        Exploring and exploiting are the same: uncertainty explores by itself.
-        """
-        return *planning.act(self.controller, learner, carry, obs, key=key), None
-
     def informed(
         self, problem: Problem, *, key: PRNGKeyArray
     ) -> tuple["ModelBased", Problem]:
@@ -106,10 +83,6 @@ class ModelBased(AbstractAgent[Problem, PlanningCarry]):
     def examined(self, learner: Problem) -> tuple[Problem, AbstractPlanner]:
         """What it plans in, and by whom."""
         return learner, self.planner
-
-    def watch(self, carry: PlanningCarry) -> Metrics:
-        """What planning came to: see `planning.watch`."""
-        return planning.watch(carry)
 
     def update(
         self, learner: Problem, memory: Memory, *, duty: Duty, key: PRNGKeyArray

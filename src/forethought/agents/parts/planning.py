@@ -1,13 +1,15 @@
 """Acting by a planner at work: what agents that plan have in common."""
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
-from forethought.agents.base import Metrics
+from forethought.agents.base import AbstractAgent, Metrics
 from forethought.core.results import Result, Stats
-from forethought.core.types import Action
+from forethought.core.types import Action, Mode, blank
 from forethought.planners.mpc import MPC, MPCState
 from forethought.problem import Plan, Problem
 
@@ -33,65 +35,71 @@ class PlanningCarry(eqx.Module):
     thought: Thought
 
 
-def reset(
-    controller: MPC, problem: Problem, belief: PyTree, *, key: PRNGKeyArray
-) -> PlanningCarry:
-    """Remember no plan.
+class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
+    """Plans in the problem that it has learned, or always knew."""
 
-    Args:
-        controller: Who plans.
-        problem: What is planned for.
-        belief: What is believed beforehand.
-        key: Consumed.
-    """
-    memory = controller.init(problem, belief, key=key)
+    @property
+    @abc.abstractmethod
+    def controller(self) -> MPC:
+        """The planner at work."""
 
-    def first(key: PRNGKeyArray) -> Thought:
-        _, plan, after = controller.act(problem, belief, memory, key=key)
-        return _thought(plan, after)
+    def reset(self, learner: Problem, *, key: PRNGKeyArray) -> PlanningCarry:
+        """Believe what the model believes beforehand, and remember no plan."""
+        belief_key, plan_key = jax.random.split(key)
+        belief = learner.model.init(key=belief_key)
+        return self.believing(learner, belief, key=plan_key)
 
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        eqx.filter_eval_shape(first, key),
-    )
-    return PlanningCarry(belief, memory, nothing)
+    def believing(
+        self, learner: Problem, belief: PyTree, *, key: PRNGKeyArray
+    ) -> PlanningCarry:
+        """What is carried by one who believes this, and remembers no plan."""
+        memory = self.controller.init(learner, belief, key=key)
 
+        def first(key: PRNGKeyArray) -> Thought:
+            _, plan, after = self.controller.act(learner, belief, memory, key=key)
+            return _thought(plan, after)
 
-def act(
-    controller: MPC,
-    problem: Problem,
-    carry: PlanningCarry,
-    obs: PyTree[Array],
-    *,
-    key: PRNGKeyArray,
-) -> tuple[Action, PlanningCarry]:
-    """Observe, plan, and predict what the action will do."""
-    observe_key, plan_key, predict_key = jax.random.split(key, 3)
-    belief = problem.model.observe(carry.belief, obs, key=observe_key)
-    action, plan, memory = controller.act(
-        problem, belief, carry.controller, key=plan_key
-    )
-    belief = problem.model.predict(belief, action, key=predict_key)
-    return action, PlanningCarry(belief, memory, _thought(plan, memory))
+        nothing = blank(eqx.filter_eval_shape(first, key))
+        return PlanningCarry(belief, memory, nothing)
 
+    def act(
+        self,
+        learner: Problem,
+        carry: PlanningCarry,
+        obs: PyTree[Array],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, PlanningCarry, None]:
+        """Observe, plan, and predict what the action will do.
 
-def watch(carry: PlanningCarry) -> Metrics:
-    """What planning came to.
+        Exploring and exploiting are the same: uncertainty explores by itself.
+        """
+        observe_key, plan_key, predict_key = jax.random.split(key, 3)
+        belief = learner.model.observe(carry.belief, obs, key=observe_key)
+        action, plan, memory = self.controller.act(
+            learner, belief, carry.controller, key=plan_key
+        )
+        belief = learner.model.predict(belief, action, key=predict_key)
+        return action, PlanningCarry(belief, memory, _thought(plan, memory)), None
 
-    `plan_value` is the return that the plan in force expected when it was made. A
-    plan is counted at the step that made it: in `plan_failed` if its `Result` is
-    worse than an iteration limit, and in `non_finite` with as many of its
-    candidates as had no finite return, from planners that tell.
-    """
-    thought = carry.thought
-    usable = (thought.result == Result.successful) | (
-        thought.result == Result.iteration_limit
-    )
-    told = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
-    if thought.stats.non_finite is not None:
-        count = jnp.sum(thought.stats.non_finite)
-        told["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
-    return told
+    def watch(self, carry: PlanningCarry) -> Metrics:
+        """What planning came to.
+
+        `plan_value` is the return that the plan in force expected when it was made. A
+        plan is counted at the step that made it: in `plan_failed` if its `Result` is
+        worse than an iteration limit, and in `non_finite` with as many of its
+        candidates as had no finite return, from planners that tell.
+        """
+        thought = carry.thought
+        usable = (thought.result == Result.successful) | (
+            thought.result == Result.iteration_limit
+        )
+        told = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
+        if thought.stats.non_finite is not None:
+            count = jnp.sum(thought.stats.non_finite)
+            told["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
+        return told
 
 
 def _thought(plan: Plan, memory: MPCState) -> Thought:

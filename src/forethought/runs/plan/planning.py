@@ -19,6 +19,7 @@ from forethought.planners import AbstractPlanner
 from forethought.planners.registry import assemble, entry_of
 from forethought.problem import Plan, Problem
 from forethought.tasks.base import Task
+from forethought.training.control import first_look
 
 
 @eqx.filter_jit
@@ -93,10 +94,8 @@ def start_state(task: Task, start: Any, *, key: PRNGKeyArray) -> PyTree:
 
 def first_belief(task: Task, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
     """What a planner believes once it was told of a start state for the first time."""
-    tell_key, prior_key, look_key = jax.random.split(key, 3)
-    obs = task.plant.tell(state, key=tell_key)
-    prior = task.problem.model.init(key=prior_key)
-    return task.problem.model.observe(prior, obs, key=look_key)
+    keys = jax.random.split(key, 3)
+    return first_look(task.problem, task.plant, state, *keys)[-1]
 
 
 def _number(name: str, start: Any, states: int) -> int:
