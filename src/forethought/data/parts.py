@@ -76,8 +76,7 @@ def part_since(state: ReplayState, before: Counters | None = None) -> Part:
     newest = np.asarray(state.at[(steps - 1) % state.capacity])
     end = (newest + 2 if steps else begin).astype(np.int32)
     begin = np.clip(begin, end - state.room, end)
-    lane = np.repeat(np.arange(state.lanes), end - begin)
-    number = np.concatenate([np.arange(*span) for span in zip(begin, end, strict=True)])
+    number, lane = _numbers(begin, end)
     rows, at = _take((state.rows, state.at), step % state.capacity)
     observations = _take(state.observations, number % state.room, lane)
     return Part(steps - len(step), rows, at, begin, end, observations)
@@ -102,10 +101,7 @@ def put_together(
     )
     for part in parts:
         place = (part.first + np.arange(len(part.at))) % like.capacity
-        lane = np.repeat(np.arange(like.lanes), part.end - part.begin)
-        number = np.concatenate(
-            [np.arange(*span) for span in zip(part.begin, part.end, strict=True)]
-        )
+        number, lane = _numbers(part.begin, part.end)
         _put((rows, at), (part.rows, part.at), place)
         _put(observations, part.observations, (number % like.room, lane))
     return ReplayState(
@@ -173,6 +169,13 @@ def newest(state: ReplayState[R], steps: int) -> R | None:
         take(state.observations, at % state.room),
         take(state.observations, (at + 1) % state.room),
     )
+
+
+def _numbers(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a part's observations, lane after lane, and their lanes."""
+    lane = np.repeat(np.arange(len(begin)), end - begin)
+    spans = zip(begin, end, strict=True)
+    return np.concatenate([np.arange(*span) for span in spans]), lane
 
 
 def _take(tree: PyTree, *index: np.ndarray) -> Any:
