@@ -160,13 +160,7 @@ class Record:
                     for name, array in arrays.items()
                     if name.startswith(prefix)
                 }
-                try:
-                    values[field.name] = told(found) if field.type == Stats else found
-                except (KeyError, TypeError) as error:
-                    raise ValueError(
-                        f"A record needs statistics of a planner that belong together, "
-                        f"but those of {folder.path}/{FILE} do not: {error}."
-                    ) from error
+                values[field.name] = told(found) if field.type == Stats else found
                 continue
             if field.name not in arrays:
                 raise ValueError(

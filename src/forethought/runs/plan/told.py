@@ -21,7 +21,21 @@ COLUMNS = ("parent", "slot", "depth", "visits", "values", "chosen")
 
 
 def told(arrays: Mapping[str, np.ndarray]) -> Stats:
-    """Statistics from arrays under flat names, new or old."""
+    """Statistics from arrays under flat names, new or old.
+
+    Raises:
+        ValueError: Some are missing without which others mean nothing.
+    """
+    try:
+        return _told(arrays)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            "A record needs statistics of a planner that belong together, but those "
+            f"named {', '.join(sorted(arrays))} do not: {error}."
+        ) from error
+
+
+def _told(arrays: Mapping[str, np.ndarray]) -> Stats:
     if any("/" not in name and name not in FIELDS for name in arrays):
         return _old(dict(arrays))
     parts: dict[str, Any] = {}
@@ -37,7 +51,7 @@ def told(arrays: Mapping[str, np.ndarray]) -> Stats:
         **whole,
         **parts,
         tree=None if tree is None else SearchTree(**tree),
-        inside=None if inside is None else told(inside),
+        inside=None if inside is None else _told(inside),
     )
 
 
