@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any, Literal
 
 import equinox as eqx
@@ -20,6 +19,7 @@ from forethought.problem import Plan
 from forethought.runs.events import Acted, Watch, unwatched
 from forethought.runs.plan.first import KeepsFirst, KeptState
 from forethought.runs.plan.planning import make_planner, start_state
+from forethought.runs.store.folder import config_with
 from forethought.tasks.base import Task
 from forethought.training.control import Episode, Loop, begin, closed_loop
 
@@ -278,14 +278,7 @@ def config_of(
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Everything that the `config.json` of a run says."""
-    config = {
-        "task": task.name,
-        "planner": name_of(planner),
-        "settings": planner,
-        "options": options,
-        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
-    }
-    return config if command is None else config | {"command": command}
+    return config_with(task.name, name_of(planner), planner, options, command)
 
 
 def join(pieces: list[Episode]) -> Episode:

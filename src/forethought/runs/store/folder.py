@@ -28,7 +28,8 @@ import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -75,6 +76,32 @@ def plain(value: Any) -> Any:
         "A run folder needs values that JSON can hold, got one of type "
         f"{type(value).__name__}."
     )
+
+
+def config_with(
+    task: str,
+    maker: str,
+    settings: Any,
+    options: Any,
+    command: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """What the `config.json` of a run says.
+
+    Args:
+        task: The name of what was acted in.
+        maker: The name of the planner, or of the agent.
+        settings: Its own.
+        options: All else that decides what the run does.
+        command: That which began it, where there was one.
+    """
+    config = {
+        "task": task,
+        "planner": maker,
+        "settings": settings,
+        "options": options,
+        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
+    }
+    return config if command is None else config | {"command": list(command)}
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:

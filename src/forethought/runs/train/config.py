@@ -6,7 +6,6 @@ the command line or from Python. A command that is kept beside it is for people.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from forethought.agents.registry import AGENTS, name_of
 from forethought.agents.schedule import Schedule
 from forethought.planners.registry import assemble, entry_of
 from forethought.planners.registry import name_of as name_of_planner
-from forethought.runs.store.folder import plain
+from forethought.runs.store.folder import config_with, plain
 from forethought.runs.train.settings import Learning, settings_for
 
 Changed = dict[str, tuple[Any, Any]]
@@ -46,14 +45,8 @@ def config_of(
         "random_steps": learning.first_steps,
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
-    config = {
-        "task": learning.name,
-        "planner": name_of(learning.settings),
-        "settings": learning.settings,
-        "options": options,
-        "versions": {name: version(name) for name in ("forethought", "jax", "mujoco")},
-    }
-    return config if command is None else config | {"command": list(command)}
+    settings = learning.settings
+    return config_with(learning.name, name_of(settings), settings, options, command)
 
 
 def learning_of(config: Mapping[str, Any]) -> Learning:
