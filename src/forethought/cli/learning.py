@@ -82,28 +82,28 @@ def evaluate_command(arguments: list[str]) -> int:
 
 
 def read_training(
-    name: str, rest: list[str], stored: Mapping[str, Any] | None = None
+    name: str, rest: list[str], kept: Any = None
 ) -> tuple[TrainOptions, Any]:
     """Options and run of a `train` command.
 
     Args:
         name: Of the task or the Gymnasium environment.
         rest: Flags.
-        stored: The config of a run, in the place of defaults.
+        kept: A `Learning` in the place of defaults, of the precision that is set.
     """
     precision = told(rest, "--precision")
-    options = TrainOptions() if stored is None else _options(stored)
+    options = TrainOptions() if kept is None else _options(kept)
     set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
     from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
-    from forethought.runs.train.config import learning_of, with_planner
+    from forethought.runs.train.config import with_planner
     from forethought.runs.train.settings import Learning, check, settings_for
 
     agent, planner = told(rest, "--agent"), told(rest, "--planner")
     with bad_input():
-        if stored is not None and agent in (None, options.agent):
-            settings = learning_of(stored).settings
+        if kept is not None and agent in (None, options.agent):
+            settings = kept.settings
         else:
             settings = settings_for(name, agent or options.agent)
         if planner is not None:
@@ -141,19 +141,29 @@ def read_training(
     return options, learning
 
 
-def _options(stored: Mapping[str, Any]) -> TrainOptions:
+def _options(kept: Any) -> TrainOptions:
     """What was asked for when a run was begun."""
-    kept = stored["options"]
-    clocks = {"learn": LearningEvery, "interval": IntervalEvery, "evaluate": Evaluating}
-    given = {
-        field.name: kept[field.name]
-        for field in dataclasses.fields(TrainOptions)
-        if field.name in kept and field.name not in (*clocks, "planner")
-    }
-    for name, kind in clocks.items():
-        if isinstance(schedule := kept.get(name), Mapping):
-            given[name] = kind(float(schedule["every"]), schedule["unit"])
-    return TrainOptions(agent=stored["planner"], **given)
+    import jax.numpy as jnp
+
+    from forethought.agents.registry import name_of
+
+    def clock(kind: Any, schedule: Any) -> Any:
+        return (
+            kind() if schedule is None else kind(float(schedule.every), schedule.unit)
+        )
+
+    return TrainOptions(
+        agent=name_of(kept.settings),
+        steps=kept.steps,
+        random_steps=kept.random_steps,
+        seed=kept.seed,
+        count=kept.count,
+        learn=clock(LearningEvery, kept.learn),
+        interval=clock(IntervalEvery, kept.interval),
+        evaluate=clock(Evaluating, kept.evaluate),
+        evaluate_episodes=kept.evaluate_episodes,
+        precision=64 if jnp.finfo(jnp.result_type(float)).bits == 64 else 32,
+    )
 
 
 def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOptions]:
@@ -175,18 +185,18 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
     with bad_input():
         folder = RunFolder.open(path)
         stored = folder.config()
-        kept = stored.get("options")
-        precision = kept.get("precision") if isinstance(kept, Mapping) else None
+        asked = stored.get("options")
+        precision = asked.get("precision") if isinstance(asked, Mapping) else None
         set_up(64 if precision == 64 else 32)  # before a task computes anything
         try:
-            learning_of(stored)
+            kept = learning_of(stored)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{command} needs the folder of a training run, but of {path} {error}"
             ) from error
         if any(word.split("=")[0] == "--out" for word in rest):
             raise ValueError(f"{command} goes on in {path}; it takes no --out.")
-    options, learning = read_training(stored["task"], rest, stored)
+    options, learning = read_training(kept.name, rest, kept)
     if changed := differences(stored, config_of(learning)):
         raise BadInput(refusal(changed))
     return learning, folder, options
