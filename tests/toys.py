@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
+from forethought.core.types import Opaque, Stamped
 from forethought.models.base import AbstractModel
 from forethought.models.linear.dynamics import Linear
 from forethought.objectives.base import AbstractObjective, constant
@@ -94,6 +95,52 @@ class Reach(AbstractLasting):
     def reward(self, x, action, next_x):
         gain = (next_x - x)[0]
         return jnp.where(next_x[0] > self.wall, jnp.nan, gain)
+
+
+class Pendulum(AbstractModel[Stamped]):
+    """A damped pendulum with a clock, and memory that is no coordinate of its state.
+
+    Its readout is as bent as its dynamics.
+    """
+
+    bend: float = 0.0
+    """How the effect of a push depends on the angle."""
+
+    def init(self, *, key):
+        return self.at(jnp.zeros(2))
+
+    def at(self, x):
+        return Stamped((x, Opaque(jnp.zeros(3, x.dtype))), jnp.asarray(0))
+
+    def predict(self, belief, action, *, key):
+        x, memory = belief.value
+        push = action[0] * (1 + self.bend * jnp.cos(x[0]))
+        rate = x[1] + 0.1 * (push - jnp.sin(x[0]) - 0.1 * x[1])
+        after = jnp.stack([x[0] + 0.1 * rate, rate])
+        return Stamped((after, Opaque(memory.arrays + 1)), belief.time + 1)
+
+    def observe(self, belief, obs, *, key):
+        return obs
+
+    def readout(self, belief):
+        x = belief.value[0]
+        return Readout(jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]))
+
+
+class Upright(AbstractObjective):
+    """Counts where a step leads the pendulum, discounted."""
+
+    gamma: float = 0.97
+
+    def reward(self, x, action, next_x):
+        distance = (next_x[1] + 1) ** 2 + next_x[0] ** 2 + 0.1 * x[2] ** 2
+        return -distance - 0.01 * jnp.sum(action**2)
+
+    def discount(self, x, action, next_x):
+        return constant(x, self.gamma)
+
+    def value(self, x):
+        return -10 * (x[1] + 1) ** 2
 
 
 def walk():

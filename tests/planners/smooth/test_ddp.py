@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import Pendulum, Upright
 
 from forethought import tasks
-from forethought.core.readout import Readout
 from forethought.core.results import name_of
 from forethought.core.spaces import Box, free_box
-from forethought.core.types import Opaque, Stamped, ravel
-from forethought.models.base import AbstractModel
+from forethought.core.types import ravel
 from forethought.models.linear.dynamics import Linear
-from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners import ILQR, LQR
 from forethought.planners.smooth.descent import begin
@@ -33,51 +31,13 @@ def solve(planner, problem, belief, actions=None, states=None):
     return planner.plan(problem, belief, state, key=KEY)
 
 
-class Pendulum(AbstractModel[Stamped]):
-    """Carries memory and a clock; its readout is as bent as its dynamics."""
-
-    def init(self, *, key):
-        return self.at(jnp.zeros(2))
-
-    def at(self, x):
-        return Stamped((x, Opaque(jnp.zeros(3, x.dtype))), jnp.asarray(0))
-
-    def predict(self, belief, action, *, key):
-        x, memory = belief.value
-        push = action[0] * (1 + 0.3 * jnp.cos(x[0]))
-        rate = x[1] + 0.1 * (push - jnp.sin(x[0]) - 0.1 * x[1])
-        after = jnp.stack([x[0] + 0.1 * rate, rate])
-        return Stamped((after, Opaque(memory.arrays + 1)), belief.time + 1)
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        x = belief.value[0]
-        return Readout(jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]))
-
-
-class Upright(AbstractObjective):
-    """Counts where a step leads, discounted."""
-
-    def reward(self, x, action, next_x):
-        distance = (next_x[1] + 1) ** 2 + next_x[0] ** 2 + 0.1 * x[2] ** 2
-        return -distance - 0.01 * jnp.sum(action**2)
-
-    def discount(self, x, action, next_x):
-        return constant(x, 0.97)
-
-    def value(self, x):
-        return -10 * (x[1] + 1) ** 2
-
-
 TIGHT = ILQR(10, 200, tolerance=1e-14, gradient_tolerance=1e-10, second_order=True)
-FREE = Problem(Pendulum(), Upright(), free_box(1))
-LIMITED = Problem(Pendulum(), Upright(), Box(-5 * np.ones(1), 5 * np.ones(1)))
+FREE = Problem(Pendulum(0.3), Upright(), free_box(1))
+LIMITED = Problem(Pendulum(0.3), Upright(), Box(-5 * np.ones(1), 5 * np.ones(1)))
 
 
 def start():
-    return Pendulum().at(jnp.array([0.5, 0.2]))
+    return Pendulum(0.3).at(jnp.array([0.5, 0.2]))
 
 
 @functools.cache

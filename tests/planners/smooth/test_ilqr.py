@@ -8,14 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from toys import AbstractSeen
+from toys import AbstractSeen, Pendulum, Upright
 
 from forethought import tasks
-from forethought.core.readout import Readout
 from forethought.core.results import name_of
 from forethought.core.spaces import Box, Discrete, free_box
-from forethought.core.types import Opaque, Stamped, ravel
-from forethought.models.base import AbstractModel
+from forethought.core.types import ravel
 from forethought.models.linear.dynamics import Linear
 from forethought.objectives.base import AbstractObjective, constant
 from forethought.objectives.quadratic import Quadratic
@@ -38,45 +36,6 @@ def solve(planner, problem, belief, state=None):
 def linear_quadratic(action=None, dtype=float):
     cost = Quadratic(jnp.eye(3, dtype=dtype), C_final=5 * jnp.eye(2, dtype=dtype))
     return Problem(Linear(jnp.asarray(F, dtype)), cost, action or free_box(1))
-
-
-class Pendulum(AbstractModel[Stamped]):
-    """A damped pendulum that carries memory which is no coordinate of its state."""
-
-    def init(self, *, key):
-        return self.at(jnp.zeros(2))
-
-    def at(self, x):
-        return Stamped((x, Opaque(jnp.zeros(3, x.dtype))), jnp.asarray(0))
-
-    def predict(self, belief, action, *, key):
-        x, memory = belief.value
-        rate = x[1] + 0.1 * (action[0] - jnp.sin(x[0]) - 0.1 * x[1])
-        after = jnp.stack([x[0] + 0.1 * rate, rate])
-        return Stamped((after, Opaque(memory.arrays + 1)), belief.time + 1)
-
-    def observe(self, belief, obs, *, key):
-        return obs
-
-    def readout(self, belief):
-        x = belief.value[0]
-        return Readout(jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]))
-
-
-class Upright(AbstractObjective):
-    """A reward on the next readout, and a discount."""
-
-    gamma: float = 0.97
-
-    def reward(self, x, action, next_x):
-        distance = (next_x[1] + 1) ** 2 + next_x[0] ** 2 + 0.1 * x[2] ** 2
-        return -distance - 0.01 * jnp.sum(action**2)
-
-    def discount(self, x, action, next_x):
-        return constant(x, self.gamma)
-
-    def value(self, x):
-        return -10 * (x[1] + 1) ** 2
 
 
 SWING = Problem(Pendulum(), Upright(), Box(-3 * np.ones(1), 3 * np.ones(1)))
