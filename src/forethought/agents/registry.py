@@ -9,6 +9,7 @@ from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
 from forethought.agents.sweeping import Sweeping
 from forethought.core.words import unknown
+from forethought.planners import AbstractPlanner
 
 
 @runtime_checkable
@@ -52,3 +53,8 @@ def name_of(settings: Settings) -> str:
     """The name of an agent, by its settings."""
     names = {kind: name for name, kind in AGENTS.items()}
     return names.get(type(settings), "an agent")
+
+
+def planner_of(settings: Settings) -> AbstractPlanner | None:
+    """Who plans for an agent of these settings, where anyone does."""
+    return getattr(settings, "planner", None)

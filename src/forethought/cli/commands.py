@@ -67,7 +67,7 @@ def compare_command(arguments: list[str]) -> int:
     options: CompareOptions = parse(CompareOptions, "compare TASK ...", rest)
     set_up(options.precision)
     from forethought.cli import session
-    from forethought.runs.plan.control import check
+    from forethought.runs.plan.control import controller_for
     from forethought.runs.plan.planning import make_planner
     from forethought.runs.store.folder import RunFolder, free_folder
     from forethought.tasks import gallery
@@ -96,7 +96,7 @@ def compare_command(arguments: list[str]) -> int:
             contests.append((task, planners))
             for planner in planners.values():
                 try:
-                    check(task, planner, options.steps)
+                    controller_for(task, planner, options.steps)
                 except TypeError as refusal:
                     refusals.append(refusal)
         if len(refusals) == len(tasks) * len(options.planners):

@@ -95,6 +95,7 @@ def read_training(
     options = TrainOptions() if kept is None else _options(kept)
     set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
+    from forethought.agents.registry import planner_of
     from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
     from forethought.runs.train.config import with_planner
@@ -108,14 +109,14 @@ def read_training(
             settings = settings_for(name, agent or options.agent)
         if planner is not None:
             entry_of(planner)
-            if not hasattr(settings, "planner"):
+            if planner_of(settings) is None:
                 raise ValueError(
                     f"{agent or options.agent} plans without any planner, got "
                     f"--planner {planner}."
                 )
             settings = with_planner(settings, planner)
     kind: Any = type(settings)
-    if (plans := getattr(settings, "planner", None)) is not None:
+    if (plans := planner_of(settings)) is not None:
         kind = kind[type(plans)]
     form: Any = TrainArguments[kind]
     default = TrainArguments(options, settings)
@@ -207,12 +208,12 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
     from rich.console import Console
 
     from forethought.reports.write import film_training, write_report
-    from forethought.runs.train.trained import execute
+    from forethought.runs.train.trained import train_in
 
     console = Console()
     try:
         with bad_input():
-            run = execute(
+            run = train_in(
                 learning,
                 folder,
                 console,

@@ -177,9 +177,9 @@ def _reproduce(replication: Any, folder: Any, results: pathlib.Path | None) -> i
 
     from forethought.reports.pages.claim import publish, write_reproduction
     from forethought.runs.claims.reproduce import (
-        finish,
         outcome_of,
         run_seeds,
+        save_result,
         yardsticks,
     )
     from forethought.runs.events import Event, Line, Notice
@@ -225,7 +225,7 @@ def _reproduce(replication: Any, folder: Any, results: pathlib.Path | None) -> i
         return INTERRUPTED
     except (FloatingPointError, OSError) as error:
         raise Failed(f"{error} What was done is in {folder.path}.") from error
-    result = finish(replication, folder, outcomes)
+    result = save_result(replication, folder, outcomes)
     report = write_reproduction(folder)
     console.print(_summary(result))
     console.print(f"report  {report}")

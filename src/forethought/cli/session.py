@@ -22,7 +22,7 @@ from forethought.reports.pages.comparison import (
     rows_of,
     write_comparison,
 )
-from forethought.reports.write import finish
+from forethought.reports.write import save_run
 from forethought.runs.events import Acted, Event, Scored
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
@@ -102,7 +102,7 @@ def plan_session(prepared: Prepared, folder: RunFolder) -> int:
     """Run, report, and return the exit code."""
     console = Console()
     run = run_live(prepared, folder, console)
-    for notice in finish(run, folder):
+    for notice in save_run(run, folder):
         console.print(notice, markup=False)
     console.print(summary(run, folder.path))
     return 130 if run.interrupted else 0

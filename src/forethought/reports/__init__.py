@@ -23,7 +23,7 @@ def report(run: Run | Trained, path: str | os.PathLike | None = None) -> Path:
         ValueError: Nothing can be written there, or it is not said where.
     """
     # Plots take half a second to import.
-    from forethought.reports.write import film_training, finish, write_report
+    from forethought.reports.write import film_training, save_run, write_report
 
     match run, path:
         case Trained(), None:
@@ -32,7 +32,7 @@ def report(run: Run | Trained, path: str | os.PathLike | None = None) -> Path:
         case Run(), os.PathLike() | str():
             config = config_of(run.task, run.planner, {"seed": run.seed})
             folder = RunFolder.create(path, config)
-            finish(run, folder)
+            save_run(run, folder)
             return folder.path / "report.html"
         case Trained(), _:
             raise ValueError(

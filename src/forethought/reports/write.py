@@ -1,7 +1,7 @@
 """The report of a run: one file that opens anywhere, made from the folder alone.
 
-`finish` and `film_training` write what a run leaves behind; `write_report` makes plots
-and page again from what is on the disk, whatever kind of run it was.
+`save_run` and `film_training` write what a run leaves behind; `write_report` makes
+plots and page again from what is on the disk, whatever kind of run it was.
 """
 
 import os
@@ -21,7 +21,7 @@ from forethought.runs.store.folder import RunFolder, write_atomically
 from forethought.runs.train.trained import Trained
 
 
-def finish(run: Run, folder: RunFolder) -> list[str]:
+def save_run(run: Run, folder: RunFolder) -> list[str]:
     """Write arrays, video, plots and report of a run that ended.
 
     Returns:

@@ -13,7 +13,7 @@ from forethought.reports.figures import search as search_plots
 from forethought.reports.pages.comparison import rows_of, write_comparison
 from forethought.reports.pages.run import SECTIONS
 from forethought.reports.style import choose, gap, number
-from forethought.reports.write import finish, write_report
+from forethought.reports.write import save_run, write_report
 from forethought.runs.plan.compare import Score
 from forethought.runs.plan.control import control, make_planner
 from forethought.runs.plan.record import Record, record
@@ -72,7 +72,7 @@ def finished(cem_run, tmp_path_factory):
         tmp_path_factory.mktemp("run") / "run",
         {"task": "pendulum", "planner": "cem", "command": command, "note": NASTY},
     )
-    assert finish(cem_run, folder) == []
+    assert save_run(cem_run, folder) == []
     return folder
 
 
@@ -131,7 +131,7 @@ def test_a_plan_with_gains_shows_them_and_one_without_a_search_shows_none(lqr_ru
 
 def test_the_known_optimum_and_the_gap_to_it_are_told(lqr_run, tmp_path):
     folder = RunFolder.create(tmp_path, {"task": "double-integrator"})
-    finish(lqr_run, folder)
+    save_run(lqr_run, folder)
     text = Page((tmp_path / "report.html").read_text()).text
     assert "known optimum" in text and "0.00%below the optimum" in text
 

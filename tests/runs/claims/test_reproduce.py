@@ -241,7 +241,7 @@ def test_what_is_done_is_not_done_again(whole):
     seen = []
     outcomes = reproduce.run_seeds(plan, folder, lambda seed, row: seen.append(seed))
     assert not seen
-    assert told(reproduce.finish(plan, folder, outcomes)) == told(result)
+    assert told(reproduce.save_result(plan, folder, outcomes)) == told(result)
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ from forethought import tasks
 from forethought.planners import CEM, ILQR, PLANNERS, AugmentedLagrangian, Polished
 from forethought.planners.base import looking_ahead
 from forethought.planners.registry import assemble, name_of
-from forethought.runs.plan.control import check
+from forethought.runs.plan.control import controller_for
 from forethought.runs.plan.planning import make_planner
 
 
@@ -24,7 +24,7 @@ def test_a_planner_made_of_others_has_the_tasks_settings_for_each():
 def test_a_horizon_is_set_in_all_parts():
     planner = Polished(CEM(5), AugmentedLagrangian(ILQR(5)))
     assert looking_ahead(planner, 7) == Polished(CEM(7), AugmentedLagrangian(ILQR(7)))
-    controller, _ = check(
+    controller, _ = controller_for(
         tasks.load("acrobot"), Polished(CEM(5), ILQR(5)), 9, open_loop=True
     )
     assert controller.planner == Polished(CEM(9), ILQR(9))

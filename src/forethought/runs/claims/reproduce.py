@@ -254,7 +254,7 @@ def curves(outcomes: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray, np.ndar
     return steps, np.array(each), np.array(best)
 
 
-def finish(
+def save_result(
     replication: Replication, folder: RunFolder, outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
     """Write `reproduction.json`, and return what it holds."""

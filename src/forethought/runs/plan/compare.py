@@ -26,7 +26,13 @@ from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.around.optimality import along
 from forethought.problem import Plan, Problem
 from forethought.runs.events import Scored, Watch, unwatched
-from forethought.runs.plan.control import Execution, check, execute, prepare, reseed
+from forethought.runs.plan.control import (
+    Execution,
+    controller_for,
+    execute,
+    prepare,
+    reseed,
+)
 from forethought.runs.plan.planning import first_belief, plan_from, start_state
 from forethought.runs.plan.replanning import Worth, worth_of_looking
 from forethought.tasks.base import Task
@@ -116,7 +122,7 @@ def compare(
     for name, planner in planners.items():
         score = Score(task.name, name, None if steps else task.optimum)
         try:
-            controller, length = check(task, planner, steps)
+            controller, length = controller_for(task, planner, steps)
             once = controller.replan_every >= length
             measure = _planned_once if once else _controlled
             score = measure(score, task, planner, seeds, length)

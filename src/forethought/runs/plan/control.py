@@ -77,7 +77,7 @@ class Prepared:
     optimum: float | None
 
 
-def check(
+def controller_for(
     task: Task,
     planner: AbstractPlanner | None = None,
     steps: int | None = None,
@@ -132,7 +132,7 @@ def prepare(
         ValueError: A number, the start state or the planner's settings are wrong.
         TypeError: The planner cannot work on this task.
     """
-    controller, steps = check(
+    controller, steps = controller_for(
         task, planner, steps, replan_every=replan_every, open_loop=open_loop
     )
     planner = controller.planner

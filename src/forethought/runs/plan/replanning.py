@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 from forethought.agents.mpc import Planning
 from forethought.core.tracing import depends_on_last
 from forethought.planners import MPC, AbstractPlanner
-from forethought.runs.plan.control import check
+from forethought.runs.plan.control import controller_for
 from forethought.runs.plan.planning import start_state
 from forethought.tasks.base import Task
 from forethought.training.control import begin, closed_loop
@@ -112,7 +112,7 @@ def worth_of_looking(
     """
     if episodes < 1:
         raise ValueError(f"worth_of_looking needs episodes >= 1, got {episodes}.")
-    eyes_closed, length = check(task, planner, steps, open_loop=True)
+    eyes_closed, length = controller_for(task, planner, steps, open_loop=True)
     eyes_open = MPC(planner, 1)
     start_key, differ_key, key = jax.random.split(jax.random.key(seed), 3)
     state = start_state(task, None, key=start_key)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from forethought.agents.registry import AGENTS, name_of
+from forethought.agents.registry import AGENTS, name_of, planner_of
 from forethought.agents.schedule import Schedule
 from forethought.planners.registry import assemble, entry_of
 from forethought.planners.registry import name_of as name_of_planner
@@ -35,7 +35,7 @@ def config_of(
         for field in dataclasses.fields(learning)
         if field.name not in ("name", "settings")
     }
-    if (planner := getattr(learning.settings, "planner", None)) is not None:
+    if (planner := planner_of(learning.settings)) is not None:
         options["planner"] = name_of_planner(planner)
     learns = [duty.every for duty in learning.duties]
     options |= {

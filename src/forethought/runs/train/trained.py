@@ -150,7 +150,7 @@ def train(
         if changed := differences(folder.config(), config):
             raise ValueError(refusal(changed))
     console = Console(quiet=not progress)
-    return execute(
+    return train_in(
         learning,
         folder,
         console,
@@ -160,7 +160,7 @@ def train(
     )
 
 
-def execute(
+def train_in(
     learning: Learning,
     folder: RunFolder,
     console: Any,
