@@ -273,6 +273,9 @@ def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
     assert sorted(os.listdir(tmp_path / "results")) == ["tiny.json", "tiny.png"]
     assert json.loads(made[0].read_text()) == result
     assert made[0].stat().st_size < 20_000
+    alone = {"mean": 2.5, "std": None, "episodes": 1}
+    copy.write_json("reproduction.json", result | {"bound": alone})
+    assert ">2.5<" in write_reproduction(copy).read_text()
 
 
 @pytest.mark.long

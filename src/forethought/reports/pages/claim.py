@@ -137,7 +137,8 @@ def _yardsticks(axis: Axes, result: Result) -> None:
     ):
         if result[key] is not None:
             mean, std = result[key]["mean"], result[key]["std"]
-            axis.axhspan(mean - std, mean + std, color=LIMIT, alpha=0.1, lw=0)
+            if std is not None:  # of a single episode there is none
+                axis.axhspan(mean - std, mean + std, color=LIMIT, alpha=0.1, lw=0)
             axis.axhline(mean, color=QUIET, lw=1.3, ls=style, label=name, zorder=1)
 
 
@@ -232,10 +233,13 @@ def verdict(check: Mapping[str, Any]) -> str:
 
 
 def yardstick(value: Mapping[str, Any] | None) -> str:
-    """Bound or floor, with its spread over episodes."""
+    """Bound or floor, with its spread over episodes where there are several."""
     if value is None:
         return "–"
-    return f"{number(_digits(value['mean']))} ± {number(_digits(value['std'], 2))}"
+    mean = number(_digits(value["mean"]))
+    if value["std"] is None:
+        return mean
+    return f"{mean} ± {number(_digits(value['std'], 2))}"
 
 
 def _digits(value: float, count: int = 4) -> float:
