@@ -7,14 +7,15 @@ where the future is uncertain.
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.readout import AbstractJudge, Readout
+from forethought.core.given.code import kind_of, line_of
+from forethought.core.readout import AbstractJudge, Readout, one_number
 from forethought.core.results import Result, Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Space
@@ -59,11 +60,39 @@ class Problem(eqx.Module, Generic[Belief]):
     ) -> tuple[Scalar, Scalar]:
         """The reward of a transition, and the discount after it."""
         before, after = self.model.readout(belief), self.model.readout(next_belief)
-        return self.objective.judge(before, action, after)
+        reward, discount = self.objective.judge(before, action, after)
+        return (
+            one_number("reward", reward, self.objective),
+            one_number("discount", discount, self.objective),
+        )
 
     def value(self, belief: Belief) -> Scalar:
         """The return to expect beyond the horizon."""
-        return self.objective.beyond(self.model.readout(belief))
+        beyond = self.objective.beyond(self.model.readout(belief))
+        return one_number("value", beyond, self.objective)
+
+
+def _require_alike(problem: Problem, before: PyTree, after: PyTree) -> None:
+    """Refuse a model whose next belief is of another kind than the one before.
+
+    Raises:
+        ValueError: Naming the line where it is written, and both kinds.
+    """
+    kinds = [
+        (jax.tree.structure(each), [kind_of(leaf) for leaf in jax.tree.leaves(each)])
+        for each in (before, after)
+    ]
+    if kinds[0] != kinds[1]:
+        model: Any = problem.model
+        while isinstance(getattr(model, "model", None), AbstractModel):
+            model = model.model
+        system = getattr(model, "system", None)
+        step = type(model).predict if system is None else type(system).step
+        old, new = (", ".join(leaves) or "nothing" for _, leaves in kinds)
+        raise ValueError(
+            f"A step should lead to a state of the same kind, but that of "
+            f"{line_of(step)} leads from {old} to {new}."
+        )
 
 
 class Feedback(eqx.Module):
@@ -221,6 +250,7 @@ def _ahead(
         here, key = here
         action, told = choose(belief, here)
         next_belief, reward, factor = problem.step(belief, action, key=key)
+        _require_alike(problem, belief, next_belief)
         return (next_belief, discount * factor), (next_belief, discount * reward, told)
 
     one = jnp.ones_like(problem.value(belief))
@@ -270,6 +300,7 @@ def evaluate(
             legal = jax.vmap(problem.legal)(cloud)[:, action]
             returns = jnp.where(legal | (discounts == 0), returns, -jnp.inf)
         after = problem.cloud.predict(problem.model, cloud, action, keys=keys)
+        _require_alike(problem, cloud, after)
         rewards, factors = jax.vmap(
             lambda belief, next_belief: problem.judge(belief, action, next_belief)
         )(cloud, after)
@@ -283,4 +314,6 @@ def evaluate(
         step, (cloud, 0 * ones, ones), (actions, keys)
     )
     returns = returns + discounts * jax.vmap(problem.value)(cloud)
-    return jnp.where(jnp.all(jnp.isfinite(returns)), risk(returns), -jnp.inf)
+    score = risk(returns)
+    finite = jnp.all(jnp.isfinite(returns)) & jnp.isfinite(score)
+    return jnp.where(finite, score, -jnp.inf)

@@ -19,10 +19,10 @@ import abc
 import dataclasses
 from typing import Generic, TypeVar
 
-import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.schedule import Schedule
+from forethought.core.given.settings import AbstractSettings, Count, Whole, check_ranges
 from forethought.core.readout import AbstractJudge
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
@@ -59,18 +59,17 @@ class Duty:
 
     name: str
     every: Schedule = EPISODE
-    times: int = 1
-    begin: int = 0
-    until: int | None = None
+    times: Count = 1
+    begin: Whole = 0
+    until: Whole | None = None
     inside: bool = False
 
     def __post_init__(self):
         """Check the numbers."""
-        if self.times < 1:
-            raise ValueError(f"Duty {self.name} needs times >= 1, got {self.times}.")
-        if not 0 <= self.begin <= (self.begin if self.until is None else self.until):
+        check_ranges(self, f"Duty {self.name}")
+        if self.until is not None and self.begin > self.until:
             raise ValueError(
-                f"Duty {self.name} needs 0 <= begin <= until, got {self.begin} and "
+                f"Duty {self.name} needs begin <= until, got {self.begin} and "
                 f"{self.until}."
             )
         if self.inside and self.every.unit == "episodes":
@@ -98,7 +97,7 @@ class Brief:
     gamma: float | None = None
 
 
-class AbstractAgent(eqx.Module, Generic[Learner, Carry]):
+class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):
     """Acts in one environment at a time; several by `jax.vmap` over the carry."""
 
     @property

@@ -27,7 +27,14 @@ from forethought.agents.parts.tabular import (
     Values,
     finite,
     newest,
-    require_numbers,
+)
+from forethought.core.given.settings import (
+    Count,
+    Finite,
+    Nonnegative,
+    Part,
+    Share,
+    Whole,
 )
 from forethought.data.memory import Memory
 from forethought.data.transitions import Transition
@@ -93,24 +100,14 @@ class Dyna(AbstractTabular[Knowledge]):
         over all visits (`memory=1`) is right where chance rules and nothing changes.
     """
 
-    planning_steps: int = eqx.field(static=True, default=10)
-    step_size: float = 0.1
-    gamma: float = 0.95
-    epsilon: float = 0.1
-    bonus: float = 0.0
-    memory: float = 1.0
-    outcomes: int = eqx.field(static=True, default=8)
-    initial_value: float = 0.0
-
-    def __check_init__(self):
-        """Check every number that is known."""
-        require_numbers("Dyna", self.step_size, self.gamma, self.epsilon)
-        if self.planning_steps < 0:
-            raise ValueError(
-                f"Dyna needs planning_steps >= 0, got {self.planning_steps}."
-            )
-        if not 0 <= self.bonus < float("inf"):
-            raise ValueError(f"Dyna needs a finite bonus >= 0, got {self.bonus}.")
+    planning_steps: Whole = eqx.field(static=True, default=10)
+    step_size: Part = 0.1
+    gamma: Share = 0.95
+    epsilon: Share = 0.1
+    bonus: Nonnegative = 0.0
+    memory: Share = 1.0
+    outcomes: Count = eqx.field(static=True, default=8)
+    initial_value: Finite = 0.0
 
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Knowledge:
         """Equal values everywhere, and nothing counted.

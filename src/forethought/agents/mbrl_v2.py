@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from forethought.agents.base import Brief
 from forethought.agents.parts.model_based import ModelBased, with_brief
+from forethought.core.given.settings import check_ranges
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import AbstractPlanner, RandomShooting
 
@@ -33,6 +34,10 @@ class ModelBasedV2(Generic[P]):
         20, population=1000, hold=3
     )
     known_reward: bool = True
+
+    def __post_init__(self):
+        """Check what can be checked alone."""
+        check_ranges(self)
 
     def make(self, brief: Brief) -> ModelBased:
         """The agent, for a task that tells so much beforehand."""

@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from forethought.agents.base import Brief
 from forethought.agents.parts.model_based import ModelBased, with_brief
+from forethought.core.given.settings import check_ranges
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, AbstractPlanner
 
@@ -34,6 +35,10 @@ class PETS(Generic[P]):
         30, population=100, elites=10, particles=5, noise_beta=1.0
     )
     known_reward: bool = True
+
+    def __post_init__(self):
+        """Check what can be checked alone."""
+        check_ranges(self)
 
     def make(self, brief: Brief) -> ModelBased:
         """The agent, for a task that tells so much beforehand."""

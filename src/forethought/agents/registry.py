@@ -8,8 +8,9 @@ from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
 from forethought.agents.sweeping import Sweeping
+from forethought.core.spaces import Discrete, Space
 from forethought.core.words import unknown
-from forethought.planners import AbstractPlanner
+from forethought.planners import AbstractPlanner, CategoricalCEM
 
 
 @runtime_checkable
@@ -27,14 +28,20 @@ AGENTS: dict[str, type[Settings]] = {
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()
+CHOOSING = CategoricalCEM(50, population=64, elites=8, iterations=3, hold=2)
+"""Who plans where actions are discrete, for agents that plan."""
 
 
-def default_settings(name: str, brief: Brief = NOTHING, **fields: Any) -> Any:
+def default_settings(
+    name: str, brief: Brief = NOTHING, action: Space | None = None, **fields: Any
+) -> Any:
     """The settings that an agent begins from.
 
     Args:
         name: A name in `AGENTS`.
         brief: What a task tells; a setting called `gamma` is the task's own.
+        action: What may be chosen at each step; where that is discrete, the agent plans
+            by `CHOOSING`, with as many particles as it would otherwise.
         **fields: Settings that replace defaults.
 
     Raises:
@@ -46,6 +53,10 @@ def default_settings(name: str, brief: Brief = NOTHING, **fields: Any) -> Any:
     known = {field.name for field in dataclasses.fields(settings)}
     if "gamma" in known and brief.gamma is not None:
         fields = {"gamma": brief.gamma} | fields
+    if isinstance(action, Discrete) and (planner := planner_of(settings)) is not None:
+        particles = getattr(planner, "particles", 1)
+        choosing = dataclasses.replace(CHOOSING, particles=particles)
+        fields = {"planner": choosing} | fields
     return dataclasses.replace(settings, **fields)
 
 

@@ -14,10 +14,13 @@ that a run in pieces does exactly what one at once does.
 import dataclasses
 import math
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from jaxtyping import Array, Int
 
+from forethought.core.given.settings import LARGEST, Range, check_ranges
+
+Every = Annotated[int | float, Range(above=0)]
 Unit = Literal["episodes", "steps", "ratio"]
 Count = int | Int[Array, ""]
 
@@ -48,28 +51,30 @@ class Schedule:
             zero (of at least one where it counts episodes or steps).
     """
 
-    every: int | float = 1
+    every: Every = 1
     unit: Unit = "episodes"
 
     def __post_init__(self):
         """Check both."""
-        if self.unit not in get_args(Unit):
+        check_ranges(self, f"A Schedule by {self.unit}")
+        least = 0 if self.unit == "ratio" else 1
+        if not least <= self.every <= LARGEST:
             raise ValueError(
-                f"A Schedule needs a unit among {', '.join(get_args(Unit))}, got "
-                f"{self.unit!r}."
-            )
-        least = "above 0" if self.unit == "ratio" else "of at least 1"
-        fits = self.every > 0 if self.unit == "ratio" else self.every >= 1
-        if not (math.isfinite(self.every) and fits):
-            raise ValueError(
-                f"A Schedule by {self.unit} needs a finite number {least}, got "
+                f"A Schedule by {self.unit} needs every from {least} to {LARGEST}, got "
                 f"{self.every}."
             )
 
     def due(self, *, steps: Count, episodes: Count) -> Count:
         """How often it was due since the beginning; in compiled code, too."""
         done = steps if self.unit != "episodes" else episodes
-        return done * self._rate.numerator // self._rate.denominator
+        number, every = self._rate.numerator, self._rate.denominator
+        if number * every > LARGEST and not isinstance(done, int):
+            raise ValueError(
+                "A Schedule within a compiled loop needs every of few digits, such as "
+                f"0.25, got {self.every}."
+            )
+        # Apart, so that no product outgrows 32 bits.
+        return done // every * number + done % every * number // every
 
     def wait(self, *, steps: int, episodes: int) -> int:
         """How many more episodes or steps there are until it is due next."""

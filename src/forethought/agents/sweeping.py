@@ -18,8 +18,8 @@ from forethought.agents.parts.tabular import (
     Values,
     finite,
     newest,
-    require_numbers,
 )
+from forethought.core.given.settings import Count, Finite, Nonnegative, Part, Share
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.tables.tabular import TabularCounts
@@ -69,27 +69,14 @@ class Sweeping(AbstractTabular[Swept]):
         twice keeps the larger priority.
     """
 
-    planning_steps: int = eqx.field(static=True, default=10)
-    step_size: float = 1.0
-    gamma: float = 0.95
-    epsilon: float = 0.1
-    threshold: float = 1e-4
-    memory: float = 1.0
-    outcomes: int = eqx.field(static=True, default=8)
-    initial_value: float = 0.0
-
-    def __check_init__(self):
-        """Check every number that is known."""
-        require_numbers("Sweeping", self.step_size, self.gamma, self.epsilon)
-        if self.planning_steps < 1:
-            raise ValueError(
-                f"Sweeping needs planning_steps >= 1, got {self.planning_steps}: all "
-                "of its learning is planning."
-            )
-        if not 0 <= self.threshold < float("inf"):
-            raise ValueError(
-                f"Sweeping needs a finite threshold >= 0, got {self.threshold}."
-            )
+    planning_steps: Count = eqx.field(static=True, default=10)
+    step_size: Part = 1.0
+    gamma: Share = 0.95
+    epsilon: Share = 0.1
+    threshold: Nonnegative = 1e-4
+    memory: Share = 1.0
+    outcomes: Count = eqx.field(static=True, default=8)
+    initial_value: Finite = 0.0
 
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Swept:
         """Equal values everywhere, nothing counted, nothing urgent.

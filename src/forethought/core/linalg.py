@@ -62,7 +62,7 @@ def require_symmetric(owner: str, name: str, values: Array) -> None:
         return
     matrices, slack = _with_slack(values)
     gap = float(np.abs(matrices - matrices.swapaxes(1, 2)).max(initial=0))
-    if gap > slack:
+    if not gap <= slack:
         raise ValueError(
             f"{owner} needs a symmetric {name}, but it differs from its transpose by "
             f"{gap:.3g}."
@@ -96,7 +96,7 @@ def require_convex(
             f"{owner} needs a positive definite {name}, but its lowest eigenvalue is "
             f"{lowest:.3g}{where}."
         )
-    if lowest < -slack:
+    if not lowest >= -slack:
         raise ValueError(
             f"{owner} needs a positive semidefinite {name}, but its lowest eigenvalue"
             f" is {lowest:.3g}{where}."

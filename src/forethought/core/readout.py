@@ -10,8 +10,10 @@ import abc
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Int, Scalar
 
+from forethought.core.given.code import kind_of, line_of
 from forethought.core.types import Action, Stamped
 
 X = TypeVar("X")
@@ -71,3 +73,29 @@ class AbstractJudge(eqx.Module):
     @abc.abstractmethod
     def beyond(self, seen: Readout) -> Scalar:
         """The return to expect from there on, beyond the horizon."""
+
+
+def one_number(what: str, given: Any, judge: AbstractJudge) -> Scalar:
+    """What a judge gave, if that is one real number.
+
+    Args:
+        what: "reward", "discount" or "value".
+        given: It, of one transition or state.
+        judge: Who gave it.
+
+    Raises:
+        ValueError: Naming the line where it is written, and what was given.
+    """
+    dtype, shape = getattr(given, "dtype", None), getattr(given, "shape", None)
+    if isinstance(given, float) or (
+        shape == () and dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    ):
+        return jnp.asarray(given)
+    inner: Any = judge
+    while isinstance(getattr(inner, "objective", None), AbstractJudge):
+        inner = inner.objective
+    method = "beyond" if what == "value" else "judge"
+    line = line_of(getattr(type(inner), what, getattr(type(inner), method)))
+    raise ValueError(
+        f"A {what} should be one real number, but that of {line} is {kind_of(given)}."
+    )

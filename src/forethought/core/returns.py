@@ -19,10 +19,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from forethought.core.given.settings import AbstractSettings, Part, Positive, require
+
 Measure = Literal["mean", "cvar", "entropic", "worst"]
 
 
-class Risk(eqx.Module):
+class Risk(AbstractSettings):
     r"""A risk measure over returns.
 
     The conditional value at risk of a sample of size $n$ is the average of its
@@ -48,18 +50,11 @@ class Risk(eqx.Module):
     """
 
     measure: Measure = eqx.field(static=True, default="mean")
-    level: float = eqx.field(static=True, default=1.0)
+    level: Positive = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if self.measure not in ("mean", "cvar", "entropic", "worst"):
-            raise ValueError(
-                "Risk needs a measure among mean, cvar, entropic and worst, got "
-                f"{self.measure!r}."
-            )
-        if self.measure == "cvar" and not 0 < self.level <= 1:
-            raise ValueError(f"CVaR needs a level in (0, 1], got {self.level}.")
-        if self.measure == "entropic" and not self.level > 0:
-            raise ValueError(f"Entropic risk needs a level > 0, got {self.level}.")
+        if self.measure == "cvar":
+            require("CVaR", Part, level=self.level)
 
     def __call__(self, returns: Float[Array, " particle"]) -> Scalar:
         """The measure of a sample of returns; any infinite loss stays infinite."""

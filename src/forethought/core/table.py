@@ -198,10 +198,10 @@ def pick(weights: Float[Array, " choice"], *, key: PRNGKeyArray) -> Int[Array, "
 
 
 def from_dense(
-    P: ArrayLike,
-    R: ArrayLike,
-    terminated: ArrayLike | None = None,
-    start: ArrayLike | int = 0,
+    P: ArrayLike | list,
+    R: ArrayLike | list,
+    terminated: ArrayLike | list | None = None,
+    start: ArrayLike | list | int = 0,
 ) -> Table:
     """A table of matrices over pairs of states, which holds what is not zero.
 

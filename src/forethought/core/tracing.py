@@ -69,12 +69,13 @@ def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
     """The names of all that a program does, in loops and branches too."""
     for equation in jaxpr.eqns:
         yield equation.primitive.name
-        for part in jax.tree.leaves(equation.params, is_leaf=_is_program):
+        for part in jax.tree.leaves(equation.params, is_leaf=is_program):
             if isinstance(part, ClosedJaxpr):
                 yield from _primitives(part.jaxpr)
             elif isinstance(part, Jaxpr):
                 yield from _primitives(part)
 
 
-def _is_program(node: Any) -> bool:
+def is_program(node: Any) -> bool:
+    """Whether a parameter of an operation is a program itself, as a loop's body is."""
     return isinstance(node, (ClosedJaxpr, Jaxpr))

@@ -1,7 +1,11 @@
-"""How things are said: unknown names, numbers, times, rates."""
+"""How things are said: unknown names, numbers, times, rates, odd characters."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+
+NEAREST = 10
+"""So many names are listed where none is near, at most."""
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
@@ -13,12 +17,36 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> ValueError:
         known: The names that there are.
 
     Returns:
-        An error that suggests the nearest name, or lists them all where none is near.
+        An error that suggests what was meant, or lists the nearest where that is not
+        clear.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}."
+    meant = _meant(given, names)
+    if meant is not None:
+        hint = f"did you mean {meant!r}?"
+    else:
+        near = difflib.get_close_matches(given, names, n=NEAREST, cutoff=0.0)
+        more = len(names) - len(near)
+        hint = f"known are {', '.join(sorted(near))}"
+        hint += f" and {more} more." if more else "."
     return ValueError(f"There is no {kind} named {given!r}; {hint}")
+
+
+def _meant(given: str, names: Sequence[str]) -> str | None:
+    """The name that was meant: spelt alike, in other letters, or a part of it.
+
+    The part counts where names are made of parts, as flags are: of `--horizon` the
+    shortest name that ends so is meant, such as `--planner.horizon`.
+    """
+    plain = {re.sub(r"[\W_]+", "-", name.lower()).strip("-"): name for name in names}
+    word = re.sub(r"[\W_]+", "-", given.lower()).strip("-")
+    if word in plain:
+        return plain[word]
+    ends = [each for each in plain if word and each.endswith(f"-{word}")]
+    if ends:
+        return plain[min(ends, key=len)]
+    near = difflib.get_close_matches(word, list(plain), n=1, cutoff=0.5)
+    return plain[near[0]] if near else None
 
 
 def scientific(number: float) -> str:
@@ -42,3 +70,11 @@ def duration(seconds: float) -> str:
 def hertz(rate: float) -> str:
     """A rate to three digits."""
     return f"{rate:,.0f} Hz" if rate >= 100 else f"{rate:.3g} Hz"
+
+
+def visible(text: str) -> str:
+    """Text whose control characters are seen instead of obeyed by a terminal."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else repr(each)[1:-1]
+        for each in text
+    )

@@ -16,7 +16,7 @@ import abc
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
-from forethought.core.readout import AbstractJudge, Readout
+from forethought.core.readout import AbstractJudge, Readout, one_number
 from forethought.core.types import Action, ravel
 
 X = PyTree[Array]
@@ -42,11 +42,15 @@ class AbstractObjective(AbstractJudge):
     ) -> tuple[Scalar, Scalar]:
         """Reward and discount of a transition."""
         reward = self.reward(before.x, action, after.x)
-        return reward, self.discount(before.x, action, after.x)
+        discount = self.discount(before.x, action, after.x)
+        return (
+            one_number("reward", reward, self),
+            one_number("discount", discount, self),
+        )
 
     def beyond(self, seen: Readout) -> Scalar:
         """The value of what was read out."""
-        return self.value(seen.x)
+        return one_number("value", self.value(seen.x), self)
 
 
 def constant(x: X, number: float | int) -> Scalar:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
+from forethought.core.given.settings import Nonnegative, check_ranges
 from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
 from forethought.objectives.base import X, constant
@@ -132,7 +133,7 @@ class Constrained(AbstractJudge):
     equality: Running | None = None
     final_inequality: Final | None = None
     final_equality: Final | None = None
-    price: float = eqx.field(static=True, default=100.0)
+    price: Nonnegative = eqx.field(static=True, default=100.0)
 
     def __check_init__(self):
         constraints = (
@@ -143,8 +144,7 @@ class Constrained(AbstractJudge):
         )
         if all(constraint is None for constraint in constraints):
             raise ValueError("Constrained needs at least one constraint, got none.")
-        if not self.price >= 0:
-            raise ValueError(f"Constrained needs price >= 0, got {self.price}.")
+        check_ranges(self)
 
     def running(self, x: X, action: Action) -> Residuals:
         """The constraints on a state and what is done in it."""

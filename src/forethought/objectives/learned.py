@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, Scalar
 
+from forethought.core.given.settings import Part, check_ranges
 from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
 from forethought.objectives.base import constant
@@ -21,11 +22,10 @@ class Learned(AbstractJudge):
         ValueError: `gamma` lies outside its range.
     """
 
-    gamma: float = eqx.field(static=True, default=1.0)
+    gamma: Part = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if not 0 < self.gamma <= 1:
-            raise ValueError(f"Learned needs gamma in (0, 1], got {self.gamma}.")
+        check_ranges(self)
 
     def judge(
         self, before: Readout, action: Action, after: Readout

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Scalar
 
 from forethought.core.gaussian import Response, joint_moments, moments
+from forethought.core.given.settings import Part, require
 from forethought.core.linalg import (
     Values,
     as_float,
@@ -123,8 +124,7 @@ class Quadratic(AbstractJudge):
         require_convex("Quadratic", "C", C)
         self.C, self.c, self.gamma = C, c, gamma
         self.C_final, self.c_final = _terminal(C_final, c_final, both, C.dtype)
-        if not 0 < gamma <= 1:
-            raise ValueError(f"Quadratic needs gamma in (0, 1], got {gamma}.")
+        require("Quadratic", Part, gamma=gamma)
         if self.C_final is not None:
             self.require_action_cost(self.C_final.shape[0])
 

@@ -23,6 +23,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Scalar
 
+from forethought.core.given.settings import AbstractSettings, Positive
 from forethought.core.linalg import Values
 from forethought.core.types import Action
 from forethought.core.words import unknown
@@ -32,17 +33,12 @@ from forethought.objectives.base import AbstractObjective, constant
 Source = Literal["sensor", "qpos", "qvel", "action"]
 
 
-class AbstractNorm(eqx.Module):
+class AbstractNorm(AbstractSettings):
     """A nonnegative number for a residual, smallest at zero."""
 
     @abc.abstractmethod
     def __call__(self, r: Float[Array, " residual"]) -> Scalar:
         """The norm of one residual."""
-
-
-def _require_positive(norm: str, p: float) -> None:
-    if not p > 0:
-        raise ValueError(f"The norm {norm} needs p > 0, got {p}.")
 
 
 class Quadratic(AbstractNorm):
@@ -56,10 +52,7 @@ class Quadratic(AbstractNorm):
 class L2(AbstractNorm):
     r"""$n(r) = \sqrt{r^\top r + p^2} - p$: a distance, smooth within $p$ of zero."""
 
-    p: float = 0.1
-
-    def __check_init__(self):
-        _require_positive("L2", self.p)
+    p: Positive = 0.1
 
     def __call__(self, r: Float[Array, " residual"]) -> Scalar:
         """The norm of one residual."""
@@ -69,10 +62,7 @@ class L2(AbstractNorm):
 class SmoothAbs(AbstractNorm):
     r"""$n(r) = \sum_j \sqrt{r_j^2 + p^2} - p$: `L2` of each entry."""
 
-    p: float = 0.1
-
-    def __check_init__(self):
-        _require_positive("SmoothAbs", self.p)
+    p: Positive = 0.1
 
     def __call__(self, r: Float[Array, " residual"]) -> Scalar:
         """The norm of one residual."""
@@ -82,10 +72,7 @@ class SmoothAbs(AbstractNorm):
 class Cosh(AbstractNorm):
     r"""$n(r) = p^2 \sum_j (\cosh(r_j / p) - 1)$: quadratic, then exponential."""
 
-    p: float = 1.0
-
-    def __check_init__(self):
-        _require_positive("Cosh", self.p)
+    p: Positive = 1.0
 
     def __call__(self, r: Float[Array, " residual"]) -> Scalar:
         """The norm of one residual."""
@@ -95,10 +82,7 @@ class Cosh(AbstractNorm):
 class Power(AbstractNorm):
     r"""$n(r) = \sum_j |r_j|^p$."""
 
-    p: float = 2.0
-
-    def __check_init__(self):
-        _require_positive("Power", self.p)
+    p: Positive = 2.0
 
     def __call__(self, r: Float[Array, " residual"]) -> Scalar:
         """The norm of one residual."""
@@ -108,10 +92,7 @@ class Power(AbstractNorm):
 class Rectify(AbstractNorm):
     r"""$n(r) = p \sum_j \log(1 + e^{r_j / p})$: a smooth $\max(r_j, 0)$."""
 
-    p: float = 0.1
-
-    def __check_init__(self):
-        _require_positive("Rectify", self.p)
+    p: Positive = 0.1
 
     def __call__(self, r: Float[Array, " residual"]) -> Scalar:
         """The norm of one residual."""

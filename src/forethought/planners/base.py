@@ -15,13 +15,22 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import AbstractSettings
 from forethought.core.spaces import Box
 from forethought.problem import Plan, Problem
 
 PlanState = TypeVar("PlanState")
 
 
-class AbstractPlanner(eqx.Module, Generic[PlanState]):
+class Unsaid(int):
+    """A horizon that nobody chose, in place of which a task knows a better one."""
+
+
+UNSAID = Unsaid(50)
+"""How far a planner looks ahead that was told neither a horizon nor a task."""
+
+
+class AbstractPlanner(AbstractSettings, Generic[PlanState]):
     """Finds good actions from a belief; one example at a time, batches by `vmap`."""
 
     horizon: eqx.AbstractVar[int]
@@ -88,7 +97,7 @@ def shift_actions(actions: Array, last: Array | None = None) -> Array:
 def first_actions(
     planner: str, box: Box, horizon: int, actions: Array | None, dtype: DTypeLike
 ) -> Float[Array, "horizon action"]:
-    """The actions to begin with: those given, else the middle of the box.
+    """The actions to begin with: those given, else where the box rests, or its middle.
 
     Raises:
         ValueError: They do not have the shape of a plan; naming both shapes.
@@ -110,28 +119,4 @@ def require_shape(planner: str, actions: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"{planner} needs actions of shape {list(shape)} to begin with, got "
             f"{list(actions.shape)}."
-        )
-
-
-def require_positive(planner: str, **settings: int) -> None:
-    """Refuse a count below one.
-
-    Raises:
-        ValueError: Naming the planner, the setting and the number given.
-    """
-    for name, number in settings.items():
-        if number < 1:
-            raise ValueError(f"{planner} needs {name} >= 1, got {number}.")
-
-
-def require_one_of(planner: str, name: str, found: str, *choices: str) -> None:
-    """Refuse a word that is none of the choices.
-
-    Raises:
-        ValueError: Naming the planner, the setting, the choices and the word given.
-    """
-    if found not in choices:
-        words = ", ".join(repr(choice) for choice in choices[:-1])
-        raise ValueError(
-            f"{planner} needs {name} to be {words} or {choices[-1]!r}, got {found!r}."
         )

@@ -10,14 +10,17 @@ with it in between:
 - *open loop*: plan once for the whole episode and act with closed eyes.
 """
 
+from typing import Annotated
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import AbstractSettings, Range
 from forethought.core.spaces import require_box
 from forethought.core.types import Action, blank
-from forethought.planners.base import AbstractPlanner, require_positive
+from forethought.planners.base import AbstractPlanner
 from forethought.problem import Plan, Problem
 
 
@@ -30,7 +33,7 @@ class MPCState(eqx.Module):
     age: Int[Array, ""]
 
 
-class MPC(eqx.Module):
+class MPC(AbstractSettings):
     """A controller made of a planner.
 
     Args:
@@ -46,16 +49,10 @@ class MPC(eqx.Module):
     """
 
     planner: AbstractPlanner
-    replan_every: int = eqx.field(static=True, default=1)
+    replan_every: Annotated[int, Range(at_least=1, at_most="planner.horizon")] = (
+        eqx.field(static=True, default=1)
+    )
     feedback: bool = eqx.field(static=True, default=True)
-
-    def __check_init__(self):
-        require_positive("MPC", replan_every=self.replan_every)
-        if self.replan_every > self.planner.horizon:
-            raise ValueError(
-                "MPC needs a plan that lasts until the next one: replan_every is "
-                f"{self.replan_every}, the planner's horizon {self.planner.horizon}."
-            )
 
     def init(self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray) -> MPCState:
         """Remember nothing yet; the first `act` plans."""

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from forethought.core.spaces import Box, Space
 from forethought.core.words import unknown
 from forethought.planners.around.augmented_lagrangian import AugmentedLagrangian
 from forethought.planners.around.polished import Polished
@@ -107,6 +108,13 @@ def assemble(
             field: looking_ahead(planner, horizon) for field, planner in made.items()
         } | own
     return entry.settings(**own)
+
+
+def usual_planners(action: Space) -> tuple[str, str, str]:
+    """Three planners that suit a space of actions, the one to begin with first."""
+    if isinstance(action, Box):
+        return "cem", "ilqr", "random-shooting"
+    return "mcts", "categorical-cem", "random-shooting"
 
 
 def name_of(planner: AbstractPlanner) -> str:

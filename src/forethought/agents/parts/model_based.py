@@ -17,6 +17,7 @@ from jaxtyping import PRNGKeyArray
 
 from forethought.agents.base import Brief, Duty, Metrics
 from forethought.agents.parts.planning import AbstractPlanning
+from forethought.core.given.settings import Count
 from forethought.core.readout import AbstractJudge
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
@@ -49,7 +50,7 @@ class ModelBased(AbstractPlanning):
     recipe: AbstractRecipe
     objective: AbstractJudge
     planner: AbstractPlanner
-    replan_every: int = eqx.field(static=True, default=1)
+    replan_every: Count = eqx.field(static=True, default=1)
 
     @property
     def duties(self) -> tuple[Duty, ...]:

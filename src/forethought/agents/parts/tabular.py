@@ -102,19 +102,6 @@ def newest(memory: Memory) -> Transition:
     return jax.tree.map(narrow, rows)
 
 
-def require_numbers(who: str, step_size: float, gamma: float, epsilon: float) -> None:
-    """Refuse settings that no agent with a table of values can work with.
-
-    Raises:
-        ValueError: Naming the first of them.
-    """
-    if not 0 < step_size <= 1:
-        raise ValueError(f"{who} needs step_size in (0, 1], got {step_size}.")
-    for name, value in {"gamma": gamma, "epsilon": epsilon}.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{who} needs {name} in [0, 1], got {value}.")
-
-
 def finite(who: str, spec: EnvironmentSpec) -> tuple[int, int]:
     """Numbers of states and actions.
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import Count, Seed, require
 from forethought.models.learned.fitting import AbstractMembers, FitSettings, fit
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.propagation import Propagation, Rule
@@ -88,8 +88,8 @@ class Ensemble(AbstractMembers):
         seed: int = 0,
         key: PRNGKeyArray,
     ):
-        if size < 1:
-            raise ValueError(f"Ensemble needs size >= 1, got {size}.")
+        require("Ensemble", Count, size=size, width=width, depth=depth)
+        require("Ensemble", Seed, seed=seed)
         if isinstance(termination, str) and termination != "learned":
             raise ValueError(
                 "Ensemble needs a termination that is None, 'learned' or a function of "
@@ -166,11 +166,7 @@ class Ensemble(AbstractMembers):
         if isinstance(end, LearnedEnd):
             # What ends an episode is seen through the first of the inputs.
             n = self.transform.features_shape
-            one, none = jnp.ones_like(scale[:1]), jnp.zeros_like(scale[:1])
-            networks = eqx.filter_vmap(
-                lambda network: network.rescaled(scale[:n], shift[:n], one, none)
-            )(end.network)
-            end = eqx.tree_at(lambda end: end.network, end, networks)
+            end = eqx.filter_vmap(lambda end: end.under(scale[:n], shift[:n]))(end)
         return eqx.tree_at(
             lambda model: (model.members, model.transform, model.termination),
             self,

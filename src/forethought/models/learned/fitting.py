@@ -13,7 +13,7 @@ standardised units.
 
 import abc
 import dataclasses
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import equinox as eqx
 import jax
@@ -21,6 +21,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
 
+from forethought.core.given.settings import (
+    Count,
+    Nonnegative,
+    Positive,
+    Range,
+    check_ranges,
+    key_of,
+)
 from forethought.core.optimise import early_stopping, take_step
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.propagation import AbstractPosterior
@@ -46,39 +54,30 @@ class FitSettings:
             between two looks at the hold-out rows, or patience would end too soon.
         learning_rate: Adam's step.
         weight_decay: For each layer, or one for all; decoupled from the gradient.
-        clip: The largest norm of a member's gradient.
+        clip: The largest norm of a member's gradient; infinity for none.
         warm: Go on from the model's weights instead of drawing new ones. The transform
             is fitted to all rows either way, and the first and the last layer are
             changed such that a warm fit begins at the same function of observations
             and actions (`Ensemble.under`). A model's first fit draws its weights.
 
     Raises:
-        ValueError: A count is less than one, or a share lies outside [0, 1).
+        ValueError: A setting lies outside its range.
     """
 
-    epochs: int = 200
-    patience: int = 10
-    threshold: float = 0.01
-    holdout: float = 0.1
-    batch: int = 64
-    updates: int = 30
-    learning_rate: float = 1e-3
-    weight_decay: float | tuple[float, ...] = 1e-4
-    clip: float = 10.0
+    epochs: Count = 200
+    patience: Count = 10
+    threshold: Nonnegative = 0.01
+    holdout: Annotated[float, Range(at_least=0, below=1)] = 0.1
+    batch: Count = 64
+    updates: Count = 30
+    learning_rate: Positive = 1e-3
+    weight_decay: Nonnegative | tuple[Nonnegative, ...] = 1e-4
+    clip: Annotated[float, Range(above=0, endless=True)] = 10.0
     warm: bool = False
 
     def __post_init__(self):
         """Check the numbers."""
-        counts = (self.epochs, self.patience, self.batch, self.updates)
-        if min(counts) < 1:
-            raise ValueError(
-                "FitSettings needs epochs, patience, batch and updates >= 1, got "
-                f"{', '.join(map(str, counts))}."
-            )
-        if not 0 <= self.holdout < 1:
-            raise ValueError(
-                f"FitSettings needs a holdout in [0, 1), got {self.holdout}."
-            )
+        check_ranges(self)
 
 
 Members = TypeVar("Members", bound="AbstractMembers")
@@ -193,7 +192,7 @@ def fit(
         adds it to the loss; the hold-out and the early stop are not PETS's either,
         which makes 5 passes over all data.
     """
-    return _fit(model, rows, key, jax.random.key(model.seed), model.fitting)
+    return _fit(model, rows, key, key_of(model.seed), model.fitting)
 
 
 @eqx.filter_jit

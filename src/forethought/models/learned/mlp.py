@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from forethought.core.given.settings import Count, require
+
 
 class MLP(eqx.Module):
     r"""A multilayer perceptron with SiLU units, $x \mapsto (\mu, \sigma^2)$.
@@ -63,11 +65,7 @@ class MLP(eqx.Module):
         probabilistic: bool = True,
         key: PRNGKeyArray,
     ):
-        if min(inputs, outputs, width, depth) < 1:
-            raise ValueError(
-                f"MLP needs sizes >= 1, got inputs={inputs}, outputs={outputs}, "
-                f"width={width}, depth={depth}."
-            )
+        require("MLP", Count, inputs=inputs, outputs=outputs, width=width, depth=depth)
         head = outputs * 2 if probabilistic else outputs
         sizes = (inputs, *([width] * depth), head)
         keys = jax.random.split(key, len(sizes) - 1)

@@ -5,12 +5,13 @@ fit. What it makes is a model that holds all of that and learns by itself.
 """
 
 import abc
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from forethought.core.spaces import Box
+from forethought.core.given.settings import AbstractSettings, Count, Range, Seed, Whole
+from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
 from forethought.models.learned.ensemble import Ensemble
@@ -20,7 +21,7 @@ from forethought.models.learned.termination import Ends, Termination, closed_for
 from forethought.models.learned.transforms import Transform
 
 
-class AbstractRecipe(eqx.Module):
+class AbstractRecipe(AbstractSettings):
     """Settings of a model that learns."""
 
     @abc.abstractmethod
@@ -47,36 +48,39 @@ class EnsembleRecipe(AbstractRecipe):
         seed: Of the bootstrap: how often a row counts never changes as data grow.
     """
 
-    members: int = eqx.field(static=True, default=5)
-    width: int = eqx.field(static=True, default=64)
-    depth: int = eqx.field(static=True, default=2)
+    members: Count = eqx.field(static=True, default=5)
+    width: Count = eqx.field(static=True, default=64)
+    depth: Annotated[int, Range(at_least=1, limit=100)] = eqx.field(
+        static=True, default=2
+    )
     probabilistic: bool = eqx.field(static=True, default=True)
     propagation: Rule = eqx.field(static=True, default="TSinf")
     reward: bool = eqx.field(static=True, default=False)
-    absolute: tuple[int, ...] = eqx.field(static=True, default=())
-    circles: tuple[tuple[int, int], ...] = eqx.field(static=True, default=())
-    angles: tuple[int, ...] = eqx.field(static=True, default=())
+    absolute: tuple[Whole, ...] = eqx.field(static=True, default=())
+    circles: tuple[tuple[Whole, Whole], ...] = eqx.field(static=True, default=())
+    angles: tuple[Whole, ...] = eqx.field(static=True, default=())
     termination: Termination = eqx.field(static=True, default="none")
     fitting: FitSettings = eqx.field(static=True, default=FitSettings())
-    seed: int = eqx.field(static=True, default=0)
+    seed: Seed = eqx.field(static=True, default=0)
 
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Ensemble:
         """Networks that have seen nothing.
 
         Raises:
-            TypeError: Observations or actions are no vectors of numbers.
+            TypeError: Observations are no vectors of numbers.
             ValueError: The known end is that of an environment of other observations.
         """
-        if not (isinstance(spec.observation, Box) and isinstance(spec.action, Box)):
-            observed, done = type(spec.observation), type(spec.action)
+        if not isinstance(spec.observation, Box):
             raise TypeError(
-                "An ensemble learns from boxes of numbers, but observations are "
-                f"{observed.__name__} and actions {done.__name__} here."
+                "An ensemble learns from observations that are boxes of numbers, but "
+                f"they are {type(spec.observation).__name__} here."
             )
         observation, termination = spec.observation.shape[0], self.termination
+        choices = spec.action.n if isinstance(spec.action, Discrete) else None
         transform = Transform(
             observation,
-            spec.action.shape[0],
+            spec.action.shape[0] if choices is None else choices,
+            discrete=choices is not None,
             absolute=self.absolute,
             circles=self.circles,
             angles=self.angles,

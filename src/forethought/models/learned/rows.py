@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Shaped
 
 from forethought.core.linalg import as_float
 
@@ -28,7 +28,7 @@ class Rows(eqx.Module):
 
     Args:
         obs: Shape `[row, observation]`.
-        action: Shape `[row, action]`.
+        action: Shape `[row, action]`, or `[row]` where actions are discrete.
         reward: Shape `[row]`.
         next_obs: Shape `[row, observation]`.
         terminated: Whether the task ended there, shape `[row]`; truncation is no end.
@@ -36,7 +36,7 @@ class Rows(eqx.Module):
     """
 
     obs: Float[Array, "row observation"]
-    action: Float[Array, "row action"]
+    action: Shaped[Array, "row *action"]
     reward: Float[Array, " row"]
     next_obs: Float[Array, "row observation"]
     terminated: Bool[Array, " row"]
@@ -54,7 +54,7 @@ class Rows(eqx.Module):
 
         Args:
             obs: Shape `[row, observation]`; the others as fields of `Rows`.
-            action: Shape `[row, action]`.
+            action: Shape `[row, action]`, or `[row]` where actions are discrete.
             reward: Shape `[row]`.
             next_obs: Shape `[row, observation]`.
             terminated: Shape `[row]`; nowhere unless it is given.

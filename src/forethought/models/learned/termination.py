@@ -31,9 +31,10 @@ from forethought.models.learned.mlp import MLP
 Ends = Callable[[Float[Array, " observation"]], Bool[Array, ""]]
 """Whether an episode ends at an observation."""
 
-# Measured on thresholds of which 7 to 48 ends of 1,000 rows are known: 500 updates are
-# as good as more, and cost 40 ms for five members on one core.
-WIDTH, UPDATES, BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 500, 64, 1e-2, 0.1
+# Measured where a cart leaves its rail or its pole leans too far, on 4 to 20 ends of
+# each kind in 3,000 rows: with squares an end that comes next is foreseen two to five
+# times as probable, and rates that fall to zero halve what is missed.
+WIDTH, DEPTH, UPDATES, BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 2, 1000, 64, 1e-2, 0.1
 
 
 class LearnedEnd(eqx.Module):
@@ -51,6 +52,9 @@ class LearnedEnd(eqx.Module):
     be called more probable than they are, and a planner would pay for ends that do not
     come. Until an end was seen, $d$ is exactly zero.
 
+    The network sees the features and their squares: most ends are where a number leaves
+    an interval, and so one side teaches the other.
+
     Args:
         features: How many numbers it sees of an observation.
         key: Draws the weights.
@@ -66,7 +70,7 @@ class LearnedEnd(eqx.Module):
     seen: Bool[Array, ""]
 
     def __init__(self, features: int, *, key: PRNGKeyArray):
-        self.network = MLP(features, 1, WIDTH, 1, probabilistic=False, key=key)
+        self.network = MLP(2 * features, 1, WIDTH, DEPTH, probabilistic=False, key=key)
         self.log_odds = jnp.zeros(())
         self.seen = jnp.asarray(False)
 
@@ -74,6 +78,29 @@ class LearnedEnd(eqx.Module):
         """The probability of an end at an observation, by its features."""
         found = jax.nn.sigmoid(self._answer(features) + self.log_odds)
         return jnp.where(self.seen, found, jnp.zeros_like(found))
+
+    def under(
+        self, scale: Float[Array, " feature"], shift: Float[Array, " feature"]
+    ) -> "LearnedEnd":
+        r"""The same end, told by other features $x'$ of which $x = a x' + c$.
+
+        A layer of $(x, x^2)$ with weights $(A, B)$ becomes one of $(x', x'^2)$, by
+        $x^2 = a^2 x'^2 + 2ac\, x' + c^2$.
+
+        Args:
+            scale: $a$.
+            shift: $c$.
+        """
+        first, bias = self.network.weights[0], self.network.biases[0]
+        A, B = jnp.split(first, 2)
+        a, c = scale[:, None], shift[:, None]
+        first = jnp.concatenate([a * A + 2 * a * c * B, a**2 * B])
+        bias = bias + shift @ A + shift**2 @ B
+        return eqx.tree_at(
+            lambda end: (end.network.weights[0], end.network.biases[0]),
+            self,
+            (first, bias),
+        )
 
     def nats(
         self,
@@ -112,11 +139,14 @@ class LearnedEnd(eqx.Module):
         n1, n0 = (each[-1] for each in sums)
         # Half a row for each side keeps the odds finite where one is empty.
         log_odds = jnp.log((n1 + 0.5) / (n0 + 0.5)).astype(self.log_odds.dtype)
-        optimiser = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        rate = optax.cosine_decay_schedule(LEARNING_RATE, UPDATES)
+        optimiser = optax.adamw(rate, weight_decay=WEIGHT_DECAY)
+
+        seen = jax.vmap(_squared)(features)
 
         def loss(network, ends, others):
             def logits(rows):
-                return jax.vmap(network)(features[rows])[0][:, 0] + log_odds
+                return jax.vmap(network)(seen[rows])[0][:, 0] + log_odds
 
             missed = jnp.mean(jax.nn.softplus(-logits(ends)))
             alarmed = jnp.mean(jax.nn.softplus(logits(others)))
@@ -140,7 +170,12 @@ class LearnedEnd(eqx.Module):
         )
 
     def _answer(self, features: Array) -> Array:
-        return self.network(features)[0][0]
+        return self.network(_squared(features))[0][0]
+
+
+def _squared(features: Array) -> Array:
+    """What a network sees: where a number leaves an interval, its square tells."""
+    return jnp.concatenate([features, features**2])
 
 
 def _weights(chosen: Array, counts: Array) -> Array:

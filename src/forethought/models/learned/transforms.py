@@ -6,6 +6,7 @@ brings this about belongs to the model, because its answers mean nothing without
 | | |
 |---|---|
 | inputs | observation and action, standardised |
+| choices | an action that is one of $n$ is seen as $n$ numbers, one of them 1 |
 | difference or absolute | most dimensions are predicted as what they change by |
 | circles | pairs (cos, sin) of an angle are put back onto the unit circle |
 | angles | raw angles are seen as (sin, cos); their difference is the shorter way |
@@ -16,10 +17,14 @@ $\Delta = o' - o$ (or $o'$ where it is predicted as such); $y = (\Delta, r)$
 standardised: $y_i = (\Delta_i - m_i) / s_i$.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Scalar
+from jaxtyping import Array, Bool, Float, Scalar, Shaped
+
+from forethought.core.types import Action
 
 FLOOR = 1e-6
 """A standard deviation below this, relative to the mean's size, counts as none."""
@@ -46,13 +51,14 @@ class Transform(eqx.Module):
 
     Args:
         observation: Dimension of the observation.
-        action: Dimension of the action.
+        action: Dimension of the action; of a discrete one, how many there are.
         absolute: Dimensions of the observation that are predicted themselves, not as
             a difference.
         circles: Pairs of dimensions that hold the cosine and the sine of one angle.
         angles: Dimensions that hold a raw angle, in radians. A turn more or less is
             the same to the model; a step turns them by less than half a turn.
         reward: Whether the model predicts the reward, as its last output.
+        discrete: Whether an action is a number out of `action` choices.
 
     Raises:
         ValueError: A dimension lies outside the observation, or is named twice.
@@ -74,6 +80,7 @@ class Transform(eqx.Module):
     circles: tuple[tuple[int, int], ...] = eqx.field(static=True)
     angles: tuple[int, ...] = eqx.field(static=True)
     reward: bool = eqx.field(static=True)
+    discrete: bool = eqx.field(static=True)
     input_mean: Float[Array, " input"]
     input_scale: Float[Array, " input"]
     output_mean: Float[Array, " output"]
@@ -90,6 +97,7 @@ class Transform(eqx.Module):
         circles: tuple[tuple[int, int], ...] = (),
         angles: tuple[int, ...] = (),
         reward: bool = False,
+        discrete: bool = False,
     ):
         used = (*absolute, *(i for pair in circles for i in pair), *angles)
         inside = all(0 <= i < observation for i in used)
@@ -101,7 +109,7 @@ class Transform(eqx.Module):
             )
         self.observation, self.action = observation, action
         self.absolute, self.circles, self.angles = absolute, circles, angles
-        self.reward = reward
+        self.reward, self.discrete = reward, discrete
         self.input_mean = jnp.zeros(self.inputs_shape)
         self.input_scale = jnp.ones(self.inputs_shape)
         self.output_mean = jnp.zeros(observation + reward)
@@ -124,11 +132,11 @@ class Transform(eqx.Module):
         return self.observation + self.reward
 
     def inputs(
-        self, obs: Float[Array, " observation"], action: Float[Array, " action"]
+        self, obs: Float[Array, " observation"], action: Action
     ) -> Float[Array, " input"]:
         """What a network sees of one observation and action."""
         seen, n = self.features(obs), self.features_shape
-        done = action.astype(seen.dtype) - self.input_mean[n:]
+        done = self._done(action, seen.dtype) - self.input_mean[n:]
         return jnp.concatenate([seen, done / self.input_scale[n:]])
 
     def features(self, obs: Float[Array, " observation"]) -> Float[Array, " feature"]:
@@ -180,7 +188,7 @@ class Transform(eqx.Module):
     def fit(
         self,
         obs: Float[Array, "row observation"],
-        action: Float[Array, "row action"],
+        action: Shaped[Array, "row *action"],
         next_obs: Float[Array, "row observation"],
         reward: Float[Array, " row"],
         valid: Bool[Array, " row"],
@@ -189,13 +197,14 @@ class Transform(eqx.Module):
 
         Args:
             obs: Observations, shape `[row, observation]`.
-            action: Actions, shape `[row, action]`.
+            action: Actions, shape `[row, action]`, or `[row]` if discrete.
             next_obs: What followed.
             reward: Rewards, shape `[row]`.
             valid: Which rows hold data.
         """
         seen = jax.vmap(self._seen)(obs)
-        inputs = jnp.concatenate([seen, action.astype(obs.dtype)], axis=1)
+        done = jax.vmap(lambda each: self._done(each, obs.dtype))(action)
+        inputs = jnp.concatenate([seen, done], axis=1)
         outputs = jax.vmap(self._raw)(obs, next_obs, reward)
         statistics = (*_standard(inputs, valid), *_standard(outputs, valid))
         return eqx.tree_at(
@@ -218,6 +227,12 @@ class Transform(eqx.Module):
         angles = jnp.array(self.angles)
         turns = obs[angles]
         return jnp.concatenate([obs.at[angles].set(jnp.sin(turns)), jnp.cos(turns)])
+
+    def _done(self, action: Array, dtype: Any) -> Array:
+        """An action in numbers: the vector that it is, or a one among zeros."""
+        if self.discrete:
+            return jax.nn.one_hot(action.astype(int), self.action, dtype=dtype)
+        return action.astype(dtype)
 
     def _raw(self, obs: Array, next_obs: Array, reward: Array) -> Array:
         change = next_obs - self._base(obs)

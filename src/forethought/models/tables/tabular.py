@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
+from forethought.core.given.settings import Count, Finite, Nonnegative, Share, require
 from forethought.core.readout import Readout
 from forethought.core.table import Outcome, Table, pick
 from forethought.core.types import Action
@@ -106,19 +107,11 @@ class TabularCounts(AbstractModel[Readout]):
         memory: float = 1.0,
         dtype: DTypeLike | None = None,
     ):
-        counts = {"states": states, "actions": actions, "outcomes": outcomes}
-        for name, number in counts.items():
-            if number < 1:
-                raise ValueError(f"TabularCounts needs {name} >= 1, got {number}.")
-        if not 0 <= prior < float("inf"):
-            raise ValueError(f"TabularCounts needs prior >= 0, got {prior}.")
-        if not 0 <= memory <= 1:
-            raise ValueError(f"TabularCounts needs memory in [0, 1], got {memory}.")
-        if not abs(unvisited_reward) < float("inf"):
-            raise ValueError(
-                "TabularCounts needs a finite unvisited_reward, got "
-                f"{unvisited_reward}."
-            )
+        who = "TabularCounts"
+        require(who, Count, states=states, actions=actions, outcomes=outcomes)
+        require(who, Nonnegative, prior=prior)
+        require(who, Share, memory=memory)
+        require(who, Finite, unvisited_reward=unvisited_reward)
         shape = (states, actions, outcomes)
         self.next_state = jnp.zeros(shape, jnp.int32)
         self.count, self.reward = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)

@@ -12,12 +12,14 @@ multipliers, $\rho$ the penalty.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Annotated
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.given.settings import Count, Factor, Positive, Range
 from forethought.core.optimise import Record, iterate
 from forethought.core.results import Result, Stats
 from forethought.core.spaces import Box
@@ -25,7 +27,7 @@ from forethought.core.types import Stamped, blank, ravel
 from forethought.models.around.clocked import Clocked, ClockedCloud
 from forethought.objectives.constrained import Priced, Residuals, raised
 from forethought.planners.around.optimality import along, require_constrained, residual
-from forethought.planners.base import AbstractPlanner, require_positive, shift_actions
+from forethought.planners.base import AbstractPlanner, shift_actions
 from forethought.problem import Plan, Problem, rollout
 
 LARGEST_PENALTY = 1e10
@@ -103,29 +105,17 @@ class AugmentedLagrangian(AbstractPlanner[ConstrainedState]):
     """
 
     inner: AbstractPlanner
-    rounds: int = eqx.field(static=True, default=20)
-    tolerance: float = eqx.field(static=True, default=1e-6)
-    penalty: float = eqx.field(static=True, default=10.0)
-    factor: float = eqx.field(static=True, default=10.0)
-    share: float = eqx.field(static=True, default=0.25)
+    rounds: Count = eqx.field(static=True, default=20)
+    tolerance: Positive = eqx.field(static=True, default=1e-6)
+    penalty: Positive = eqx.field(static=True, default=10.0)
+    factor: Factor = eqx.field(static=True, default=10.0)
+    share: Annotated[float, Range(above=0, below=1)] = eqx.field(
+        static=True, default=0.25
+    )
     horizon: int = eqx.field(static=True, init=False)
 
     def __post_init__(self):
         self.horizon = self.inner.horizon
-
-    def __check_init__(self):
-        require_positive("AugmentedLagrangian", rounds=self.rounds)
-        for name, number in (("tolerance", self.tolerance), ("penalty", self.penalty)):
-            if not number > 0:
-                raise ValueError(f"AugmentedLagrangian needs {name} > 0, got {number}.")
-        if not self.factor > 1:
-            raise ValueError(
-                f"AugmentedLagrangian needs factor > 1, got {self.factor}."
-            )
-        if not 0 < self.share < 1:
-            raise ValueError(
-                f"AugmentedLagrangian needs share in (0, 1), got {self.share}."
-            )
 
     def init(
         self,
@@ -306,9 +296,13 @@ def _priced(
     objective = Priced(
         require_constrained(problem, "AugmentedLagrangian"), running, final, penalty
     )
-    model, cloud = Clocked(problem.model), ClockedCloud(problem.cloud)
-    legal = None if problem.legal is None else _Legal(problem.legal)
-    return Problem(model, objective, problem.action, cloud, legal)
+    return dataclasses.replace(
+        problem,
+        model=Clocked(problem.model),
+        objective=objective,
+        cloud=ClockedCloud(problem.cloud),
+        legal=None if problem.legal is None else _Legal(problem.legal),
+    )
 
 
 class _Legal(eqx.Module):

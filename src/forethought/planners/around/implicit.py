@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.given.settings import Positive
 from forethought.core.linalg import dot, matvec
 from forethought.core.results import Result, Stats
 from forethought.core.spaces import Box, require_box
@@ -105,15 +106,11 @@ class Implicit(AbstractPlanner[PyTree]):
     """
 
     planner: AbstractPlanner
-    tolerance: float = eqx.field(static=True, default=1e-3)
+    tolerance: Positive = eqx.field(static=True, default=1e-3)
     horizon: int = eqx.field(static=True, init=False)
 
     def __post_init__(self):
         self.horizon = self.planner.horizon
-
-    def __check_init__(self):
-        if not self.tolerance > 0:
-            raise ValueError(f"Implicit needs tolerance > 0, got {self.tolerance}.")
 
     def init(
         self,
@@ -240,7 +237,8 @@ def _clamped(
         jnp.broadcast_to(bound.astype(u.dtype), u.shape)
         for bound in (box.low, box.high)
     )
-    return (u <= low) & (push < 0), (u >= high) & (push > 0)
+    fixed = low == high
+    return (u <= low) & ((push < 0) | fixed), (u >= high) & (push > 0)
 
 
 class _LinearQuadratic(eqx.Module):

@@ -21,7 +21,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from forethought.core.given.settings import Part, require
 from forethought.core.linalg import (
+    Values,
+    as_float,
     matmul,
     require_finite,
     require_symmetric,
@@ -43,11 +46,11 @@ class Stationary(eqx.Module):
 
 
 def dare(
-    A: Float[Array, "..."],
-    B: Float[Array, "..."],
-    Q: Float[Array, "..."],
-    R: Float[Array, "..."],
-    S: Float[Array, "..."] | None = None,
+    A: Values,
+    B: Values,
+    Q: Values,
+    R: Values,
+    S: Values | None = None,
     *,
     gamma: float = 1.0,
 ) -> Stationary:
@@ -63,7 +66,7 @@ def dare(
     ```python
     >>> import jax.numpy as jnp
     >>> from forethought.planners.linear.dare import dare
-    >>> A, B = jnp.array([[1.0, 0.1], [0.0, 1.0]]), jnp.array([[0.005], [0.1]])
+    >>> A, B = [[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]]
     >>> solution = dare(A, B, jnp.eye(2), jnp.eye(1))
     >>> [round(float(gain), 4) for gain in solution.K[0]]
     [-0.9171, -1.6356]
@@ -85,7 +88,8 @@ def dare(
     Returns:
         Gain, cost to go and a code: `indefinite` where there is no minimum,
         `no_stationary` where no gain makes $\sqrt\gamma (A + B K)$ stable at a finite
-        cost, `non_finite` where an array holds infinities or NaN.
+        cost, `non_finite` where an array holds infinities or NaN, or a cost of one step
+        is more than a number holds.
 
     Raises:
         ValueError: Shapes disagree, an entry is not finite, `Q` or `R` is not
@@ -103,13 +107,13 @@ def dare(
         identity, where $R + \gamma B^\top P B$ takes the place of $R$. It is why $R$
         need not be invertible, and why modes that cost nothing are stabilised too.
     """
-    S = jnp.zeros_like(B) if S is None else S
+    A, B, Q, R = map(as_float, (A, B, Q, R))
+    S = jnp.zeros_like(B) if S is None else as_float(S)
     _require_shapes(A, B, Q, R, S)
     require_finite("dare", A=A, B=B, Q=Q, R=R, S=S)
     require_symmetric("dare", "Q", Q)
     require_symmetric("dare", "R", R)
-    if not 0 < gamma <= 1:
-        raise ValueError(f"dare needs gamma in (0, 1], got {gamma}.")
+    require("dare", Part, gamma=gamma)
     root = math.sqrt(gamma)
     arrays = (root * A, root * B, symmetrise(Q), symmetrise(R), S)
     V = _solve(*arrays)
@@ -125,11 +129,15 @@ def dare(
     scale = jnp.max(jnp.abs(V_found)) + jnp.max(jnp.abs(reached)) + half * start[0, 0]
     exact = residual <= half * scale
     stable = _lyapunov(loop, jnp.zeros_like(Q))[1]
-    finite = jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(each)) for each in (A, B, Q, R, S)])
-    )
     # No minimum of a single step before a cheap end, or none at the solution.
-    concave = ~_gain(A, B, Q, R, S, start)[1] | (exact & ~positive)
+    Q_xx, Q_uu, Q_ux = _step(A, B, Q, R, S, start)
+    concave = ~solve_positive(Q_uu, Q_ux)[1] | (exact & ~positive)
+    # A cost that overflowed has no sign.
+    finite = jnp.all(
+        jnp.stack(
+            [jnp.all(jnp.isfinite(each)) for each in (A, B, Q, R, S, Q_xx, Q_uu, Q_ux)]
+        )
+    )
     failure = Result.where(concave, Result.indefinite, Result.no_stationary)
     failure = Result.where(finite, failure, Result.non_finite)
     good = finite & exact & stable & positive
@@ -160,10 +168,21 @@ def _gain(
     A: Array, B: Array, Q: Array, R: Array, S: Array, V: Array
 ) -> tuple[Array, Bool[Array, ""]]:
     """The best gain under a cost to go, and whether it is a minimum."""
-    VB = matmul(V, B)
-    Q_uu = symmetrise(R + matmul(B.T, VB))
-    solution, positive = solve_positive(Q_uu, (S + matmul(A.T, VB)).T)
+    _, Q_uu, Q_ux = _step(A, B, Q, R, S, V)
+    solution, positive = solve_positive(Q_uu, Q_ux)
     return -solution, positive
+
+
+def _step(
+    A: Array, B: Array, Q: Array, R: Array, S: Array, V: Array
+) -> tuple[Array, Array, Array]:
+    """What a step costs, with the cost to go after it: state, action, and both."""
+    VB = matmul(V, B)
+    return (
+        Q + matmul(A.T, matmul(V, A)),
+        symmetrise(R + matmul(B.T, VB)),
+        (S + matmul(A.T, VB)).T,
+    )
 
 
 @jax.custom_jvp

@@ -17,10 +17,12 @@ setting of it:
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import Gaussian, moments
+from forethought.core.given.settings import Steps
 from forethought.core.linalg import (
+    cholesky,
     dot,
     matmul,
     matvec,
@@ -29,7 +31,7 @@ from forethought.core.linalg import (
 )
 from forethought.core.results import Result, Stats
 from forethought.core.types import ravel
-from forethought.planners.base import AbstractPlanner, require_positive
+from forethought.planners.base import UNSAID, AbstractPlanner
 from forethought.planners.linear.dare import dare
 from forethought.planners.linear.parts import LinearParts, linear_parts
 from forethought.planners.linear.riccati import Riccati, lqr
@@ -88,12 +90,9 @@ class LQR(AbstractPlanner[None]):
         expected cost). The recursion is that of `lqr`.
     """
 
-    horizon: int = eqx.field(static=True)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
     infinite: bool = eqx.field(static=True, default=False)
     parallel: bool = eqx.field(static=True, default=False)
-
-    def __check_init__(self):
-        require_positive("LQR", horizon=self.horizon)
 
     def init(
         self,
@@ -124,7 +123,7 @@ class LQR(AbstractPlanner[None]):
     def plan(
         self, problem: Problem, belief: PyTree, state: None, *, key: PRNGKeyArray
     ) -> tuple[Plan, None]:
-        """The optimal plan; `indefinite` where no minimum exists.
+        """The optimal plan; `indefinite` where there is none, `non_finite` in overflow.
 
         Raises:
             TypeError: The problem is not linear-quadratic with free actions, or varies
@@ -175,10 +174,13 @@ class LQR(AbstractPlanner[None]):
             lambda rest, end: jnp.concatenate([rest, end[None]]), beliefs, last
         )
         finite = jnp.all(jnp.isfinite(u)) & jnp.all(jnp.isfinite(cost))
+        convex = jax.lax.cond(
+            solution.positive, lambda: jnp.asarray(True), lambda: ~_concave(Q_uu)
+        )
         result = Result.where(
-            solution.positive,
-            Result.where(finite, Result.successful, Result.non_finite),
-            Result.indefinite,
+            solution.positive & finite,
+            Result.successful,
+            Result.where(convex, Result.non_finite, Result.indefinite),
         )
         result = Result.where(found == Result.successful, result, found)
         policy = TimeVarying(K, u, states, maximum_entropy(Q_uu))
@@ -191,6 +193,17 @@ class LQR(AbstractPlanner[None]):
             stats=Stats(best=-cost[:1]),
         )
         return plan, None
+
+
+def _concave(Q_uu: Float[Array, "horizon action action"]) -> Bool[Array, ""]:
+    """Whether a sweep that was not positive met a cost without a minimum.
+
+    It did unless the first it met, from the end, of what is not positive is not finite:
+    a cost that overflowed has no sign.
+    """
+    positive = jax.vmap(lambda Q: cholesky(Q)[1])(Q_uu)[::-1]
+    first = Q_uu[::-1][jnp.argmin(positive)]
+    return jnp.all(jnp.isfinite(first))
 
 
 def _for_ever(parts: LinearParts) -> tuple[Array, Array, Result]:

@@ -28,6 +28,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from forethought.core.linalg import (
+    Values,
+    as_float,
     dot,
     matmul,
     matvec,
@@ -56,14 +58,14 @@ class Riccati(eqx.Module):
 
 
 def lqr(
-    F: Float[Array, "..."],
-    f: Float[Array, "..."],
-    C: Float[Array, "..."],
-    c: Float[Array, "..."],
-    V: Float[Array, "state state *batch"] | None = None,
-    v: Float[Array, "state *batch"] | None = None,
+    F: Values,
+    f: Values,
+    C: Values,
+    c: Values,
+    V: Values | None = None,
+    v: Values | None = None,
     *,
-    W: Float[Array, "..."] | None = None,
+    W: Values | None = None,
     horizon: int | None = None,
     gamma: float = 1.0,
     parallel: bool = False,
@@ -133,6 +135,25 @@ def lqr(
             "lqr needs one of `parallel` and `batched`, got both; jax.vmap solves a "
             "batch in parallel."
         )
+    V, v, W = (None if each is None else as_float(each) for each in (V, v, W))
+    F, f, C, c = map(as_float, (F, f, C, c))
+    return _solve(F, f, C, c, V, v, W, horizon, gamma, parallel, batched)
+
+
+def _solve(
+    F: Array,
+    f: Array,
+    C: Array,
+    c: Array,
+    V: Array | None,
+    v: Array | None,
+    W: Array | None,
+    horizon: int | None,
+    gamma: float,
+    parallel: bool,
+    batched: bool,
+) -> Riccati:
+    """The same, of arrays."""
     arrays = ((F, 2), (f, 1), (C, 2), (c, 1), (W, 2))
     length, varies = _in_time(arrays, horizon, int(batched))
     state, batch = F.shape[varies[0]], F.shape[varies[0] + 2 :]

@@ -10,16 +10,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.given.settings import Count, Share, Steps
 from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Discrete, Space
 from forethought.core.types import ravel
-from forethought.planners.base import AbstractPlanner, require_positive, require_shape
+from forethought.planners.base import UNSAID, AbstractPlanner, require_shape
 from forethought.planners.sampling.elites import (
+    Elites,
     Family,
     Search,
+    Sizes,
     cross_entropy,
-    require_elites,
 )
 from forethought.planners.sampling.scoring import report, scorer
 from forethought.planners.sampling.spline import Spline
@@ -65,8 +67,8 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
         risk: How the returns of the particles become one score.
 
     Raises:
-        ValueError: A count is below one, the elites outnumber the population, or a
-            share lies outside its range.
+        ValueError: A setting lies outside its range, or the elites outnumber the
+            population.
 
     References:
         Rubinstein, The cross-entropy method for combinatorial and continuous
@@ -75,33 +77,16 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
         (smoothing). Kept elites as in Pinneri et al., 2020 (see `CEM`).
     """
 
-    horizon: int = eqx.field(static=True)
-    population: int = eqx.field(static=True, default=128)
-    elites: int = eqx.field(static=True, default=16)
-    iterations: int = eqx.field(static=True, default=4)
-    momentum: float = 0.2
-    warm_share: float = 0.5
-    keep_fraction: float = eqx.field(static=True, default=0.3)
-    hold: int = eqx.field(static=True, default=1)
-    particles: int = eqx.field(static=True, default=1)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    population: Count = eqx.field(static=True, default=128)
+    elites: Elites = eqx.field(static=True, default=16)
+    iterations: Count = eqx.field(static=True, default=4)
+    momentum: Share = 0.2
+    warm_share: Share = 0.5
+    keep_fraction: Share = eqx.field(static=True, default=0.3)
+    hold: Steps = eqx.field(static=True, default=1)
+    particles: Count = eqx.field(static=True, default=1)
     risk: Risk = Risk()
-
-    def __check_init__(self):
-        require_positive(
-            "CategoricalCEM",
-            horizon=self.horizon,
-            population=self.population,
-            elites=self.elites,
-            iterations=self.iterations,
-            hold=self.hold,
-            particles=self.particles,
-        )
-        require_elites(
-            "CategoricalCEM",
-            population=self.population,
-            elites=self.elites,
-            keep_fraction=self.keep_fraction,
-        )
 
     def init(
         self,
@@ -153,7 +138,7 @@ class CategoricalCEM(AbstractPlanner[CategoricalCEMState]):
             self._family(n),
             lambda candidates: score(jax.vmap(decode)(candidates)),
             Search(start, state.kept, _most_probable(start), worst),
-            populations=[self.population] * self.iterations,
+            sizes=Sizes(self.population, 1.0, self.population, self.iterations),
             elites=self.elites,
             centre_competes=True,
             settled=None,

@@ -19,32 +19,36 @@ and the optimiser of PETS are three settings of one planner:
 They are `CEM(...)`, `CEM.pets(...)` and `CEM.plain(...)`.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import (
+    Count,
+    Nonnegative,
+    Positive,
+    Range,
+    Share,
+    Steps,
+)
 from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
-from forethought.planners.base import (
-    AbstractPlanner,
-    first_actions,
-    require_one_of,
-    require_positive,
-)
+from forethought.planners.base import UNSAID, AbstractPlanner, first_actions
 from forethought.planners.sampling.elites import (
+    Elites,
     Family,
     Search,
+    Sizes,
     cross_entropy,
-    require_elites,
 )
-from forethought.planners.sampling.noise import coloured_noise
+from forethought.planners.sampling.noise import Colour, coloured_noise
 from forethought.planners.sampling.scoring import report, scorer
-from forethought.planners.sampling.spline import Spline
+from forethought.planners.sampling.spline import Degree, Spline
 from forethought.problem import Plan, Problem
 
 TRUNCATION = 2.0
@@ -107,8 +111,8 @@ class CEM(AbstractPlanner[CEMState]):
         risk: How the returns of the particles become one score.
 
     Raises:
-        ValueError: A count is below one, the elites outnumber the population, or a
-            share lies outside its range.
+        ValueError: A setting lies outside its range, or the elites outnumber the
+            population.
 
     References:
         Rubinstein, The cross-entropy method for combinatorial and continuous
@@ -126,58 +130,33 @@ class CEM(AbstractPlanner[CEMState]):
         iteration is computed, and what comes after the stop is dropped.
     """
 
-    horizon: int = eqx.field(static=True)
-    population: int = eqx.field(static=True, default=128)
-    elites: int = eqx.field(static=True, default=10)
-    iterations: int = eqx.field(static=True, default=4)
-    momentum: float = 0.1
-    initial_std: float = 0.5
-    min_std: float = 0.0
-    noise_beta: float = eqx.field(static=True, default=2.0)
-    hold: int = eqx.field(static=True, default=1)
-    degree: int = eqx.field(static=True, default=0)
-    keep_fraction: float = eqx.field(static=True, default=0.3)
-    population_decay: float = eqx.field(static=True, default=1.25)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    population: Count = eqx.field(static=True, default=128)
+    elites: Elites = eqx.field(static=True, default=10)
+    iterations: Count = eqx.field(static=True, default=4)
+    momentum: Share = 0.1
+    initial_std: Positive = 0.5
+    min_std: Nonnegative = 0.0
+    noise_beta: Colour = eqx.field(static=True, default=2.0)
+    hold: Steps = eqx.field(static=True, default=1)
+    degree: Degree = eqx.field(static=True, default=0)
+    keep_fraction: Share = eqx.field(static=True, default=0.3)
+    population_decay: Annotated[float, Range(at_least=1)] = eqx.field(
+        static=True, default=1.25
+    )
     execute: Literal["best", "mean"] = eqx.field(static=True, default="best")
     mean_competes: bool = eqx.field(static=True, default=True)
     limits: Literal["clip", "truncate"] = eqx.field(static=True, default="clip")
     momentum_of: Literal["std", "variance"] = eqx.field(static=True, default="std")
-    stop_std: float = eqx.field(static=True, default=0.0)
+    stop_std: Nonnegative = eqx.field(static=True, default=0.0)
     warm_start: Literal["repeat", "centre", "none"] = eqx.field(
         static=True, default="repeat"
     )
-    particles: int = eqx.field(static=True, default=1)
+    particles: Count = eqx.field(static=True, default=1)
     risk: Risk = Risk()
 
-    def __check_init__(self):
-        require_positive(
-            "CEM",
-            horizon=self.horizon,
-            population=self.population,
-            elites=self.elites,
-            iterations=self.iterations,
-            particles=self.particles,
-        )
-        Spline(self.horizon, self.hold, self.degree)
-        require_elites(
-            "CEM",
-            population=self.population,
-            elites=self.elites,
-            keep_fraction=self.keep_fraction,
-        )
-        if not self.population_decay >= 1:
-            raise ValueError(
-                f"CEM needs population_decay >= 1, got {self.population_decay}."
-            )
-        if not self.stop_std >= 0:
-            raise ValueError(f"CEM needs stop_std >= 0, got {self.stop_std}.")
-        require_one_of("CEM", "execute", self.execute, "best", "mean")
-        require_one_of("CEM", "limits", self.limits, "clip", "truncate")
-        require_one_of("CEM", "momentum_of", self.momentum_of, "std", "variance")
-        require_one_of("CEM", "warm_start", self.warm_start, "repeat", "centre", "none")
-
     @classmethod
-    def plain(cls, horizon: int, **settings: Any) -> "CEM":
+    def plain(cls, horizon: int = UNSAID, **settings: Any) -> "CEM":
         """CEM as of 1999: white noise, nothing kept, the mean is the plan."""
         off = {
             "momentum": 0.0,
@@ -190,7 +169,7 @@ class CEM(AbstractPlanner[CEMState]):
         return cls(horizon, **(off | settings))
 
     @classmethod
-    def pets(cls, horizon: int, **settings: Any) -> "CEM":
+    def pets(cls, horizon: int = UNSAID, **settings: Any) -> "CEM":
         """The optimiser of PETS, with the settings of its cart-pole."""
         parts = {
             "population": 400,
@@ -243,7 +222,7 @@ class CEM(AbstractPlanner[CEMState]):
             self._family(box, scale),
             lambda candidates: score(jax.vmap(decode)(candidates)),
             Search(Gaussian(state.mean, std), state.kept, state.mean, worst),
-            populations=[self._population(i) for i in range(self.iterations)],
+            sizes=self._sizes,
             elites=self.elites,
             centre_competes=self.mean_competes,
             settled=(
@@ -256,13 +235,23 @@ class CEM(AbstractPlanner[CEMState]):
         mean = search.distribution.mean
         if self.execute == "best":
             actions, value = decode(search.best), search.best_return
+            moved = jnp.isfinite(value)
         else:
             actions = decode(mean)
             value = score(actions[None])[0]
+            # Nothing is refitted to elites of which one earned no finite return.
+            moved = jnp.any(jnp.isfinite(rows["mean"]))
         rows["candidates"] = jax.vmap(jax.vmap(decode))(rows["candidates"])
         stats = Stats(**rows)
         plan = report(
-            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+            problem,
+            belief,
+            actions,
+            value,
+            stats,
+            self.particles,
+            moved=moved,
+            key=evaluate_key,
         )
         return plan, CEMState(mean, search.kept, state.phase)
 
@@ -291,9 +280,10 @@ class CEM(AbstractPlanner[CEMState]):
     def _kept(self) -> int:
         return round(self.keep_fraction * self.elites)
 
-    def _population(self, iteration: int) -> int:
-        size = int(self.population * self.population_decay**-iteration)
-        return max(size, min(2 * self.elites, self.population))
+    @property
+    def _sizes(self) -> Sizes:
+        least = min(2 * self.elites, self.population)
+        return Sizes(self.population, self.population_decay, least, self.iterations)
 
     def _family(self, box: Box, scale: Array) -> Family[Gaussian]:
         """How sequences are drawn within the box, and refitted to."""

@@ -25,17 +25,17 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.given.settings import Count, Positive, Steps
 from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import require_box
 from forethought.core.types import ravel
-from forethought.planners.base import AbstractPlanner, first_actions, require_positive
-from forethought.planners.sampling.noise import colour, whiten
+from forethought.planners.base import UNSAID, AbstractPlanner, first_actions
+from forethought.planners.sampling.noise import Colour, colour, whiten
 from forethought.planners.sampling.scoring import SHOWN, report, scorer
-from forethought.planners.sampling.spline import Spline
+from forethought.planners.sampling.spline import Degree, Spline
 from forethought.problem import Plan, Problem
 
 
@@ -83,8 +83,7 @@ class MPPI(AbstractPlanner[MPPIState]):
         risk: How the returns of the particles become one score.
 
     Raises:
-        ValueError: A count is below one, the temperature or the noise is not positive,
-            or the degree is none of a spline's.
+        ValueError: A setting lies outside its range.
 
     References:
         Williams, Wagener, Goldfain, Drews, Rehg, Boots and Theodorou, Information
@@ -103,29 +102,16 @@ class MPPI(AbstractPlanner[MPPIState]):
         noise to each task, and so should you, by the effective samples.
     """
 
-    horizon: int = eqx.field(static=True)
-    population: int = eqx.field(static=True, default=256)
-    iterations: int = eqx.field(static=True, default=1)
-    temperature: float = 0.1
-    std: float = 0.5
-    noise_beta: float = eqx.field(static=True, default=0.0)
-    hold: int = eqx.field(static=True, default=1)
-    degree: int = eqx.field(static=True, default=0)
-    particles: int = eqx.field(static=True, default=1)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    population: Count = eqx.field(static=True, default=256)
+    iterations: Count = eqx.field(static=True, default=1)
+    temperature: Positive = 0.1
+    std: Positive = 0.5
+    noise_beta: Colour = eqx.field(static=True, default=0.0)
+    hold: Steps = eqx.field(static=True, default=1)
+    degree: Degree = eqx.field(static=True, default=0)
+    particles: Count = eqx.field(static=True, default=1)
     risk: Risk = Risk()
-
-    def __check_init__(self):
-        require_positive(
-            "MPPI",
-            horizon=self.horizon,
-            population=self.population,
-            iterations=self.iterations,
-            particles=self.particles,
-        )
-        Spline(self.horizon, self.hold, self.degree)
-        for name, number in (("temperature", self.temperature), ("std", self.std)):
-            if not isinstance(number, Tracer) and not number > 0:
-                raise ValueError(f"MPPI needs {name} > 0, got {number}.")
 
     def init(
         self,
@@ -153,7 +139,7 @@ class MPPI(AbstractPlanner[MPPIState]):
         """Weight and average a few times, all under the same futures."""
         noise_key, evaluate_key = jax.random.split(key)
         box = require_box(problem.action, "MPPI")
-        centre, scale = box.centre_and_scale(state.mean.dtype)
+        _, scale = box.centre_and_scale(state.mean.dtype)
         std = (self.std * scale)[None]
         score = scorer(problem, belief, self.particles, self.risk, key=evaluate_key)
         shape = (self.population, *state.mean.shape)
@@ -167,7 +153,7 @@ class MPPI(AbstractPlanner[MPPIState]):
             candidates = jax.vmap(decode)(box.clip(mean[None] + noise))
             returns = score(candidates)
             # (U - c)' Sigma^-1 eps, where Sigma^-1/2 eps is the white noise.
-            lean = whiten((mean - centre[None]) / std, self.noise_beta)
+            lean = whiten(box.in_half_widths(mean) / self.std, self.noise_beta)
             price = self.temperature * jnp.einsum("pka,ka->p", white, lean)
             weights = weigh(returns - price, self.temperature)
             moved = mean + jnp.einsum("p,pka->ka", weights, noise)
@@ -187,7 +173,14 @@ class MPPI(AbstractPlanner[MPPIState]):
         value = score(actions[None])[0]
         stats = Stats(**rows)
         plan = report(
-            problem, belief, actions, value, stats, self.particles, key=evaluate_key
+            problem,
+            belief,
+            actions,
+            value,
+            stats,
+            self.particles,
+            moved=jnp.any(rows["numbers"]["effective_samples"] > 0),
+            key=evaluate_key,
         )
         return plan, MPPIState(mean, state.phase)
 

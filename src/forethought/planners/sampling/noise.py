@@ -6,6 +6,7 @@ explore far more with the same number of samples.
 """
 
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,10 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from forethought.core.given.settings import Range
+
+Colour = Annotated[float, Range(at_least=0, at_most=10)]
+"""The exponent of a power law; steeper ones leave nothing but the slowest wave."""
 SHORT = 128
 """Up to this length the basis is a matrix; beyond it a fast Fourier transform."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.results import Result, Stats
 from forethought.core.returns import Risk
@@ -52,6 +52,7 @@ def report(
     stats: Stats,
     particles: int,
     *,
+    moved: ArrayLike = True,
     key: PRNGKeyArray,
 ) -> Plan:
     """The plan that a search ended with, imagined in the first of its futures.
@@ -63,6 +64,7 @@ def report(
         value: Their score.
         stats: What is only looked at.
         particles: Futures that it was scored in.
+        moved: Whether any candidate had a say in it; without one nothing was found.
         key: The one that fixed them (see `scorer`).
     """
     return Plan(
@@ -70,6 +72,6 @@ def report(
         rollout(problem, belief, actions, key=first_future(key, particles)).beliefs,
         value,
         None,
-        Result.where(jnp.isfinite(value), Result.successful, Result.non_finite),
+        Result.where(jnp.isfinite(value) & moved, Result.successful, Result.non_finite),
         stats,
     )

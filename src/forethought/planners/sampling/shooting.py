@@ -9,18 +9,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import Count, Steps
 from forethought.core.results import Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, Space
 from forethought.core.types import ravel
 from forethought.planners.base import (
+    UNSAID,
     AbstractPlanner,
-    require_positive,
     require_shape,
     shift_actions,
 )
 from forethought.planners.sampling.scoring import SHOWN, report, scorer
-from forethought.planners.sampling.spline import Spline
+from forethought.planners.sampling.spline import Degree, Spline
 from forethought.problem import Plan, Problem
 
 
@@ -47,29 +48,20 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         risk: How the returns of the particles become one score.
 
     Raises:
-        ValueError: A count is below one, or the degree is none of a spline's.
+        ValueError: A setting lies outside its range.
 
     References:
         Nagabandi, Kahn, Fearing and Levine, Neural network dynamics for model-based
         deep reinforcement learning with model-free fine-tuning, 2018, §IV-C.
     """
 
-    horizon: int = eqx.field(static=True)
-    population: int = eqx.field(static=True, default=1024)
-    hold: int = eqx.field(static=True, default=1)
-    degree: int = eqx.field(static=True, default=0)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    population: Count = eqx.field(static=True, default=1024)
+    hold: Steps = eqx.field(static=True, default=1)
+    degree: Degree = eqx.field(static=True, default=0)
     keep_best: bool = eqx.field(static=True, default=True)
-    particles: int = eqx.field(static=True, default=1)
+    particles: Count = eqx.field(static=True, default=1)
     risk: Risk = Risk()
-
-    def __check_init__(self):
-        require_positive(
-            "Random shooting",
-            horizon=self.horizon,
-            population=self.population,
-            particles=self.particles,
-        )
-        Spline(self.horizon, self.hold, self.degree)
 
     def init(
         self,
@@ -79,17 +71,19 @@ class RandomShooting(AbstractPlanner[RandomShootingState]):
         *,
         key: PRNGKeyArray,
     ) -> RandomShootingState:
-        """Remember a first sequence: the one given, or one drawn at random.
+        """Remember a first sequence: the one given, where the box rests, or a draw.
 
         Raises:
             TypeError: The actions are discrete, and the degree is not 0.
             ValueError: The actions given have another shape.
         """
         drawn = self._draw(problem.action, belief, 1, key)[0]
+        box = problem.action
+        if actions is None and isinstance(box, Box) and box.rest is not None:
+            actions = jnp.broadcast_to(box.rest, drawn.shape)
         if actions is None:
             return RandomShootingState(drawn)
         require_shape("Random shooting", actions, drawn.shape)
-        box = problem.action
         within = box.clip(actions) if isinstance(box, Box) else actions
         return RandomShootingState(within.astype(drawn.dtype))
 

@@ -20,16 +20,24 @@ read from a *phase*, the steps since its first knot: to shift it by a step is to
 it one step later, exactly, and every so many steps the first knot is dropped.
 """
 
+from typing import Annotated
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from forethought.planners.base import require_positive, shift_actions
+from forethought.core.given.settings import AbstractSettings, Range, Steps, check_ranges
+from forethought.planners.base import shift_actions
+
+Degree = Annotated[int, Range(at_least=0, at_most=3)]
+"""Of the pieces between two knots."""
+WEIGHTS = 4_000_000
+"""Of knots in actions, a matrix that the host inverts."""
 
 
-class Spline(eqx.Module):
+class Spline(AbstractSettings):
     r"""Uniform B-splines over the steps of a plan.
 
     $$u_t = \sum_{k=0}^{d} c_{i+k}\, N_d(s - i + d - k), \qquad
@@ -53,7 +61,8 @@ class Spline(eqx.Module):
         degree: $d$, of the pieces between knots: 0, 1, 2 or 3.
 
     Raises:
-        ValueError: A count is below one, or the degree is none of those.
+        ValueError: A setting lies outside its range, or horizon and hold are so long
+            that too many weights would have to be inverted.
 
     References:
         de Boor, A practical guide to splines, 1978, ch. IX, eq. 14. Knots as the
@@ -61,14 +70,19 @@ class Spline(eqx.Module):
         behaviour synthesis with MuJoCo, 2022, arXiv 2212.00541, §III.
     """
 
-    horizon: int = eqx.field(static=True)
-    every: int = eqx.field(static=True, default=1)
-    degree: int = eqx.field(static=True, default=0)
+    horizon: Steps = eqx.field(static=True)
+    every: Steps = eqx.field(static=True, default=1)
+    degree: Degree = eqx.field(static=True, default=0)
 
     def __check_init__(self):
-        require_positive("A spline", horizon=self.horizon, every=self.every)
-        if self.degree not in (0, 1, 2, 3):
-            raise ValueError(f"A spline needs degree 0, 1, 2 or 3, got {self.degree}.")
+        check_ranges(self)  # before one of them is divided by
+        plain = self.every == 1 and self.degree == 0
+        if not plain and self.knots * (self.horizon + self.every) > WEIGHTS:
+            raise ValueError(
+                f"A spline weighs {WEIGHTS:,} pairs of knots and steps at most, got "
+                f"{self.knots:,} knots over {self.horizon:,} steps, each held for "
+                f"{self.every:,}."
+            )
 
     @property
     def knots(self) -> int:

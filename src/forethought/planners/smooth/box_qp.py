@@ -87,6 +87,7 @@ def box_qp(
         """Gradient, free variables, and whether the gradient vanishes in them."""
         slope = matvec(H, x) + g
         free = ~(((x <= low) & (slope > 0)) | ((x >= high) & (slope < 0)))
+        free = free & (low < high)
         # Rounding in Hx + g is what the gradient cannot get below.
         noise = 8 * precision * (matvec(jnp.abs(H), jnp.abs(x)) + jnp.abs(g))
         return slope, free, jnp.all(~free | (jnp.abs(slope) <= noise))

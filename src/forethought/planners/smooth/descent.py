@@ -108,13 +108,14 @@ class Descent(eqx.Module):
             Q_uu: What an action costs, now and later.
         """
         nominal, sweep, count = self.nominal, self.sweep, self.record.count
-        # An expansion with a NaN has no positive sweep, so it ends the search; it is
-        # looked for only there, because looking takes as long as a roll-out.
+        # An expansion with a NaN has no positive sweep, nor has one whose cost to go
+        # overflowed, so either ends the search; they are looked for only there, because
+        # looking takes as long as a roll-out.
         finite = jnp.isfinite(nominal.cost)
         smooth = jax.lax.cond(
             sweep.positive,
             lambda: jnp.asarray(True),
-            lambda: self.expansion.finite,
+            lambda: self.expansion.finite & jnp.all(jnp.isfinite(sweep.V)),
         )
         # A sweep that failed, or none at all, leaves no controller.
         K, V, v, cov = (

@@ -19,25 +19,32 @@ $\Pi$ projection onto the box, $g = \nabla_A J$.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.given.settings import (
+    AbstractSettings,
+    Count,
+    Nonnegative,
+    Part,
+    Positive,
+    Steps,
+    Whole,
+)
 from forethought.core.optimise import Record, iterate, take_step
 from forethought.core.results import Result, Stats
 from forethought.core.returns import Risk
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import (
+    UNSAID,
     AbstractPlanner,
     first_actions,
-    require_one_of,
-    require_positive,
     shift_actions,
 )
 from forethought.planners.sampling.noise import coloured_noise
@@ -53,7 +60,7 @@ MEMORY, TRIALS = 20, 10
 """Of L-BFGS: how many steps it remembers, and how far its line searches look."""
 
 
-class Optimiser(eqx.Module):
+class Optimiser(AbstractSettings):
     r"""An optimiser of Optax that can be named.
 
     Args:
@@ -66,21 +73,12 @@ class Optimiser(eqx.Module):
         decay: Factor on the learning rate after each iteration, in (0, 1].
 
     Raises:
-        ValueError: The name is unknown, the rate not positive, or the decay outside
-            its range.
+        ValueError: The name is unknown, or a number lies outside its range.
     """
 
     name: Rule = eqx.field(static=True, default="adam")
-    learning_rate: float = 0.2
-    decay: float = 1.0
-
-    def __check_init__(self):
-        require_one_of("Optimiser", "name", self.name, *get_args(Rule))
-        rate, decay = self.learning_rate, self.decay
-        if not isinstance(rate, Tracer) and not rate > 0:
-            raise ValueError(f"Optimiser needs learning_rate > 0, got {rate}.")
-        if not isinstance(decay, Tracer) and not 0 < decay <= 1:
-            raise ValueError(f"Optimiser needs decay in (0, 1], got {decay}.")
+    learning_rate: Positive = 0.2
+    decay: Part = 1.0
 
     @property
     def transformation(self) -> optax.GradientTransformation:
@@ -167,7 +165,7 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
         risk: How the returns of the particles become one score.
 
     Raises:
-        ValueError: A count or the tolerance lies outside its range.
+        ValueError: A setting lies outside its range.
 
     References:
         Nocedal and Wright, Numerical Optimization, 2nd ed., 2006, §16.7 (projection).
@@ -183,29 +181,13 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
         cannot.
     """
 
-    horizon: int = eqx.field(static=True)
-    iterations: int = eqx.field(static=True, default=50)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    iterations: Count = eqx.field(static=True, default=50)
     optimiser: Optimiser | optax.GradientTransformation = Optimiser()
-    restarts: int = eqx.field(static=True, default=0)
-    tolerance: float = 1e-4
-    particles: int = eqx.field(static=True, default=1)
+    restarts: Whole = eqx.field(static=True, default=0)
+    tolerance: Nonnegative = 1e-4
+    particles: Count = eqx.field(static=True, default=1)
     risk: Risk = Risk()
-
-    def __check_init__(self):
-        require_positive(
-            "GradientAscent",
-            horizon=self.horizon,
-            iterations=self.iterations,
-            particles=self.particles,
-        )
-        if self.restarts < 0:
-            raise ValueError(
-                f"GradientAscent needs restarts >= 0, got {self.restarts}."
-            )
-        if not isinstance(self.tolerance, Tracer) and not self.tolerance >= 0:
-            raise ValueError(
-                f"GradientAscent needs tolerance >= 0, got {self.tolerance}."
-            )
 
     def init(
         self,
@@ -263,7 +245,7 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
                 risk=self.risk,
             )
 
-        first = (state.actions - centre[None]) / scale[None]
+        first = box.in_half_widths(state.actions)
         climb, stats = self._climb(cost, box, first, key=start_key)
         best = jnp.argmax(climb.best_return)
         climb = jax.tree.map(lambda leaf: leaf[best], climb)
@@ -292,9 +274,10 @@ class GradientAscent(AbstractPlanner[GradientAscentState]):
         optimiser = optax.with_extra_args_support(
             chosen.transformation if isinstance(chosen, Optimiser) else chosen
         )
-        centre, scale = box.centre_and_scale(first.dtype)
-        low = ((box.low.astype(first.dtype) - centre) / scale)[None]
-        high = ((box.high.astype(first.dtype) - centre) / scale)[None]
+        low, high = (
+            box.in_half_widths(bound.astype(first.dtype))
+            for bound in (box.low, box.high)
+        )
 
         def project(A: Array) -> Array:
             return jnp.clip(

@@ -16,17 +16,28 @@ dynamic programming (Jacobson and Mayne, 1970), and limits the control-limited o
 et al., 2018).
 """
 
+from typing import Annotated
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.given.settings import (
+    Count,
+    Factor,
+    Nonnegative,
+    Part,
+    Positive,
+    Range,
+    Steps,
+)
 from forethought.core.spaces import Box, require_box
 from forethought.core.types import ravel
 from forethought.planners.base import (
+    UNSAID,
     AbstractPlanner,
     first_actions,
-    require_positive,
     shift_actions,
 )
 from forethought.planners.smooth.descent import (
@@ -110,7 +121,7 @@ class ILQR(AbstractPlanner[ILQRState]):
             sweep.
 
     Raises:
-        ValueError: A count is below one, or a number lies outside its range.
+        ValueError: A setting lies outside its range.
 
     References:
         Li and Todorov, Iterative linear quadratic regulator design for nonlinear
@@ -132,36 +143,23 @@ class ILQR(AbstractPlanner[ILQRState]):
         A warm start is improved from where it is; it is not compared with a cold one.
     """
 
-    horizon: int = eqx.field(static=True)
-    iterations: int = eqx.field(static=True, default=100)
-    step_sizes: int = eqx.field(static=True, default=11)
-    smallest_step: float = eqx.field(static=True, default=1e-3)
-    tolerance: float = eqx.field(static=True, default=1e-7)
-    gradient_tolerance: float = eqx.field(static=True, default=1e-4)
-    regularisation: float = eqx.field(static=True, default=0.0)
-    factor: float = eqx.field(static=True, default=1.6)
-    smallest_regularisation: float = eqx.field(static=True, default=1e-6)
-    largest_regularisation: float = eqx.field(static=True, default=1e10)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    iterations: Count = eqx.field(static=True, default=100)
+    step_sizes: Annotated[int, Range(at_least=1, limit=1000)] = eqx.field(
+        static=True, default=11
+    )
+    smallest_step: Part = eqx.field(static=True, default=1e-3)
+    tolerance: Nonnegative = eqx.field(static=True, default=1e-7)
+    gradient_tolerance: Nonnegative = eqx.field(static=True, default=1e-4)
+    regularisation: Annotated[
+        float, Range(at_least=0, at_most="largest_regularisation")
+    ] = eqx.field(static=True, default=0.0)
+    factor: Factor = eqx.field(static=True, default=1.6)
+    smallest_regularisation: Annotated[
+        float, Range(above=0, at_most="largest_regularisation")
+    ] = eqx.field(static=True, default=1e-6)
+    largest_regularisation: Positive = eqx.field(static=True, default=1e10)
     second_order: bool = eqx.field(static=True, default=False)
-
-    def __check_init__(self):
-        require_positive(
-            "ILQR",
-            horizon=self.horizon,
-            iterations=self.iterations,
-            step_sizes=self.step_sizes,
-        )
-        if not 0 < self.smallest_step <= 1:
-            raise ValueError(
-                f"ILQR needs smallest_step in (0, 1], got {self.smallest_step}."
-            )
-        if not self.factor > 1:
-            raise ValueError(f"ILQR needs factor > 1, got {self.factor}.")
-        if not 0 <= self.regularisation <= self.largest_regularisation:
-            raise ValueError(
-                "ILQR needs regularisation between 0 and largest_regularisation, got "
-                f"{self.regularisation} and {self.largest_regularisation}."
-            )
 
     def init(
         self,

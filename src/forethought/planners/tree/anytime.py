@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import Positive, require
 from forethought.planners.tree.mcts import MCTS, MCTSState
 from forethought.problem import Plan, Problem
 
@@ -71,8 +72,7 @@ def plan_within(
     Raises:
         ValueError: The time is not positive, or the planner reuses nothing.
     """
-    if not milliseconds > 0:
-        raise ValueError(f"plan_within needs milliseconds > 0, got {milliseconds}.")
+    require("plan_within", Positive, milliseconds=milliseconds)
     if not planner.reuse:
         raise ValueError("plan_within needs a planner with reuse=True, got False.")
     began = last = time.perf_counter()

@@ -67,6 +67,8 @@ class Tree(eqx.Module):
     """Since it was planted."""
     non_finite: Int[Array, ""]
     """Simulations whose return was not a number."""
+    finite: Int[Array, ""]
+    """Simulations that added to the tree, and whose return was one."""
 
 
 def plant(
@@ -115,6 +117,7 @@ def plant(
         high=jnp.asarray(-jnp.inf, dtype),
         simulations=jnp.zeros((), jnp.int32),
         non_finite=jnp.zeros((), jnp.int32),
+        finite=jnp.zeros((), jnp.int32),
     )
 
 

@@ -15,21 +15,21 @@ Two players who take turns are one whose discount is -1: what is good for the on
 moves next is bad for the one who moved.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import Count, Range, Steps
 from forethought.core.lanes import Lanes, in_lanes
 from forethought.core.results import Result, SearchTree, Stats
 from forethought.core.spaces import Box
 from forethought.core.tracing import calls_host, depends_on_last
 from forethought.planners.base import (
+    UNSAID,
     AbstractPlanner,
-    require_one_of,
-    require_positive,
 )
 from forethought.planners.tree.arrays import (
     NONE,
@@ -85,7 +85,7 @@ class MCTS(AbstractPlanner[MCTSState]):
     >>> from forethought import tasks
     >>> from forethought.planners import MCTS, TreePolicy
     >>> task, key = tasks.load("exam"), jax.random.key(0)
-    >>> planner = MCTS(2, simulations=500, tree_policy=TreePolicy(0.3))
+    >>> planner = MCTS(2, simulations=500, tree_policy=TreePolicy(0.3, normalise=False))
     >>> belief = task.problem.model.init(key=key)
     >>> state = planner.init(task.problem, belief, key=key)
     >>> plan, state = eqx.filter_jit(planner.plan)(task.problem, belief, state, key=key)
@@ -111,7 +111,7 @@ class MCTS(AbstractPlanner[MCTSState]):
             reused, else four times that. A tree that is full goes on to be refined.
 
     Raises:
-        ValueError: A count is below one, or a word is unknown.
+        ValueError: A setting lies outside its range.
 
     References:
         Kocsis and Szepesvári, Bandit based Monte-Carlo planning, 2006. Browne et al., A
@@ -121,8 +121,8 @@ class MCTS(AbstractPlanner[MCTSState]):
         arXiv:1805.01367 (trees of plans).
     """
 
-    horizon: int = eqx.field(static=True)
-    simulations: int = eqx.field(static=True, default=256)
+    horizon: Steps = eqx.field(static=True, default=UNSAID)
+    simulations: Count = eqx.field(static=True, default=256)
     tree_policy: TreePolicy = TreePolicy()
     default_policy: DefaultPolicy = DefaultPolicy()
     widening: Widening = Widening()
@@ -130,15 +130,9 @@ class MCTS(AbstractPlanner[MCTSState]):
     open_loop: bool = eqx.field(static=True, default=False)
     best: Literal["visits", "value"] = eqx.field(static=True, default="visits")
     reuse: bool = eqx.field(static=True, default=True)
-    nodes: int | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self):
-        require_positive("MCTS", horizon=self.horizon, simulations=self.simulations)
-        require_one_of("MCTS", "best", self.best, "visits", "value")
-        if self.nodes is not None and self.nodes < 2:
-            raise ValueError(
-                f"MCTS needs nodes >= 2, a root and a leaf, got {self.nodes}."
-            )
+    nodes: Annotated[int, Range(at_least=2)] | None = eqx.field(
+        static=True, default=None
+    )
 
     def init(
         self,
@@ -266,9 +260,7 @@ class MCTS(AbstractPlanner[MCTSState]):
         beliefs = jax.tree.map(
             lambda first, rest: jnp.concatenate([first[None], rest]), belief, beliefs
         )
-        result = Result.where(
-            tree.non_finite < tree.simulations, Result.successful, Result.non_finite
-        )
+        result = Result.where(tree.finite > 0, Result.successful, Result.non_finite)
         some = jnp.any(search.legal(belief))
         result = Result.where(some, result, Result.no_action)
         value = means(tree, root)[self._best(tree, root)]

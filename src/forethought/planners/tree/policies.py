@@ -14,14 +14,20 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from forethought.core.given.settings import (
+    AbstractSettings,
+    Nonnegative,
+    Positive,
+    Share,
+    Whole,
+)
 from forethought.core.spaces import Box
 from forethought.core.types import Action
-from forethought.planners.base import require_one_of
 from forethought.planners.tree.arrays import Description, Tree, belief_at, means, same
 from forethought.problem import Problem
 
 
-class Widening(eqx.Module):
+class Widening(AbstractSettings):
     r"""How many children may be tried: $\min(\text{limit}, \lceil k N^\alpha \rceil)$.
 
     Args:
@@ -37,17 +43,9 @@ class Widening(eqx.Module):
         trees, 2011, §3 (progressive widening of actions, and of outcomes: double).
     """
 
-    limit: int = eqx.field(static=True, default=0)
-    scale: float = 1.0
-    power: float = 0.5
-
-    def __check_init__(self):
-        if self.limit < 0:
-            raise ValueError(f"Widening needs limit >= 0, got {self.limit}.")
-        if not self.scale > 0:
-            raise ValueError(f"Widening needs scale > 0, got {self.scale}.")
-        if not 0 <= self.power <= 1:
-            raise ValueError(f"Widening needs power in [0, 1], got {self.power}.")
+    limit: Whole = eqx.field(static=True, default=0)
+    scale: Positive = 1.0
+    power: Share = 0.5
 
     def __call__(self, visits: Int[Array, ""], dtype: DTypeLike) -> Int[Array, ""]:
         """How many children a node or an edge of so many visits may have."""
@@ -56,8 +54,15 @@ class Widening(eqx.Module):
         return jnp.clip(allowed, 1, self.limit)
 
 
-class TreePolicy(eqx.Module):
+class TreePolicy(AbstractSettings):
     r"""Which edge to follow inside the tree: the best score.
+
+    By default the mean return $Q / N$ counts as a share of the range of all means that
+    were met in the tree,
+
+    $$\bar Q = \frac{Q / N - \min}{\max - \min},$$
+
+    so that a search does not depend on the scale of rewards.
 
     "uct", where an action that was not tried yet goes first:
 
@@ -70,9 +75,9 @@ class TreePolicy(eqx.Module):
       + C P(a_{t-1} \mid s_{t-1}) \frac{\sqrt{N(s_{t-1})}}{1 + N(s_t)}$$
 
     Args:
-        exploration: $C$, in units of return, or of its range if normalised.
+        exploration: $C$, in units of the range, or of the return if not normalised.
         score: Which of the two.
-        normalise: Whether $Q / N$ is scaled to [0, 1] by the range met in the tree.
+        normalise: Whether $\bar Q$ takes the place of $Q / N$.
         prior: For "puct", from a belief to the logits of $P$; uniform by default.
 
     Raises:
@@ -81,18 +86,23 @@ class TreePolicy(eqx.Module):
     References:
         Kocsis and Szepesvári, Bandit based Monte-Carlo planning, 2006, §2.2; Browne et
         al., A survey of Monte Carlo tree search methods, 2012, §3.3.1, whose $C_p$ is
-        $C$ with the default $1/\sqrt 2$. Silver et al., Mastering the game of Go
-        without human knowledge, 2017, methods, "Search algorithm" (PUCT).
-        Schrittwieser et al., MuZero, 2020, eq. 5 (the range in the tree).
+        $C$. Silver et al., Mastering the game of Go without human knowledge, 2017,
+        methods, "Search algorithm" (PUCT). Schrittwieser et al., Mastering Atari, Go,
+        chess and shogi by planning with a learned model, 2020, arXiv:1911.08265, eq. 5
+        (the range in the tree).
+
+    Note:
+        Theory asks for $C = 1 / \sqrt 2$ where returns fill [0, 1]. The default is
+        half of that: means of the leaves make the range of a tree wider than that of
+        the choices within it.
     """
 
-    exploration: float = 0.7071067811865476
+    exploration: Nonnegative = 0.35
     score: Literal["uct", "puct"] = eqx.field(static=True, default="uct")
-    normalise: bool = eqx.field(static=True, default=False)
+    normalise: bool = eqx.field(static=True, default=True)
     prior: Callable[[PyTree], Float[Array, " choice"]] | None = None
 
     def __check_init__(self):
-        require_one_of("TreePolicy", "score", self.score, "uct", "puct")
         if self.prior is not None and self.score == "uct":
             raise ValueError(
                 "TreePolicy needs score 'puct' to use a prior, got score 'uct'."
@@ -133,7 +143,7 @@ class TreePolicy(eqx.Module):
         return jnp.clip(nearest, 0, slots - 1)
 
 
-class DefaultPolicy(eqx.Module):
+class DefaultPolicy(AbstractSettings):
     r"""What a leaf is worth: the mean return of roll-outs from there to the horizon.
 
     $$V(s_l) \approx \frac1R \sum_{i=1}^R \sum_{t=l}^{H-1} \gamma_{i,t} r_{i,t}
@@ -147,15 +157,11 @@ class DefaultPolicy(eqx.Module):
             continuous it is the first one tried at a node.
 
     Raises:
-        ValueError: The number of roll-outs is negative.
+        ValueError: A setting lies outside its range.
     """
 
-    rollouts: int = eqx.field(static=True, default=1)
+    rollouts: Whole = eqx.field(static=True, default=1)
     policy: Callable[[PyTree, PRNGKeyArray], Action] | None = None
-
-    def __check_init__(self):
-        if self.rollouts < 0:
-            raise ValueError(f"DefaultPolicy needs rollouts >= 0, got {self.rollouts}.")
 
     def __call__(
         self, problem: Problem, belief: PyTree, *, key: PRNGKeyArray

@@ -153,9 +153,9 @@ def expand(
             action = action_of(tree, at, walk.slot)
             here = choose(new, search.step(known[0], action, key), known)
         belief, reward, discount = here
-        sound = jnp.isfinite(reward) & jnp.isfinite(discount)
-        reward = jnp.where(sound, reward, lowest(tree))
-        discount = jnp.where(sound, discount, 0)
+        fine = sound(here)
+        reward = jnp.where(fine, reward, lowest(tree))
+        discount = jnp.where(fine, discount, 0)
         # Beyond the last node nothing is written.
         index = jnp.where(new & (tree.size < nodes), tree.size, nodes)
         edge = jnp.where(index < nodes, walk.parent, nodes), walk.slot, walk.outcome
@@ -180,11 +180,15 @@ def expand(
             visits=tree.visits.at[node].add(1, mode="drop"),
             children=tree.children.at[edge].set(index, mode="drop"),
             size=tree.size + jnp.where(index < nodes, 1, 0),
-            non_finite=tree.non_finite + jnp.where(sound, 0, 1),
         )
-        return tree, dataclasses.replace(walk, here=(belief, reward, discount))
+        return tree, dataclasses.replace(walk, here=here)
 
     return lanes.each(add)(tree, walk, step_keys, about_keys)
+
+
+def sound(here: tuple[PyTree, Scalar, Scalar]) -> Bool[Array, ""]:
+    """Whether reward and discount are numbers."""
+    return jnp.isfinite(here[1]) & jnp.isfinite(here[2])
 
 
 class Future(eqx.Module):
@@ -206,7 +210,7 @@ def roll_out(
 
     def start(search: Search, leaf: Walk) -> tuple[Future, Array]:
         belief, reward, discount = leaf.here
-        more = (discount != 0) & jnp.any(search.legal(belief))
+        more = (discount != 0) & sound(leaf.here) & jnp.any(search.legal(belief))
         zero = jnp.zeros_like(reward)
         alive = more & (leaf.depth < search.horizon)
         future = Future(belief, zero, jnp.where(more, zero + 1, 0), alive)
@@ -255,12 +259,15 @@ def back_up(tree: Tree, leaf: Walk, values: Float[Array, " lane"]) -> Tree:
     def begin(
         tree: Tree, leaf: Walk, value: Scalar
     ) -> tuple[Tree, Array, Array, Array]:
-        fine, (_, reward, discount) = jnp.isfinite(value), leaf.here
-        G = reward + discount * jnp.where(fine, value, lowest(tree))
+        _, reward, discount = leaf.here
+        G = reward + discount * jnp.where(jnp.isfinite(value), value, lowest(tree))
+        G = jnp.where(sound(leaf.here), G, lowest(tree))
+        fine = sound(leaf.here) & jnp.isfinite(value)
         tree = dataclasses.replace(
             tree,
             simulations=tree.simulations + 1,
             non_finite=tree.non_finite + jnp.where(fine, 0, 1),
+            finite=tree.finite + jnp.where(fine & (leaf.node < 0), 1, 0),
         )
         return tree, leaf.parent, leaf.slot, G
 

@@ -1,0 +1,1 @@
+"""What people give: settings, and code of their own."""
