@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from forethought.core.given.settings import Count, check_ranges
 from forethought.core.types import Action
 from forethought.environments.base import (
     AbstractEnvironment,
@@ -48,11 +49,10 @@ class Repeat(AbstractEnvironment[State], Generic[State]):
     """
 
     environment: AbstractEnvironment[State]
-    times: int = eqx.field(static=True)
+    times: Count = eqx.field(static=True)
 
     def __check_init__(self):
-        if self.times < 1:
-            raise ValueError(f"Repeat needs times >= 1, got {self.times}.")
+        check_ranges(self)
 
     @property
     def spec(self) -> EnvironmentSpec:

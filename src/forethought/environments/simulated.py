@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from forethought.core.readout import AbstractJudge, Readout
-from forethought.core.spaces import Box
+from forethought.core.spaces import Box, Space
 from forethought.core.types import Action
 from forethought.environments.base import (
     AbstractEnvironment,
@@ -35,15 +35,21 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
         system: Equations of motion.
         objective: Its rewards; a discount of exactly zero terminates the episode.
         episode_length: Steps after which it is truncated.
+        observation: The space of observations; by default unbounded boxes of the shape
+            that the system shows.
     """
 
     system: AbstractSystem[State]
     objective: AbstractJudge
     episode_length: int = eqx.field(static=True)
+    observation: Space | None = None
 
     @property
     def spec(self) -> EnvironmentSpec:
-        """Observations are unbounded boxes of the shape that the system shows."""
+        """As the system shows itself, for as many steps."""
+        if self.observation is not None:
+            action, length = self.system.action, self.episode_length
+            return EnvironmentSpec(self.observation, action, length)
         key = jax.eval_shape(lambda: jax.random.key(0))
         obs = jax.eval_shape(
             lambda key: self.system.observe(self.system.start(key=key)), key

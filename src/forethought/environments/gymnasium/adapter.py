@@ -1,7 +1,6 @@
-"""Gymnasium both ways: its environments for us, ours for it.
+"""Gymnasium's environments for us: any registered one, several at once, on the host.
 
-`GymnasiumEnvironment` acts in any registered environment, several at once, on the
-host. The way back, `ToGymnasium` and `register`, is in the file next to this one.
+The way back, `ToGymnasium`, is in `export.py` beside this file.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +13,26 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import PyTree
 
+from forethought.core.given.settings import Count, require
 from forethought.core.spaces import Box, Discrete
-from forethought.core.words import unknown
 from forethought.environments.base import EnvironmentSpec, TimeStep
-from forethought.environments.gymnasium.export import ToGymnasium, register
-
-__all__ = ["GymnasiumEnvironment", "ToGymnasium", "register"]
+from forethought.environments.gymnasium.border import Broken, bordered
+from forethought.environments.gymnasium.named import (
+    length_of,
+    registered,
+    require_options,
+    unmade,
+)
+from forethought.environments.gymnasium.names import observation_names
 
 Wrap = Callable[[gymnasium.Env], gymnasium.Wrapper]
 
 
 class GymnasiumEnvironment:
     """Any registered Gymnasium environment, in as many copies as wanted.
+
+    Observations are copies of what the environment returned, which may go on to change
+    it, and actions for a box of whole numbers are rounded to the nearest of them.
 
     Where an episode ends, its copy begins the next one within the same step. `step`
     therefore returns two observations: the true successor of each action, which is the
@@ -43,15 +50,17 @@ class GymnasiumEnvironment:
     ```
 
     Args:
-        name: Its id, such as `"HalfCheetah-v5"`.
+        name: Its id, such as `"HalfCheetah-v5"`, or `"module:Id-v0"` for one that a
+            module registers when it is imported.
         count: How many copies.
         parallel: Whether each copy runs in a process of its own.
-        options: Arguments of the environment's own constructor.
+        options: Arguments of `gymnasium.make`: those of the environment's own
+            constructor, and `max_episode_steps`.
         wrappers: Gymnasium wrappers for each copy, innermost first.
 
     Raises:
-        ValueError: There is no such environment (the message names the nearest), or
-            `count` is below one.
+        ValueError: There is no such environment, or it has no such option (the
+            message names the nearest); it cannot be made; or `count` is below one.
         ImportError: It needs a package that is not installed.
         TypeError: Its spaces are none that planners and agents here can read.
     """
@@ -65,12 +74,11 @@ class GymnasiumEnvironment:
         options: Mapping[str, Any] | None = None,
         wrappers: Sequence[Wrap] = (),
     ):
-        if count < 1:
-            raise ValueError(f"{name} needs count >= 1, got {count}.")
+        require(name, Count, count=count)
         self.name, self.count, self._time = name, count, 0
         self._envs = _make(name, count, parallel, dict(options or {}), wrappers)
         try:
-            self._spec = _spec_of(name, self._envs)
+            self._spec = _spec_of(name, self._envs, dict(options or {}))
         except TypeError:
             self.close()
             raise
@@ -79,6 +87,13 @@ class GymnasiumEnvironment:
     def spec(self) -> EnvironmentSpec:
         """The spaces of one copy, and the steps after which it is truncated."""
         return self._spec
+
+    def names(self, size: int) -> list[str]:
+        """A name for each of so many numbers of an observation."""
+        envs = getattr(self._envs, "envs", None)  # those of processes are out of reach
+        if envs is None:
+            return [f"observation {i}" for i in range(size)]
+        return observation_names(envs[0], size)
 
     def reset(self, *, seed: int | None = None) -> PyTree:
         """Begin an episode in every copy.
@@ -91,6 +106,7 @@ class GymnasiumEnvironment:
 
         Raises:
             FloatingPointError: An observation is not finite.
+            TypeError, ValueError: The environment is broken; it is named, and how.
         """
         obs, _ = self._envs.reset(seed=seed)
         self._time = 0
@@ -112,6 +128,7 @@ class GymnasiumEnvironment:
 
         Raises:
             ValueError: The actions have the wrong shape, or are not finite.
+            TypeError, ValueError: The environment is broken; it is named, and how.
             FloatingPointError: A reward or an observation is not finite; the message
                 names the step and the copy.
         """
@@ -131,6 +148,20 @@ class GymnasiumEnvironment:
         self._require_finite("observation", (obs, onward))
         return _batch(obs, reward, terminated, truncated & ~terminated), onward
 
+    def read(self, obs: Any) -> PyTree:
+        """An observation of one such environment, as `reset` returns those of all."""
+        return _read(self._envs.single_observation_space, obs)
+
+    def write(self, action: Any) -> Any:
+        """An action for one such environment."""
+        space = self._envs.single_action_space
+        action = np.asarray(action)
+        if isinstance(space, spaces.Discrete):
+            action = action + space.start
+        elif isinstance(space, spaces.Box) and space.dtype.kind in "biu":
+            action = np.clip(np.rint(action), space.low, space.high)
+        return action.astype(space.dtype)
+
     def close(self) -> None:
         """Let go of the copies and their processes."""
         self._envs.close()
@@ -143,7 +174,6 @@ class GymnasiumEnvironment:
 
     def _written(self, actions: Any) -> np.ndarray:
         """Actions as the environment wants them."""
-        space = self._envs.single_action_space
         actions = np.asarray(actions)
         shape = (self.count, *self.spec.action.shape)
         if actions.shape != shape:
@@ -156,8 +186,7 @@ class GymnasiumEnvironment:
                 f"{self.name} needs finite actions, got {actions.tolist()} at step "
                 f"{self._time}."
             )
-        first = space.start if isinstance(space, spaces.Discrete) else 0
-        return (actions + first).astype(space.dtype)
+        return self.write(actions)
 
     def _require_finite(self, what: str, tree: PyTree) -> None:
         for leaf in jax.tree.leaves(tree):
@@ -177,6 +206,8 @@ def _make(
     wrappers: Sequence[Wrap],
 ) -> gymnasium.vector.VectorEnv:
     """The copies, with Gymnasium's errors in one sentence each."""
+    spec = registered(name)
+    require_options(name, options)
     settings: dict[str, Any] = {
         "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP
     }
@@ -185,19 +216,21 @@ def _make(
         settings["context"] = "spawn"
     try:
         return gymnasium.make_vec(
-            name,
+            bordered(name, spec),
             num_envs=count,
             vectorization_mode="async" if parallel else "sync",
             vector_kwargs=settings,
             wrappers=list(wrappers),
             **options,
         )
-    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
-        raise unknown("environment", name, gymnasium.registry) from error
     except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         raise ImportError(
             f"{name} needs a package that is not installed: {error}"
         ) from error
+    except Exception as error:  # whatever a person's constructor raises
+        if isinstance(error.__cause__, Broken):  # Gymnasium says more around it
+            raise error.__cause__ from error
+        raise unmade(name, options, error) from error
 
 
 def _batch(
@@ -210,11 +243,13 @@ def _batch(
     return jax.tree.unflatten(jax.tree.structure(one), leaves)
 
 
-def _spec_of(name: str, envs: gymnasium.vector.VectorEnv) -> EnvironmentSpec:
+def _spec_of(
+    name: str, envs: gymnasium.vector.VectorEnv, options: Mapping[str, Any]
+) -> EnvironmentSpec:
     action = _our_space(name, "action", envs.single_action_space)
     if not isinstance(action, Box | Discrete):
         raise _unreadable(name, "action", envs.single_action_space)
-    length = envs.spec.max_episode_steps if envs.spec else None
+    length = length_of(registered(name), options)
     observation = _our_space(name, "observation", envs.single_observation_space)
     return EnvironmentSpec(observation, action, length)
 
@@ -233,10 +268,22 @@ def _our_space(name: str, role: str, space: spaces.Space) -> PyTree:
 
 
 def _unreadable(name: str, role: str, space: spaces.Space) -> TypeError:
+    if role == "observation":
+        reads = "vectors (Box with one axis), Discrete, and Dict and Tuple of these"
+        hint = "gymnasium.wrappers.FlattenObservation makes a vector of most spaces"
+    else:
+        reads = "vectors (Box with one axis) and Discrete"
+        hint = "gymnasium.wrappers.TransformAction takes it a vector, reshaped"
+    if role == "action" and isinstance(
+        space, spaces.MultiDiscrete | spaces.MultiBinary
+    ):
+        sizes = getattr(space, "nvec", np.full(space.shape, 2))
+        hint = (
+            "gymnasium.wrappers.TransformAction counts all of its combinations as one "
+            f"Discrete({np.prod(sizes, dtype=object)}) (numpy.unravel_index)"
+        )
     return TypeError(
-        f"{name} has the {role} space {space}, but forethought reads vectors (Box with "
-        "one axis) and Discrete, and for observations Dict and Tuple of these; wrap "
-        "it, for instance in gymnasium.wrappers.FlattenObservation."
+        f"{name} has the {role} space {space}, but forethought reads {reads}; {hint}."
     )
 
 

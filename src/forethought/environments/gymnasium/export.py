@@ -1,11 +1,7 @@
-"""Our environments as Gymnasium environments, for any library that speaks it.
+"""Our environments as Gymnasium environments, for any library that speaks it."""
 
-`ToGymnasium` shows one environment through Gymnasium's interface, and `register` gives
-tasks an id, so that `gymnasium.make("forethought/pendulum-v0")` finds them.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gymnasium
 import jax
@@ -122,36 +118,3 @@ def _their_space(space: PyTree) -> spaces.Space:
         "Gymnasium needs an observation that is an array, a dictionary or a tuple of "
         f"arrays, got the space {space}."
     )
-
-
-class HasEnvironment(Protocol):
-    """What `register` needs of a task."""
-
-    @property
-    def environment(self) -> AbstractEnvironment: ...  # noqa: D102
-
-
-def register(tasks: Mapping[str, Callable[[], HasEnvironment]]) -> None:
-    """Give tasks ids of Gymnasium: `pendulum` becomes `forethought/pendulum-v0`.
-
-    Names that are registered already stay as they are. A task is built when its
-    environment is made, not here.
-
-    Args:
-        tasks: A task's name to the function that builds it.
-    """
-    for name, build in tasks.items():
-        id = f"forethought/{name}-v0"
-        if id not in gymnasium.registry:
-            gymnasium.register(id=id, entry_point=_EntryPoint(build))
-
-
-class _EntryPoint:
-    """Makes a task's environment; a class, because processes must send it around."""
-
-    def __init__(self, build: Callable[[], HasEnvironment]):
-        self.build = build
-
-    def __call__(self, **arguments: Any) -> ToGymnasium:
-        """Arguments are those that `gymnasium.make` was given."""
-        return ToGymnasium(self.build().environment, **arguments)

@@ -24,6 +24,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from forethought.core.given.settings import Count, Nonnegative, Positive, require
 from forethought.core.linalg import Values, matvec
 from forethought.core.spaces import Box, Space
 from forethought.core.types import Opaque
@@ -122,7 +123,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
             changes to it have no effect on the physics).
         frame_skip: Physics steps in each step.
         keyframe: Name or number of the keyframe to start from; by default the
-            model's `qpos0` at rest.
+            model's `qpos0` at rest. Its `ctrl`, if not all zero, is what planners
+            begin with.
         start_qpos: Start positions instead of the keyframe's, in MuJoCo's units.
         start_qvel: Start velocities instead of the keyframe's.
         start_noise: Standard deviation of normal noise on start positions;
@@ -167,21 +169,21 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
                 "MuJoCo needs a model with at least one actuator to control, got "
                 f"one with {compiled.nbody - 1} bodies and none: add an <actuator>."
             )
-        if frame_skip < 1:
-            raise ValueError(f"MuJoCo needs frame_skip >= 1, got {frame_skip}.")
-        for name, noise in (
-            ("start_noise", start_noise),
-            ("start_velocity_noise", start_velocity_noise),
-        ):
-            if not 0 <= noise < np.inf:
-                raise ValueError(f"MuJoCo needs {name} >= 0, got {noise}.")
+        noise = {"start_noise": start_noise}
+        noise["start_velocity_noise"] = start_velocity_noise
+        require("MuJoCo", Count, frame_skip=frame_skip)
+        require("MuJoCo", Nonnegative, **noise)
+        require("MuJoCo", Positive, epsilon=epsilon)
+        if not 0 < compiled.opt.timestep < np.inf:
+            raise ValueError(
+                "MuJoCo needs a timestep > 0, got <option timestep="
+                f'"{compiled.opt.timestep:g}"/>.'
+            )
         if any(not 0 <= i < compiled.nq for i in circles):
             raise ValueError(
                 f"MuJoCo needs circles among its {compiled.nq} positions, got "
                 f"{list(circles)}."
             )
-        if not 0 < epsilon < np.inf:
-            raise ValueError(f"MuJoCo needs epsilon > 0, got {epsilon}.")
         data = mujoco.MjData(compiled)
         if keyframe is not None:
             mujoco.mj_resetDataKeyframe(compiled, data, _keyframe(compiled, keyframe))
@@ -190,7 +192,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         if start_qvel is not None:
             data.qvel[:] = _finite("start_qvel", start_qvel, compiled.nv)
         self.engine = Engine(compiled, data, frame_skip, float(epsilon))
-        self.action = Box(self.engine.low, self.engine.high)
+        rest = data.ctrl.copy() if data.ctrl.any() else None
+        self.action = Box(self.engine.low, self.engine.high, rest)
         self.dt = frame_skip * compiled.opt.timestep
         self.start_noise = float(start_noise)
         self.start_velocity_noise = float(start_velocity_noise)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from forethought.core.given.settings import Share, require
 from forethought.core.table import Table
-from forethought.core.words import unknown
 from forethought.environments.tables.tabular import (
     GOAL,
     MOVES,
@@ -21,6 +21,8 @@ from forethought.environments.tables.tabular import (
     TabularSystem,
 )
 
+STARTS = 1000
+"""Episodes whose first states are looked at where nobody says where they begin."""
 STEPS = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])
 """Up, right, down and left, in rows and columns."""
 
@@ -98,8 +100,7 @@ def grid(
         raise ValueError(
             f"grid needs rows of one length, got lengths {[len(row) for row in rows]}."
         )
-    if not 0 <= slip <= 1:
-        raise ValueError(f"grid needs slip in [0, 1], got {slip}.")
+    require("grid", Share, slip=slip)
     letters = np.array([list(row) for row in rows])
     wrong = set(letters.ravel()) - set(f"S.{WALL}{GOAL}{PIT}")
     if wrong:
@@ -160,17 +161,19 @@ def from_gymnasium(name: str, **settings: Any) -> TabularSystem:
 
     Args:
         name: `FrozenLake-v1`, `CliffWalking-v1`, `Taxi-v4`, or another one with a `P`.
+            Where episodes begin is its `initial_state_distrib`, or else what is seen of
+            a thousand of them.
         **settings: As for `gymnasium.make`, such as `map_name="8x8"`.
 
     Raises:
-        ValueError: Gymnasium has no such environment, or it has no table.
+        ValueError: Gymnasium has no such environment, it has no table, or a broken one.
     """
     import gymnasium
 
-    try:
-        made = gymnasium.make(name, **settings)
-    except gymnasium.error.UnregisteredEnv as error:
-        raise unknown("environment", name, gymnasium.registry) from error
+    from forethought.environments.gymnasium.border import bordered
+    from forethought.environments.gymnasium.named import registered
+
+    made = gymnasium.make(bordered(name, registered(name)), **settings)
     env: Any = made.unwrapped
     P = getattr(env, "P", None)
     if P is None:
@@ -178,18 +181,43 @@ def from_gymnasium(name: str, **settings: Any) -> TabularSystem:
             "from_gymnasium needs an environment with a table P, such as FrozenLake-v1,"
             f" CliffWalking-v1 or Taxi-v4, got {name!r}."
         )
-    states, actions = len(P), len(P[0])
-    most = max(len(P[s][a]) for s in P for a in P[s])
-    rows = np.zeros((states, actions, most, 4))
-    rows[..., 1] = np.arange(states)[:, None, None]
-    for s in P:
-        for a in P[s]:
-            rows[s, a, : len(P[s][a])] = P[s][a]
-    start = np.asarray(env.initial_state_distrib)
+    try:
+        rows = _rows(P)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The table P of {name} is broken: P[state][action] should list outcomes "
+            "(probability, next state, reward, terminated), with states and actions "
+            f"that count from 0; {type(error).__name__}: {error}."
+        ) from error
+    start = getattr(env, "initial_state_distrib", None)
+    start = _seen_starts(made, len(rows)) if start is None else np.asarray(start)
     table = Table(rows[..., 1], rows[..., 0], rows[..., 2], rows[..., 3] > 0, start)
     names, map_ = _described(name.partition("-")[0], env, table)
     made.close()
     return TabularSystem(table, map_, names)
+
+
+def _rows(P: Any) -> np.ndarray:
+    """Outcomes as `[state, action, outcome, 4]`, filled up by ones that never come."""
+    states, actions = len(P), len(P[0])
+    lists = [[list(P[s][a]) for a in range(actions)] for s in range(states)]
+    rows = np.zeros((states, actions, max(len(o) for row in lists for o in row), 4))
+    rows[..., 1] = np.arange(states)[:, None, None]
+    for s, row in enumerate(lists):
+        for a, outcomes in enumerate(row):
+            rows[s, a, : len(outcomes)] = outcomes
+    return rows
+
+
+def _seen_starts(env: Any, states: int) -> np.ndarray:
+    """How often episodes begin in each state, of as many as are looked at."""
+    seen = np.array([env.reset(seed=seed)[0] for seed in range(STARTS)])
+    if seen.ndim != 1 or seen.dtype.kind not in "iu" or not (seen < states).all():
+        raise ValueError(
+            f"The environment {env.spec.id} tells neither initial_state_distrib nor, "
+            f"as its observation, one of its {states} states, got {seen[0]}."
+        )
+    return np.bincount(seen, minlength=states) / STARTS
 
 
 def _described(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from forethought.core.given.settings import Count, require
 from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete, Space
 from forethought.core.table import Table, pick, require_state
@@ -242,10 +243,8 @@ class TabularEnvironment(AbstractEnvironment[Walk]):
         episode_length: int | None = None,
         later: Sequence[tuple[int, Table]] = (),
     ):
-        if episode_length is not None and episode_length < 1:
-            raise ValueError(
-                f"TabularEnvironment needs episode_length >= 1, got {episode_length}."
-            )
+        length = {"episode_length": episode_length}
+        require("TabularEnvironment", Count | None, **length)
         times = [time for time, _ in later]
         if any(b <= a for a, b in zip([0, *times], times, strict=False)):
             raise ValueError(
