@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
+from forethought.core.given.settings import Count, require
 from forethought.environments.base import AbstractEnvironment
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.training import stop
 from forethought.training.episode import Scene, begin, step, two_keys
 from forethought.training.host import act, fresh_carries, read, seed_of
 
@@ -94,6 +96,7 @@ def evaluate_host(
     found = np.full(episodes, np.nan)
     following = np.arange(count)
     while np.any(following < episodes):
+        stop.look()
         actions, carries, _, _, key = act(
             agent, learner, carries, obs, begun, key, "exploit"
         )
@@ -110,8 +113,7 @@ def evaluate_host(
 
 def _require(name: str, episodes: int, length: int | None) -> int:
     """The length of episodes, once there are some and they have one."""
-    if episodes < 1:
-        raise ValueError(f"{name} needs episodes >= 1, got {episodes}.")
+    require(name, Count, episodes=episodes)
     if length is None:
         raise ValueError(f"{name} needs episodes of some length, got none.")
     return length

@@ -180,7 +180,7 @@ def _examine(
     ahead = min(plans.shape[1], STEPS)
     imagined = clouds[STARTS + 1 :, :ahead]
     each = imagined.shape[2]
-    acted = jnp.repeat(plans[:, :ahead, None], each, axis=2)
+    acted = jnp.repeat(plans[:, :ahead, None], each, axis=2).astype(rows.action.dtype)
     places = (
         chosen(jnp.zeros_like(first), first),
         chosen(first, memory.size),

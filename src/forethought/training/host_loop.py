@@ -27,6 +27,7 @@ from forethought.data.replay import Replay
 from forethought.data.rings import ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.training import stop
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
 from forethought.training.host_online import Online
 from forethought.training.loop import (
@@ -210,6 +211,7 @@ class HostTraining:
             online = Online(self.agent, self.replay, state, inside)
         kept = _row(flow.replay.rows.kept, 0)
         while len(rows) < most and (episodes is None or over < int(episodes)):
+            stop.look()
             if random:
                 actions, key = sample(self.environment.spec.action, self.count, key)
             else:
@@ -291,6 +293,7 @@ class HostTraining:
         try:
             obs = read(spec, self.environment.reset(seed=int(place.seed)))
             for step in range(steps):
+                stop.look()
                 if not _same(obs, _row(rows.obs, step)):
                     break
                 _, onward = self.environment.step(rows.action[step])

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.core.given.settings import Count, require
 from forethought.data.memory import Memory
 from forethought.data.replay import Replay
 from forethought.data.rings import ReplayState
@@ -364,8 +365,7 @@ def require_steps(name: str, steps: int) -> None:
     Raises:
         ValueError: There are no steps to take.
     """
-    if steps < 1:
-        raise ValueError(f"{name}.collect needs steps >= 1, got {steps}.")
+    require(f"{name}.collect", Count, steps=steps)
 
 
 def require_room(replay: Replay, duties: tuple[Duty, ...]) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.environments.base import AbstractEnvironment
+from forethought.training import stop
 from forethought.training.episode import Scene, begin, step, two_keys
 
 PIECE = 25
@@ -58,6 +59,7 @@ def play(
     scene = _begin(agent, environment, learner, key=begin_key)
     keys = jax.random.split(key, -(-length // PIECE) * PIECE)
     for i in range(0, length, PIECE):
+        stop.look()
         before = scene.environment
         scene, piece = _play(agent, environment, learner, scene, keys[i : i + PIECE])
         yield before, piece

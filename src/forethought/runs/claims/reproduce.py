@@ -14,22 +14,24 @@ stopped, in the middle of a seed if need be, and ends with the same numbers.
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from forethought.runs.claims.kept import RESULT, Seed, read_result
 from forethought.runs.claims.reproductions import Outcome, Reproduction
 from forethought.runs.events import Event, Line, Notice, Watch, unwatched
-from forethought.runs.store.folder import RunFolder, plain
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.place import place_of
+from forethought.runs.store.plain import plain
 from forethought.runs.store.provenance import commit, machine
 from forethought.runs.train.bounds import write_bounds
 from forethought.runs.train.config import config_of, differences
 from forethought.runs.train.intervals import learn
+from forethought.runs.train.lines import lines
 from forethought.runs.train.settings import Learning
 
-RESULT = "reproduction.json"
 OUTCOME = "outcome.json"
 EPISODES, SECONDS = 20, 200.0
 """At most, of the bound; fewer episodes where they would take longer than this."""
@@ -85,9 +87,9 @@ def open_folder(replication: Replication, path: str | os.PathLike) -> RunFolder:
         "paper": replication.paper,
         "command": replication.words,
     }
-    config = replication.settings() | about
-    folder = RunFolder(pathlib.Path(path))
-    if not (folder.path / "config.json").exists():
+    config = replication.settings() | about | {"forethought": "reproduce"}
+    folder = RunFolder(place_of(path))
+    if not folder.has("config.json"):
         return RunFolder.create(path, config)
     kept = folder.config()
     if kept.get("reproduction") != replication.name:
@@ -134,9 +136,10 @@ def run_seeds(
 
 def outcome_of(folder: RunFolder, seed: int) -> Outcome | None:
     """How a seed went; None where it has not ended."""
-    if not (folder.path / f"seed-{seed}" / OUTCOME).exists():
+    own = RunFolder(folder.path / f"seed-{seed}")
+    if not own.has(OUTCOME):
         return None
-    kept = RunFolder(folder.path / f"seed-{seed}").read_json(OUTCOME)
+    kept = own.read_json(OUTCOME, Seed)
     return Outcome(
         kept["seed"],
         tuple(kept["steps"]),
@@ -151,7 +154,7 @@ def _train(
 ) -> tuple[str, ...]:
     """Begin a seed, or go on with it; write its outcome."""
     run, path = replication.run(seed), folder.path / f"seed-{seed}"
-    begun = (path / "config.json").exists()
+    begun = (path / "config.json").is_file()
     if begun:
         own = RunFolder.open(path)
     else:
@@ -161,8 +164,9 @@ def _train(
     def with_seed(event: Event) -> None:
         watch(Line(event.row, seed) if isinstance(event, Line) else event)
 
-    _, notices = learn(run, own, resume=begun, watch=with_seed)
-    rows = own.metrics()
+    with own.alone():
+        _, notices = learn(run, own, resume=begun, watch=with_seed)
+    rows = lines(own)
     ended = [
         (at, value, row["kind"] == "planned")
         for row in rows
@@ -180,10 +184,7 @@ def yardsticks(replication: Replication, folder: RunFolder) -> dict[str, Any]:
     run = replication.run(replication.seeds[0])
     found = write_bounds(
         folder,
-        run.name,
-        run.task,
-        run.training.agent,
-        run.seed,
+        run,
         episodes=EPISODES,
         seconds=SECONDS,
     )
@@ -269,4 +270,4 @@ def save_result(
         ", ".join(dict.fromkeys(commits)),
     )
     folder.write_json(RESULT, result)
-    return folder.read_json(RESULT)
+    return read_result(folder)

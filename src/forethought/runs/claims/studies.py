@@ -21,11 +21,13 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
+from forethought.core.given.settings import small_seed
 from forethought.data.replay import Replay
 from forethought.environments.base import AbstractEnvironment
-from forethought.runs.claims.reproduce import RESULT
+from forethought.runs.claims.kept import RESULT, read_result
 from forethought.runs.events import Stage, Watch, unwatched
-from forethought.runs.store.folder import RunFolder, plain
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.plain import plain
 from forethought.runs.store.provenance import commit, machine
 from forethought.training.loop import Training
 
@@ -149,7 +151,7 @@ def curves(
         return trace.rewards[:, 0], trace.ended[:, 0]
 
     began = time.perf_counter()
-    inputs = jnp.asarray(seeds, jnp.uint32)
+    inputs = jnp.asarray([small_seed(each) for each in seeds], jnp.uint32)
     call = jax.jit(lambda seeds: side_by_side(seed, seeds)).lower(inputs).compile()
     compiled = time.perf_counter()
     rewards, ended = jax.block_until_ready(call(inputs))
@@ -228,7 +230,7 @@ def run_study(
         "arms": arms,
     }
     folder.write_json(RESULT, plain(result))
-    return folder.read_json(RESULT)
+    return read_result(folder)
 
 
 def _short(values: np.ndarray) -> list[float]:

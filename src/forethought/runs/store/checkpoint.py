@@ -26,16 +26,44 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from forethought.runs.store.bits import UNREADABLE, from_bits, to_bits
-from forethought.runs.store.folder import flush
+from forethought.runs.store import files
+from forethought.runs.store.bits import UNREADABLE, from_bits, to_bits, unpacked
+from forethought.runs.store.files import flush, within
+from forethought.runs.store.schema import parsed, require
 
+ROOM = "checkpoints"
 NAME = re.compile(r"(?P<whole>\d+)|\.(?P<unnamed>\d+)\.\d+\.tmp")
+
+
+class Leaf(TypedDict):
+    """What an array is."""
+
+    path: str
+    dtype: str
+    shape: list[int]
+    key: NotRequired[str]
+    """The generator, where it holds random keys."""
+
+
+class Content(TypedDict):
+    """What `host.json` says beside the digest."""
+
+    step: int
+    leaves: list[Leaf]
+    host: dict[str, Any]
+
+
+class Stored(TypedDict):
+    """What `host.json` holds."""
+
+    content: Content
+    sha256: str
 
 
 class Checkpoint(NamedTuple):
@@ -77,6 +105,7 @@ def save(
         ValueError: The step is negative, or fewer than one is to be kept.
         TypeError: `host` would not come back from JSON as it is, or a leaf is an
             array of Python objects.
+        ValueError: Checkpoints lie elsewhere, by a link.
         OSError: It could not be written; those saved before are as they were.
     """
     if step < 0 or keep < 1:
@@ -86,7 +115,7 @@ def save(
         )
     arrays, leaves = _take_apart(tree)
     content = {"step": step, "leaves": leaves, "host": _json_of(host)}
-    root = pathlib.Path(folder) / "checkpoints"
+    root = within(pathlib.Path(folder), ROOM)
     target = root / str(step)
     names = (root / f".{step}.{i}.tmp" for i in itertools.count())
     temporary = next(name for name in names if not name.exists())
@@ -109,7 +138,7 @@ def save(
             f"{error.strerror or error}; those saved before are intact."
         ) from error
     kept = 0
-    for path, other, whole in _candidates(root):
+    for path, other, whole in _candidates(pathlib.Path(folder)):
         if whole and other <= step and kept < keep:
             kept += 1
         else:  # what cannot be removed now is tried again after the next save
@@ -147,7 +176,7 @@ def load(
 
 def any_finished(folder: str | os.PathLike) -> bool:
     """Whether any checkpoint was ever finished there, damaged since or not."""
-    found = _candidates(pathlib.Path(folder) / "checkpoints")
+    found = _candidates(pathlib.Path(folder))
     return any(whole or (path / "done").exists() for path, _, whole in found)
 
 
@@ -159,11 +188,11 @@ def _newest(
     folder: str | os.PathLike, rest: Callable[[dict[str, Any]], Any]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], Any, tuple[str, ...]]:
     """Content, arrays and rest of the newest usable one, and what was passed over."""
-    root = pathlib.Path(folder) / "checkpoints"
+    root = pathlib.Path(folder)
     faults = []
     for path, step, _ in _candidates(root):
         try:
-            content, arrays = _read(path, step)
+            content, arrays = _read(root, f"{ROOM}/{path.name}", step)
             more = rest(content["host"])
         except Unusable as fault:
             faults.append((step, str(fault)))
@@ -176,15 +205,15 @@ def _newest(
         return content, arrays, more, notices
     found = "; ".join(f"that of step {step} {fault}" for step, fault in faults)
     raise ValueError(
-        f"Going on needs a complete checkpoint in {root}, but "
+        f"Going on needs a complete checkpoint in {root / ROOM}, but "
         f"{found or 'there is none'}."
     )
 
 
 def _candidates(root: pathlib.Path) -> list[tuple[pathlib.Path, int, bool]]:
     """Folders, their steps, and whether they bear their final name; newest first."""
-    found = []
-    for path in root.iterdir() if root.is_dir() else ():
+    found, room = [], within(root, ROOM)
+    for path in room.iterdir() if room.is_dir() else ():
         if match := NAME.fullmatch(path.name):
             whole = match["whole"] is not None
             found.append((path, int(match["whole"] or match["unnamed"]), whole))
@@ -314,7 +343,8 @@ def _write(
     with open(folder / "leaves.npz", "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)  # pyright: ignore
         _flush_file(file)
-    record = {"content": content, "sha256": _checksum(folder, content)}
+    stored = (folder / "leaves.npz").read_bytes()
+    record = {"content": content, "sha256": _checksum(stored, content)}
     with open(folder / "host.json", "wb") as file:
         file.write(json.dumps(record, indent=2).encode() + b"\n")
         _flush_file(file)
@@ -324,31 +354,29 @@ def _write(
 
 
 def _read(
-    folder: pathlib.Path, step: int
+    root: pathlib.Path, name: str, step: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a folder holds, if it is complete and nothing in it has changed."""
-    if not (folder / "done").is_file():
+    if not (root / name / "done").is_file():
         raise Unusable("was never finished")
     try:
-        record = json.loads((folder / "host.json").read_bytes())
-        content = record["content"]
-        if record["sha256"] != _checksum(folder, content):
+        record = parsed(files.read(root, f"{name}/host.json"))
+        content = require(record, Stored, "host.json")["content"]
+        stored = files.read(root, f"{name}/leaves.npz", most=files.MOST)
+        if record["sha256"] != _checksum(stored, content):
             raise Unusable("is damaged (its checksum is wrong)")
-        if content["step"] != step or not isinstance(content["host"], dict):
+        if content["step"] != step:
             raise Unusable("is not what its folder's name says")
-        with np.load(folder / "leaves.npz", allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        for i, entry in enumerate(content["leaves"]):
-            if not isinstance(arrays[str(i)], np.ndarray):
-                raise Unusable(f"is damaged ({entry['path']} is no array)")
+        arrays = unpacked(stored)
+        if missing := {str(i) for i in range(len(content["leaves"]))} - arrays.keys():
+            raise Unusable(f"is damaged (it lacks array {min(missing)})")
     except UNREADABLE as error:
         raise Unusable(f"cannot be read ({error})") from error
     return content, arrays
 
 
-def _checksum(folder: pathlib.Path, content: dict[str, Any]) -> str:
-    with open(folder / "leaves.npz", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+def _checksum(stored: bytes, content: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(stored)
     digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()
 

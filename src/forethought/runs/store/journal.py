@@ -17,6 +17,7 @@ Nothing is pickled, and reading executes nothing.
 import hashlib
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,9 +27,12 @@ import numpy as np
 from forethought.data.parts import Counters, Part, counters, part_since, put_together
 from forethought.data.replay import Replay
 from forethought.data.rings import R, ReplayState
+from forethought.runs.store import files
 from forethought.runs.store.bits import UNREADABLE, from_bits, packed, unpacked
-from forethought.runs.store.folder import flatten, flush, named, write_atomically
+from forethought.runs.store.plain import flatten, named
 
+ROOM = "replay"
+NAME = re.compile(r"\d+-\d+\.npz")
 Record = dict[str, Any]
 """How far a memory was, and its files, as JSON has it."""
 
@@ -64,7 +68,7 @@ def append(
         if part.first < now.steps:
             content = packed(_arrays(part))
             name = f"{part.first}-{now.steps}.npz"
-            _write(pathlib.Path(folder) / "replay", name, content)
+            files.write(pathlib.Path(folder), f"{ROOM}/{name}", content)
             digest = hashlib.sha256(content).hexdigest()
             record["files"].append({"name": name, "end": now.steps, "sha256": digest})
     # Numbers of observations go up at least as fast as steps do.
@@ -94,7 +98,7 @@ def restore(
             f"The journal in {folder} needs a replay of the sizes that it was written "
             f"with, {_told(record['sizes'])}, got {_told(_sizes(like))}."
         )
-    root = pathlib.Path(folder) / "replay"
+    root = pathlib.Path(folder)
     parts = (_read(root, file, like) for file in record["files"])
     return put_together(replay, example, parts, _counted(record))
 
@@ -107,9 +111,9 @@ def prune(folder: str | os.PathLike, records: Iterable[Mapping[str, Any]]) -> No
         records: Those of all checkpoints that are kept.
     """
     needed = {file["name"] for record in records for file in record["files"]}
-    root = pathlib.Path(folder) / "replay"
+    root = files.within(pathlib.Path(folder), ROOM)
     for path in root.iterdir() if root.is_dir() else ():
-        if path.name not in needed:
+        if NAME.fullmatch(path.name) and path.name not in needed:
             path.unlink(missing_ok=True)
 
 
@@ -137,29 +141,22 @@ def _arrays(part: Part) -> dict[str, np.ndarray]:
     }
 
 
-def _write(root: pathlib.Path, name: str, content: bytes) -> None:
-    if not root.is_dir():
-        root.mkdir(parents=True)
-        flush(root.parent)
-    write_atomically(root / name, content)
-
-
 def _read(root: pathlib.Path, file: Mapping[str, Any], like: ReplayState) -> Part:
     """A part, once its file was compared with the record and the rows with ours.
 
     Raises:
         ValueError: They differ.
     """
-    head = f"The journal needs {file['name']} in {root}, but it"
+    head = f"The journal needs {file['name']} in {root / ROOM}, but it"
+    content = files.read(root, f"{ROOM}/{file['name']}", most=files.MOST)
     try:
-        content = (root / file["name"]).read_bytes()
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError("its checksum is wrong")
         arrays = unpacked(content)
         first, begin, end = (arrays[name] for name in ("first", "begin", "end"))
         time, numbers = file["end"] - int(first), int(np.sum(end - begin))
     except UNREADABLE as error:
-        raise ValueError(f"{head} is missing or damaged ({error}).") from error
+        raise ValueError(f"{head} is damaged ({error}).") from error
 
     def taken(tree: Any, prefix: str, axes: tuple[int, ...]) -> Any:
         leaves = []

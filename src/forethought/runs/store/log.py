@@ -14,11 +14,30 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
-from forethought.core.words import duration
+from forethought.core.words import duration, visible
 from forethought.runs.events import Event, Line, Watch
 
 BARS = "▁▂▃▄▅▆▇█"
+
+
+class Terminal(Console):
+    """A console that says text as it is: no markup in it, no controls, no emoji.
+
+    Names of files, tasks and columns are a person's own; `[` in them is no style, and
+    ESC does not reach the terminal.
+
+    Args:
+        quiet: Whether to say nothing at all.
+    """
+
+    def __init__(self, quiet: bool = False):
+        super().__init__(markup=False, emoji=False, highlight=False, quiet=quiet)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string, with control characters made visible."""
+        return super().render_str(visible(text), **options)
 
 
 @contextlib.contextmanager
@@ -36,12 +55,13 @@ def live(console: Console, steps: int) -> Iterator[Watch]:
 
     def print_line(event: Event) -> None:
         if isinstance(event, Line):
-            console.print(told(event.row), soft_wrap=True, highlight=False)
+            console.print(told(event.row), soft_wrap=True)
 
     if not console.is_terminal:
         yield print_line
         return
-    columns = (BarColumn(bar_width=16), TextColumn("{task.description}"))
+    words = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(bar_width=16), words)
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("compiling", total=steps)
 
