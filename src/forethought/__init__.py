@@ -1,111 +1,44 @@
-"""Acting by thinking ahead: planning and model-based reinforcement learning."""
+"""Acting by thinking ahead: planning and model-based reinforcement learning.
 
-from forethought import tasks
-from forethought.agents.base import AbstractAgent, Duty
-from forethought.agents.dyna import Dyna
-from forethought.agents.mbrl_v2 import ModelBasedV2
-from forethought.agents.pets import PETS
-from forethought.agents.schedule import Schedule
-from forethought.agents.sweeping import Sweeping
-from forethought.core.gaussian import Gaussian
-from forethought.core.readout import Readout
-from forethought.core.results import Result
-from forethought.core.spaces import Box, Discrete
-from forethought.environments.base import (
-    AbstractEnvironment,
-    AbstractSystem,
-    Capsules,
-    EnvironmentSpec,
-    TimeStep,
-)
-from forethought.environments.mujoco.system import MuJoCo
-from forethought.environments.simulated import Simulated
-from forethought.models.base import AbstractModel
-from forethought.models.known import Known
-from forethought.models.linear.dynamics import Linear
-from forethought.models.linear.kalman import LinearGaussian
-from forethought.objectives.base import AbstractObjective
-from forethought.objectives.constrained import Constrained
-from forethought.objectives.quadratic import Quadratic
-from forethought.planners import (
-    CEM,
-    ILQR,
-    LQR,
-    MCTS,
-    MPC,
-    MPPI,
-    AbstractPlanner,
-    AugmentedLagrangian,
-    CategoricalCEM,
-    GradientAscent,
-    Implicit,
-    Polished,
-    RandomShooting,
-    plan_within,
-)
-from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
-from forethought.reports import report
-from forethought.runs.plan.compare import Score, compare
-from forethought.runs.plan.control import Run, control
-from forethought.runs.plan.planning import make_planner, plan
-from forethought.runs.train.trained import Trained, train
-from forethought.tasks import Task
+Public names and where each is at home are listed once, in `__init__.pyi`, which type
+checkers read too. A name is imported when it is first asked for, so that `import
+forethought` costs no more than this file does.
+"""
 
-__all__ = [
-    "CEM",
-    "ILQR",
-    "LQR",
-    "MCTS",
-    "MPC",
-    "MPPI",
-    "PETS",
-    "AbstractAgent",
-    "AbstractEnvironment",
-    "AbstractModel",
-    "AbstractObjective",
-    "AbstractPlanner",
-    "AbstractSystem",
-    "AugmentedLagrangian",
-    "Box",
-    "Capsules",
-    "CategoricalCEM",
-    "Constrained",
-    "Discrete",
-    "Duty",
-    "Dyna",
-    "EnvironmentSpec",
-    "Feedback",
-    "Gaussian",
-    "GradientAscent",
-    "Implicit",
-    "Known",
-    "Linear",
-    "LinearGaussian",
-    "ModelBasedV2",
-    "MuJoCo",
-    "Plan",
-    "Polished",
-    "Problem",
-    "Quadratic",
-    "RandomShooting",
-    "Readout",
-    "Result",
-    "Run",
-    "Schedule",
-    "Score",
-    "Simulated",
-    "Sweeping",
-    "Task",
-    "TimeStep",
-    "Trained",
-    "compare",
-    "control",
-    "evaluate",
-    "make_planner",
-    "plan",
-    "plan_within",
-    "report",
-    "rollout",
-    "tasks",
-    "train",
-]
+import ast
+import importlib
+import importlib.util
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+# Not asked for by name: that it is there lets Gymnasium find our tasks.
+from forethought import tasks as tasks
+
+_LIST = ast.parse(pathlib.Path(__file__).with_suffix(".pyi").read_text("utf-8"))
+_HOMES = {
+    alias.name: node.module
+    for node in _LIST.body
+    if isinstance(node, ast.ImportFrom) and node.module
+    for alias in node.names
+}
+
+if not TYPE_CHECKING:  # there, a name that is not listed is an error
+    __all__ = list(_HOMES)
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            found = getattr(importlib.import_module(_HOMES[name]), name)
+        elif importlib.util.find_spec(f"{__name__}.{name}"):
+            found = importlib.import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}",
+                name=name,
+                obj=sys.modules[__name__],
+            )
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -82,6 +82,32 @@ class Task:
         return self.simulated if self.world is None else self.world
 
 
+def observed_names(task: Task, size: int) -> list[str]:
+    """A name for each observed dimension: that of the state which it tells, if any.
+
+    Args:
+        task: Whose observations tell its state, in the order of its coordinates, with
+            cosine and sine in the place of an angle.
+        size: How many dimensions there are.
+    """
+    plain = [f"observation {i}" for i in range(size)]
+    if task.restore is None:
+        return plain
+    places = {
+        i: part
+        for pair in task.circles
+        for i, part in zip(pair, ("cos", "sin"), strict=True)
+    }
+    coordinates, found = list(task.system.state_names), []
+    if len(coordinates) + len(task.circles) != size:
+        return plain
+    for i in range(size):
+        part = places.get(i)
+        name = coordinates[0] if part == "cos" else coordinates.pop(0)
+        found.append(f"{part} {name.split(' (')[0]}" if part else name)
+    return found
+
+
 def whole(obs: Array) -> Array:
     """The state, where it is observed as it is."""
     return obs

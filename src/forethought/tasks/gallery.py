@@ -33,6 +33,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from forethought.core.given.settings import Count, require, small_seed
 from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Box
 from forethought.core.words import unknown
@@ -120,12 +121,8 @@ def random_lq(state: int, action: int, steps: int = 50, seed: int = 0) -> Task:
     Raises:
         ValueError: A number is below one.
     """
-    if min(state, action, steps) < 1:
-        raise ValueError(
-            "A random LQ problem needs state, action and steps >= 1, got "
-            f"{state}, {action} and {steps}."
-        )
-    random = np.random.default_rng(seed)
+    require("A random LQ problem", Count, state=state, action=action, steps=steps)
+    random = np.random.default_rng(small_seed(seed))
     A = random.normal(size=(state, state))
     A /= np.abs(np.linalg.eigvals(A)).max()
     F = np.concatenate([A, random.normal(size=(state, action)) / state**0.5], axis=1)

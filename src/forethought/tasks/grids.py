@@ -88,7 +88,7 @@ def _searches(horizon: int, hold: int = 1) -> dict[str, dict[str, Any]]:
         "mcts": {
             "horizon": horizon,
             "simulations": 512,
-            "tree_policy": TreePolicy(0.05),
+            "tree_policy": TreePolicy(0.05, normalise=False),
         },
     }
 
@@ -107,7 +107,7 @@ def _chances(horizon: int, hold: int = 1) -> dict[str, dict[str, Any]]:
         "mcts": {
             "horizon": horizon,
             "simulations": 1024,
-            "tree_policy": TreePolicy(0.05),
+            "tree_policy": TreePolicy(0.05, normalise=False),
         },
     }
 
@@ -193,7 +193,7 @@ def frozen_lake(size: int = 4) -> Task:
             "mcts": {
                 "horizon": 100,
                 "simulations": 2048,
-                "tree_policy": TreePolicy(0.5),
+                "tree_policy": TreePolicy(0.5, normalise=False),
                 "default_policy": DefaultPolicy(rollouts=8),
             }
         },

@@ -1,10 +1,13 @@
 """A task of the user's own: an MJCF file, and an objective that Python can import."""
 
+import contextlib
 import importlib
 import inspect
 import os
 import pathlib
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from forethought.core.readout import AbstractJudge
@@ -16,6 +19,8 @@ from forethought.tasks.base import Task
 
 CONTROL_STEP = 0.02
 """Seconds between actions that a frame skip is chosen for."""
+SAID = 300
+"""Letters of an error that are repeated."""
 
 
 def user_task(
@@ -46,7 +51,7 @@ def user_task(
 
     Raises:
         FileNotFoundError: There is no such MJCF file.
-        ValueError: The MJCF is invalid, or the objective is not to be found.
+        ValueError: The MJCF is invalid, or the objective is not to be found or raises.
         TypeError: What was found is not an objective.
     """
     system = MuJoCo(path)
@@ -83,12 +88,13 @@ def _find(name: str, system: MuJoCo, *, beside: pathlib.Path) -> AbstractJudge:
             "An objective is named MODULE:NAME, like my_module:MyObjective, got "
             f"{name!r}."
         )
-    module = _import(module_name, [pathlib.Path.cwd(), beside.resolve()])
+    folders = [pathlib.Path.cwd(), beside.resolve()]
+    module = _import(module_name, folders)
     if not hasattr(module, attribute):
         public = [each for each in vars(module) if not each.startswith("_")]
         raise unknown(f"objective in {module_name}", attribute, public)
     found = getattr(module, attribute)
-    made = _make(found, name, system) if callable(found) else found
+    made = _make(found, name, system, folders) if callable(found) else found
     if not isinstance(made, AbstractJudge):
         raise TypeError(
             f"{name} should be an AbstractObjective of forethought.objectives.base "
@@ -102,23 +108,13 @@ def _import(name: str, folders: list[pathlib.Path]) -> Any:
     before = list(sys.path)
     sys.path += [str(folder) for folder in folders]
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        looked = " and ".join(dict.fromkeys(str(folder) for folder in folders))
-        raise ValueError(
-            f"The objective's module {name!r} does not import ({error}); looked where "
-            f"Python looks, and in {looked}."
-        ) from error
-    except Exception as error:  # whatever a user's module does when it is run
-        raise ValueError(
-            f"The objective's module {name!r} does not import: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        with _theirs(f"The objective's module {name!r} does not import", folders):
+            return importlib.import_module(name)
     finally:
         sys.path[:] = before
 
 
-def _make(found: Any, name: str, system: MuJoCo) -> Any:
+def _make(found: Any, name: str, system: MuJoCo, folders: list[pathlib.Path]) -> Any:
     """Call a class or a function, with the system if it needs one argument."""
     needed = [
         each.name
@@ -134,4 +130,41 @@ def _make(found: Any, name: str, system: MuJoCo) -> Any:
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise TypeError(f"{name} is an objective without {missing}: write that first.")
-    return found(system) if needed else found()
+    with _theirs(f"The objective {name} cannot be made", folders):
+        return found(system) if needed else found()
+
+
+@contextlib.contextmanager
+def _theirs(what: str, folders: list[pathlib.Path]) -> Iterator[None]:
+    """Say in one sentence what code of somebody else's did, and where.
+
+    Raises:
+        ValueError: It raised something, or meant to end the program.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        looked = " and ".join(dict.fromkeys(str(folder) for folder in folders))
+        raise ValueError(
+            f"{what} ({error}{_place(error, folders)}); looked where Python looks, and "
+            f"in {looked}."
+        ) from error
+    except SystemExit as stop:
+        raise ValueError(
+            f"{what}: it ends the program{_place(stop, folders)}."
+        ) from stop
+    except Exception as error:  # whatever somebody's code does when it is run
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{what}: {said[:SAID]}{_place(error, folders)}.") from error
+
+
+def _place(error: BaseException, folders: list[pathlib.Path]) -> str:
+    """The last of their own lines that an error passed, if it passed any."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f", in {error.filename}, line {error.lineno}"
+    lines = [
+        f", in {frame.filename}, line {frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if pathlib.Path(frame.filename).resolve().parent in folders
+    ]
+    return lines[-1] if lines else ""

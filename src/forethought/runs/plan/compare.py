@@ -18,12 +18,15 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.mpc import Planning
+from forethought.core.given.code import naming_the_line
+from forethought.core.given.settings import key_of
 from forethought.core.results import Stats, name_of, names
 from forethought.environments.plant import AbstractPlant
 from forethought.models.around.counted import Counted, Tally
 from forethought.objectives.constrained import Constrained
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.around.optimality import along
+from forethought.planners.registry import name_of as label
 from forethought.problem import Plan, Problem
 from forethought.runs.events import Scored, Watch, unwatched
 from forethought.runs.plan.control import (
@@ -33,9 +36,16 @@ from forethought.runs.plan.control import (
     prepare,
     reseed,
 )
-from forethought.runs.plan.planning import first_belief, plan_from, start_state
+from forethought.runs.plan.planning import (
+    first_belief,
+    make_planner,
+    plan_from,
+    start_state,
+)
 from forethought.runs.plan.replanning import Worth, worth_of_looking
+from forethought.tasks import load
 from forethought.tasks.base import Task
+from forethought.training import stop
 from forethought.training.control import Episode, begin, closed_loop
 
 COUNTED = 100
@@ -86,8 +96,8 @@ class Score:
 
 
 def compare(
-    task: Task,
-    planners: Mapping[str, AbstractPlanner],
+    task: Task | str | Sequence[Task | str],
+    planners: Mapping[str, AbstractPlanner | str] | Sequence[AbstractPlanner | str],
     *,
     seeds: Sequence[int] = (0, 1, 2),
     steps: int | None = None,
@@ -95,11 +105,12 @@ def compare(
     count: bool = True,
     watch: Watch = unwatched,
 ) -> list[Score]:
-    """Let each planner act on a task, under the same seeds.
+    """Let each planner act on a task, or on several, under the same seeds.
 
     Args:
-        task: What to control.
-        planners: Planners by the name to show.
+        task: What to control, or its name; or several.
+        planners: Planners, or their names, then with the settings that suit the task;
+            as a mapping where other names are to be shown.
         seeds: One episode each; start states and noise are the same for all planners.
         steps: Length of an episode; by default the task's.
         futures: On a random task, episodes of an open-loop plan and of replanning at
@@ -108,43 +119,82 @@ def compare(
         watch: Called as each planner is done.
 
     Returns:
-        One score for each planner, in their order; that of a planner which cannot work
-        on the task holds the reason.
+        One score for each planner, in their order, task by task; that of a planner
+        which cannot work on a task holds the reason.
 
     Raises:
-        ValueError: A setting is wrong, or there is no seed or planner.
+        ValueError: There is no such task or planner; a setting is wrong; there is no
+            seed or planner; or two planners have one name.
     """
     if not seeds:
         raise ValueError("A comparison needs at least one seed, got none.")
     if not planners:
         raise ValueError("A comparison needs at least one planner, got none.")
+    tasks = [task] if isinstance(task, Task | str) else task
+    named = planners if isinstance(planners, Mapping) else _by_name(planners)
+    contests = [
+        (each, name, make_planner(each, planner))
+        for each in map(load, tasks)
+        for name, planner in named.items()
+    ]
     scores = []
-    for name, planner in planners.items():
-        score = Score(task.name, name, None if steps else task.optimum)
+    for each, name, planner in contests:
+        stop.look()
+        score = Score(each.name, name, None if steps else each.optimum)
         try:
-            controller, length = controller_for(task, planner, steps)
-            once = controller.replan_every >= length
-            measure = _planned_once if once else _controlled
-            score = measure(score, task, planner, seeds, length)
-            if futures:
-                looking = worth_of_looking(
-                    task, planner, steps=steps, seed=seeds[0], episodes=futures
-                )
-                score = dataclasses.replace(score, looking=looking)
-            if count:
-                part, times = _countable(planner, int(score.iterations[0]))
-                tally = counted(task, part, seed=seeds[0])
-                if tally is not None:
-                    score = dataclasses.replace(
-                        score,
-                        evaluations=round(times * tally.evaluations),
-                        linearisations=round(times * tally.linearisations),
-                    )
+            with naming_the_line():
+                score = _measured(score, each, planner, seeds, steps, futures, count)
         except TypeError as refusal:
             score = dataclasses.replace(score, refusal=" ".join(str(refusal).split()))
         scores.append(score)
         watch(Scored(score))
     return scores
+
+
+def _by_name(
+    planners: Sequence[AbstractPlanner | str],
+) -> dict[str, AbstractPlanner | str]:
+    """Planners under the names that they have at the command line."""
+    listed = [planners] if isinstance(planners, str) else list(planners)
+    labels = [each if isinstance(each, str) else label(each) for each in listed]
+    twice = next((each for each in labels if labels.count(each) > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"A comparison needs a name of its own for each planner, got {twice!r} "
+            "twice: give them as a dictionary from names to planners."
+        )
+    return dict(zip(labels, listed, strict=True))
+
+
+def _measured(
+    score: Score,
+    task: Task,
+    planner: AbstractPlanner,
+    seeds: Sequence[int],
+    steps: int | None,
+    futures: int,
+    count: bool,
+) -> Score:
+    """All that a planner's score says."""
+    controller, length = controller_for(task, planner, steps)
+    once = controller.replan_every >= length
+    measure = _planned_once if once else _controlled
+    score = measure(score, task, planner, seeds, length)
+    if futures:
+        looking = worth_of_looking(
+            task, planner, steps=steps, seed=seeds[0], episodes=futures
+        )
+        score = dataclasses.replace(score, looking=looking)
+    if count:
+        part, times = _countable(planner, int(score.iterations[0]))
+        tally = counted(task, part, seed=seeds[0])
+        if tally is not None:
+            score = dataclasses.replace(
+                score,
+                evaluations=round(times * tally.evaluations),
+                linearisations=round(times * tally.linearisations),
+            )
+    return score
 
 
 def _controlled(
@@ -183,7 +233,8 @@ def _planned_once(
     plans, seconds, episodes = [], [], []
     compile_seconds = 0.0
     for seed in seeds:
-        start_key, plan_key, key = jax.random.split(jax.random.key(seed), 3)
+        stop.look()
+        start_key, plan_key, key = jax.random.split(key_of(seed), 3)
         start = start_state(task, None, key=start_key)
         plan, spent = _timed(planner, task, start, key=plan_key)
         if not plans:  # it was compiled, too
@@ -313,7 +364,7 @@ def counted(task: Task, planner: AbstractPlanner, *, seed: int = 0) -> Tally | N
     tally = Tally()
     model = Counted(task.problem.model, tally)
     problem = eqx.tree_at(lambda problem: problem.model, task.problem, model)
-    start_key, plan_key, _ = jax.random.split(jax.random.key(seed), 3)
+    start_key, plan_key, _ = jax.random.split(key_of(seed), 3)
     start = start_state(task, None, key=start_key)
     belief = first_belief(task, start, key=start_key)
     try:

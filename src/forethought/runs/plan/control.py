@@ -12,15 +12,20 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from forethought.agents.mpc import Planning
+from forethought.core.given.code import naming_the_line
+from forethought.core.given.settings import Count, key_of, require
 from forethought.planners import MPC, AbstractPlanner
 from forethought.planners.base import looking_ahead
 from forethought.planners.registry import name_of
 from forethought.problem import Plan
 from forethought.runs.events import Acted, Watch, unwatched
 from forethought.runs.plan.first import KeepsFirst, KeptState
+from forethought.runs.plan.foresight import foresee_run
 from forethought.runs.plan.planning import make_planner, start_state
-from forethought.runs.store.folder import config_with
+from forethought.runs.store.plain import config_with
+from forethought.tasks import load
 from forethought.tasks.base import Task
+from forethought.training import stop
 from forethought.training.control import Episode, Loop, begin, closed_loop
 
 _advance: Any = eqx.filter_jit(closed_loop)
@@ -77,6 +82,7 @@ class Prepared:
     optimum: float | None
 
 
+@naming_the_line()
 def controller_for(
     task: Task,
     planner: AbstractPlanner | None = None,
@@ -91,10 +97,9 @@ def controller_for(
         ValueError: A number is wrong.
         TypeError: The planner cannot work on this task.
     """
-    planner = planner or make_planner(task, "cem")
+    planner = make_planner(task, planner)
     steps = task.steps if steps is None else steps
-    if steps < 1:
-        raise ValueError(f"Control needs steps >= 1, got {steps}.")
+    require("Control", Count, steps=steps)
     if open_loop:
         if replan_every is not None:
             raise ValueError(
@@ -112,9 +117,11 @@ def controller_for(
         lambda key: controller.init(task.problem, task.system.start(key=key), key=key),
         jax.random.key(0),
     )
+    foresee_run(task, controller, steps)
     return controller, steps
 
 
+@naming_the_line()
 def prepare(
     task: Task,
     planner: AbstractPlanner | None = None,
@@ -172,7 +179,7 @@ def _begin(
     task: Task, controller: MPC, start: Any, seed: int, steps: int
 ) -> tuple[Loop, Key[Array, " time"]]:
     """The loop before its first step, and a key for each step."""
-    start_key, begin_key, key = jax.random.split(jax.random.key(seed), 3)
+    start_key, begin_key, key = jax.random.split(key_of(seed), 3)
     state = start_state(task, start, key=start_key)
     agent = Planning(task.problem, controller)
     loop = _before(agent, task.plant, state, key=begin_key)
@@ -198,6 +205,7 @@ def execute(prepared: Prepared, watch: Watch = unwatched) -> Run:
     interrupted = False
     try:
         for i in range(0, prepared.steps, prepared.chunk):
+            stop.look()
             began = time.perf_counter()
             loop, piece = prepared.advance(
                 Planning(task.problem, prepared.controller),
@@ -231,37 +239,43 @@ def execute(prepared: Prepared, watch: Watch = unwatched) -> Run:
 
 
 def control(
-    task: Task,
-    planner: AbstractPlanner | None = None,
+    task: Task | str,
+    planner: AbstractPlanner | str | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
     start: Any = None,
     replan_every: int | None = None,
     open_loop: bool = False,
+    **settings: Any,
 ) -> Run:
     """Act on a task by planning.
 
     Args:
-        task: What to control.
-        planner: Any planner; by default CEM with the task's settings.
+        task: What to control, or its name.
+        planner: Any planner, or its name, then with the settings that suit the task; by
+            default one that can.
         steps: Length of the episode; by default the task's.
         seed: Of the start state, the planner's draws and the system's noise.
         start: The state to begin in; by default the task's own.
         replan_every: Steps between plans; by default the task's.
         open_loop: Plan once for the whole episode, and act with closed eyes.
+        **settings: Of the planner by name, such as `population=200`; the setting
+            `open_loop` of tree search is that of `MCTS(open_loop=True)` alone.
 
     Returns:
         The episode, the first plan in full, and the wall time of each step.
 
     Raises:
-        ValueError: A number, the start state or the planner's settings are wrong.
+        ValueError: There is no such task, planner or setting; or a number, the start
+            state or a setting is wrong.
         TypeError: The planner cannot work on this task.
     """
+    task = load(task)
     return execute(
         prepare(
             task,
-            planner,
+            make_planner(task, planner, **settings),
             steps=steps,
             seed=seed,
             start=start,
@@ -278,7 +292,7 @@ def config_of(
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Everything that the `config.json` of a run says."""
-    return config_with(task.name, name_of(planner), planner, options, command)
+    return config_with("plan", task.name, name_of(planner), planner, options, command)
 
 
 def join(pieces: list[Episode]) -> Episode:

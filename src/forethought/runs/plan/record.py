@@ -13,9 +13,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import moments
+from forethought.core.given.settings import key_of
 from forethought.core.readout import Readout
 from forethought.core.results import Either, Stats, names
 from forethought.core.spaces import Discrete
@@ -25,8 +27,10 @@ from forethought.planners.registry import name_of
 from forethought.planners.tables.value_iteration import value_iteration
 from forethought.problem import Plan, Problem, rollout
 from forethought.runs.plan.control import Run
+from forethought.runs.plan.kept import FORM, agree
 from forethought.runs.plan.told import told
-from forethought.runs.store.folder import RunFolder, flatten
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.plain import flatten
 from forethought.training.control import Episode
 
 FILE = "episode.npz"
@@ -150,7 +154,8 @@ class Record:
         Raises:
             ValueError: It is missing, broken, or not a record.
         """
-        arrays = folder.arrays(FILE)
+        arrays = folder.arrays(FILE, FORM)
+        agree(arrays, str(folder.path / FILE))
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             if field.type in (dict[str, np.ndarray], Stats):
@@ -162,11 +167,6 @@ class Record:
                 }
                 values[field.name] = told(found) if field.type == Stats else found
                 continue
-            if field.name not in arrays:
-                raise ValueError(
-                    f"A record needs the array {field.name!r}, which {folder.path}/"
-                    f"{FILE} lacks."
-                )
             array = arrays[field.name]
             values[field.name] = (
                 array.tolist() if field.type in (str, float, int, list[str]) else array
@@ -184,7 +184,7 @@ def flatten_field(name: str, value: Any) -> dict[str, np.ndarray]:
 def record(run: Run) -> Record:
     """Everything there is to show of a finished run."""
     task, episode, plan = run.task, run.episode, run.first
-    key = jax.random.key(run.seed)
+    key = key_of(run.seed)
     fan = plan.stats.candidates
     if fan is None:
         fan = jnp.zeros((0, 0, *plan.actions.shape), plan.actions.dtype)
@@ -255,7 +255,7 @@ def host(arrays: PyTree) -> PyTree:
 def coordinates(seen: Readout) -> Float[Array, " state"]:
     """What was read out as numbers: a state, the mean of one, or a state's number."""
     vector, _ = moments(seen.x)
-    return vector if vector.size else jnp.atleast_1d(seen.x).astype(float)
+    return vector if vector.size else ravel_pytree(seen.x)[0].astype(float)
 
 
 def _table(problem: Problem, system: AbstractSystem) -> dict[str, np.ndarray]:

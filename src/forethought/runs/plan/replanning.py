@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from forethought.agents.mpc import Planning
+from forethought.core.given.settings import Count, key_of, require
 from forethought.core.tracing import depends_on_last
 from forethought.planners import MPC, AbstractPlanner
 from forethought.runs.plan.control import controller_for
@@ -110,11 +111,10 @@ def worth_of_looking(
         ValueError: A number is wrong.
         TypeError: The planner cannot work on this task.
     """
-    if episodes < 1:
-        raise ValueError(f"worth_of_looking needs episodes >= 1, got {episodes}.")
+    require("worth_of_looking", Count, episodes=episodes)
     eyes_closed, length = controller_for(task, planner, steps, open_loop=True)
     eyes_open = MPC(planner, 1)
-    start_key, differ_key, key = jax.random.split(jax.random.key(seed), 3)
+    start_key, differ_key, key = jax.random.split(key_of(seed), 3)
     state = start_state(task, None, key=start_key)
     if not is_random(task, state, length, key=differ_key):
         return None

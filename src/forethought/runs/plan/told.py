@@ -28,7 +28,7 @@ def told(arrays: Mapping[str, np.ndarray]) -> Stats:
     """
     try:
         return _told(arrays)
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             "A record needs statistics of a planner that belong together, but those "
             f"named {', '.join(sorted(arrays))} do not: {error}."

@@ -10,7 +10,7 @@ Both are measured here, each time; nothing is quoted.
 
 import math
 import time
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import equinox as eqx
 import jax
@@ -19,12 +19,14 @@ from jaxtyping import Array, PRNGKeyArray
 
 from forethought.agents.base import AbstractAgent
 from forethought.agents.random import Random
+from forethought.core.given.settings import key_of
 from forethought.environments.base import AbstractEnvironment
-from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.environments.plant import Told
 from forethought.environments.tables.tabular import TabularEnvironment
 from forethought.problem import Problem
 from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.schema import Real
+from forethought.runs.train.settings import Learning
 from forethought.tasks.base import Task
 from forethought.training.evaluate import evaluate, evaluate_host
 from forethought.training.play import PIECE, play
@@ -35,12 +37,27 @@ RANDOM, EXACT, SECONDS = 20, 5, 30.0
 STREAM = 0xB0D5
 
 
+class Bound(TypedDict):
+    """Returns of episodes, and what they took."""
+
+    returns: list[Real]
+    mean: Real
+    std: Real
+    seconds: Real
+    label: NotRequired[str]
+
+
+class Bounds(TypedDict):
+    """What `bounds.json` holds."""
+
+    random: NotRequired[Bound]
+    exact: NotRequired[Bound]
+    note: NotRequired[str]
+
+
 def write_bounds(
     folder: RunFolder,
-    name: str,
-    task: Task | None,
-    agent: AbstractAgent,
-    seed: int,
+    run: Learning,
     *,
     episodes: int = EXACT,
     seconds: float = SECONDS,
@@ -52,11 +69,7 @@ def write_bounds(
 
     Args:
         folder: Where `bounds.json` lies.
-        name: Of the task or of the Gymnasium environment.
-        task: The task, or None for a Gymnasium environment, whose dynamics nobody
-            has written down.
-        agent: Who was trained.
-        seed: Of the run; bounds draw from a stream of their own.
+        run: What was trained; bounds draw from a stream of their own.
         episodes: How many planned ones, at most.
         seconds: Wall time that these may take.
 
@@ -64,16 +77,16 @@ def write_bounds(
         For `random` and `exact` their `returns`, `mean`, `std` (over episodes) and
         `seconds`, or under `note` why there is no exact bound, or none at all.
     """
-    if (folder.path / FILE).exists():
-        return folder.read_json(FILE)
+    if folder.has(FILE):
+        return folder.read_json(FILE, Bounds)
     random_key, exact_key = jax.random.split(
-        jax.random.fold_in(jax.random.key(seed), STREAM)
+        jax.random.fold_in(key_of(run.seed), STREAM)
     )
     began = time.perf_counter()
-    if task is None:
-        with GymnasiumEnvironment(name) as environment:
+    if run.task is None:
+        with run.copies() as environment:
             if environment.spec.episode_length is None:
-                endless = f"Episodes of {name} have no length: some may never end."
+                endless = f"Episodes of {run.name} have no length: some may never end."
                 folder.write_json(FILE, {"note": endless})
                 return {"note": endless}
             returns = evaluate_host(
@@ -84,14 +97,14 @@ def write_bounds(
                 key=random_key,
             )
     else:
-        returns = _random(task.environment, random_key)
+        returns = _random(run.task.environment, random_key)
     found: dict[str, Any]
     found = {"random": summary(np.asarray(returns), time.perf_counter() - began)}
-    if task is None:
-        found["note"] = f"Nobody has written down the dynamics of {name}."
+    if run.known is None:
+        found["note"] = f"Nobody has written down the dynamics of {run.name}."
     else:
         found |= exact_bound(
-            task, agent, episodes=episodes, seconds=seconds, key=exact_key
+            run.known, run.agent, episodes=episodes, seconds=seconds, key=exact_key
         )
     folder.write_json(FILE, found)
     return found

@@ -4,16 +4,27 @@ A card draws from a stream of its own, folded from the run's seed and the interv
 run is the same with and without cards, and one that was resumed has the same cards.
 """
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
 from forethought.agents.base import AbstractAgent
+from forethought.core.given.settings import key_of
 from forethought.runs.store.folder import RunFolder
-from forethought.tasks.base import Task
-from forethought.training.forecasts import examine
+from forethought.training.forecasts import LEVELS, examine
 from forethought.training.loop import TrainState
 
 STREAM = 0x0CA2D
+FORM = {
+    **dict.fromkeys(("errors", "persistence"), "f ahead dimension"),
+    "coverage": f"f {len(LEVELS)} ahead dimension",
+    "fan": f"f {2 * len(LEVELS) + 1} time dimension",
+    "truth": "f time dimension",
+    "doubts": "f 3",
+    "names": "U dimension",
+}
+"""What a card is."""
 
 
 def write_card(
@@ -25,7 +36,7 @@ def write_card(
     new: int,
     seed: int,
     count: int = 1,
-    task: Task | None = None,
+    names: Callable[[int], list[str]],
 ) -> dict[str, float | None]:
     """Examine the model on an interval that it was not fitted to; keep what is found.
 
@@ -37,7 +48,7 @@ def write_card(
         new: Transitions of the interval.
         seed: Of the run.
         count: Environments that were acted in side by side.
-        task: Names what is observed, where it can.
+        names: From how many numbers are observed to a name for each.
 
     Returns:
         Numbers for the line of metrics: none for an agent without such a model, and
@@ -47,12 +58,11 @@ def write_card(
     examined = agent.examined(state.learner)
     if examined is None or int(memory.size) <= new:
         return {}
-    key = jax.random.fold_in(jax.random.key(seed), STREAM)
+    key = jax.random.fold_in(key_of(seed), STREAM)
     key = jax.random.fold_in(key, interval)
     card = examine(*examined, memory, new, count=count, key=key)
-    (folder.path / "cards").mkdir(exist_ok=True)
     arrays = {name: np.asarray(array) for name, array in vars(card).items()}
-    arrays["names"] = np.array(observed(task, card.errors.shape[1]))
+    arrays["names"] = np.array(names(card.errors.shape[1]))
     folder.save_arrays(f"cards/{interval:04d}.npz", arrays)
     return card.scalars()
 
@@ -62,33 +72,7 @@ def read_cards(folder: RunFolder) -> dict[int, dict[str, np.ndarray]]:
     found = {}
     for path in sorted((folder.path / "cards").glob("[0-9]*.npz")):
         try:
-            found[int(path.stem)] = folder.arrays(f"cards/{path.name}")
+            found[int(path.stem)] = folder.arrays(f"cards/{path.name}", FORM)
         except ValueError:  # damaged: what the others say still holds
             continue
-    return found
-
-
-def observed(task: Task | None, size: int) -> list[str]:
-    """A name for each observed dimension: that of the state which it tells, if any.
-
-    Args:
-        task: Whose observations tell its state, in the order of its coordinates, with
-            cosine and sine in the place of an angle.
-        size: How many dimensions there are.
-    """
-    plain = [f"observation {i}" for i in range(size)]
-    if task is None or task.restore is None:
-        return plain
-    places = {
-        i: part
-        for pair in task.circles
-        for i, part in zip(pair, ("cos", "sin"), strict=True)
-    }
-    coordinates, found = list(task.system.state_names), []
-    if len(coordinates) + len(task.circles) != size:
-        return plain
-    for i in range(size):
-        part = places.get(i)
-        name = coordinates[0] if part == "cos" else coordinates.pop(0)
-        found.append(f"{part} {name.split(' (')[0]}" if part else name)
     return found

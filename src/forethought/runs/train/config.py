@@ -6,7 +6,8 @@ the command line or from Python. A command that is kept beside it is for people.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,39 @@ from forethought.agents.registry import AGENTS, name_of, planner_of
 from forethought.agents.schedule import Schedule
 from forethought.planners.registry import assemble, entry_of
 from forethought.planners.registry import name_of as name_of_planner
-from forethought.runs.store.folder import config_with, plain
-from forethought.runs.train.settings import Learning, settings_for
+from forethought.runs.store.plain import config_with, plain
+from forethought.runs.store.schema import require
+from forethought.runs.train.defaults import require_known, settings_for
+from forethought.runs.train.settings import Learning
 
 Changed = dict[str, tuple[Any, Any]]
+APART = ("name", "settings", "own")
+"""What of a run is no option of it."""
+CLOCKS = ("learn", "interval", "evaluate")
+"""Options that are schedules."""
+
+
+class Clock(TypedDict):
+    """A `Schedule`."""
+
+    every: float
+    unit: str
+
+
+class Options(TypedDict):
+    """What is read back of `options`."""
+
+    steps: int
+    seed: Integral
+    random_steps: NotRequired[int | None]
+    learn: NotRequired[Clock | list[Clock] | None]
+    interval: NotRequired[Clock | None]
+    evaluate: NotRequired[Clock | None]
+    evaluate_episodes: NotRequired[int]
+    count: NotRequired[int]
+    planner: NotRequired[str | None]
+    precision: NotRequired[int]
+    env: NotRequired[dict[str, Any]]
 
 
 def config_of(
@@ -33,7 +63,7 @@ def config_of(
     options = {
         field.name: getattr(learning, field.name)
         for field in dataclasses.fields(learning)
-        if field.name not in ("name", "settings")
+        if field.name not in APART
     }
     if (planner := planner_of(learning.settings)) is not None:
         options["planner"] = name_of_planner(planner)
@@ -46,7 +76,8 @@ def config_of(
         "precision": jnp.finfo(jnp.result_type(float)).bits,
     }
     settings = learning.settings
-    return config_with(learning.name, name_of(settings), settings, options, command)
+    name = learning.full_name
+    return config_with("train", name, name_of(settings), settings, options, command)
 
 
 def learning_of(config: Mapping[str, Any]) -> Learning:
@@ -62,7 +93,10 @@ def learning_of(config: Mapping[str, Any]) -> Learning:
     name, agent = config.get("task"), config.get("planner")
     options, settings = config.get("options"), config.get("settings")
     if not (isinstance(options, Mapping) and isinstance(settings, Mapping)) or (
-        "total_steps" in options or "steps" not in options or "seed" not in options
+        config.get("forethought", "train") != "train"
+        or "total_steps" in options
+        or "steps" not in options
+        or "seed" not in options
     ):
         raise ValueError("its config.json is not that of a training run.")
     if not isinstance(name, str) or agent not in AGENTS:
@@ -70,11 +104,26 @@ def learning_of(config: Mapping[str, Any]) -> Learning:
             "its agent has no name at the command line; "
             "forethought.train(..., out=DIR, resume=True) goes on with it."
         )
-    like = settings_for(name, agent)
+    try:
+        require_known(name)
+    except ValueError as error:
+        if ":" in name:
+            raise ValueError(f"the environment is not found: {error}") from error
+        raise ValueError(
+            f"its task {name!r} has no name at the command line; "
+            "forethought.train(task, ..., out=DIR, resume=True) goes on with it."
+        ) from error
+    require(options, Options, "the list of options")
+    env = options.get("env", {})
+    known = {field.name for field in dataclasses.fields(Learning)} - set(APART)
+    given = {
+        key: _schedule(each) if key in CLOCKS else each
+        for key, each in options.items()
+        if key in known
+    }
+    like = settings_for(name, agent, env=env)
     if isinstance(planner := options.get("planner"), str):
         like = with_planner(like, planner)
-    known = {field.name for field in dataclasses.fields(Learning)}
-    given = {key: _schedule(each) for key, each in options.items() if key in known}
     return Learning(name, like_data(like, settings, "agent"), **given)
 
 
@@ -121,7 +170,19 @@ def like_data(like: Any, data: Any, name: str) -> Any:
         raise ValueError(f"{name} cannot be read back from {data}.")
     if data in ("Infinity", "-Infinity") and not isinstance(like, str):
         return float(data)
+    if not _alike(like, data):
+        raise ValueError(f"{name} cannot be read back from {data!r}.")
     return _tuples(data)
+
+
+def _alike(like: Any, data: Any) -> bool:
+    """Whether a plain value can stand for another: it is of its kind, or none."""
+    if like is None or data is None:
+        return True
+    kinds = (bool, int | float, str, list | tuple)
+    return any(
+        isinstance(like, each) and isinstance(data, each) for each in kinds
+    ) and (isinstance(like, bool) == isinstance(data, bool))
 
 
 def _tuples(data: Any) -> Any:
@@ -155,8 +216,9 @@ def refusal(changed: Changed) -> str:
 
 def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting that decides what a run does, by its flag's name."""
+    # The same environment may be called by its id alone, or with its module.
     known = {
-        "task": config.get("task"),
+        "task": str(config.get("task")).rpartition(":")[2],
         "agent": {"": config.get("planner")} | plain(config.get("settings", {})),
     } | plain(config.get("options", {}))
     leaves, _ = jax.tree_util.tree_flatten_with_path(

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.agents.base import Duty, Metrics
+from forethought.core.given.settings import key_of
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs.events import Line, Row, Watch, unwatched
 from forethought.runs.store import checkpoint
@@ -24,6 +25,7 @@ from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.cards import write_card
 from forethought.runs.train.saving import Saving, load_learner
 from forethought.runs.train.settings import Learning
+from forethought.training import stop
 from forethought.training.duties import Mark, times_due
 from forethought.training.evaluate import evaluate, evaluate_host
 from forethought.training.host_loop import HostTraining
@@ -74,7 +76,7 @@ def learn(
         OSError: Nothing can be written. What was saved before stays usable.
     """
     training = run.training
-    state = training.begin(key=jax.random.key(run.seed))
+    state = training.begin(key=key_of(run.seed))
     interval, episodes, notices, begun = 0, 0, (), [0] * run.count
     saving = Saving(folder.path, training.replay)
     if resume and checkpoint.any_finished(folder.path):
@@ -86,6 +88,7 @@ def learn(
         folder.keep_metrics(interval)
 
     while (step := int(state.flow.step)) < run.total_steps:
+        stop.look()
         began = time.perf_counter()
         interval += 1
         random = step < run.first_steps
@@ -103,7 +106,7 @@ def learn(
             new=now - step,
             seed=run.seed,
             count=run.count,
-            task=run.task,
+            names=run.observed,
         )
         told: Row = {}
         for duty in run.outside:
@@ -127,7 +130,7 @@ def learn(
         if run.evaluate is not None and run.evaluate.due(
             steps=now, episodes=episodes
         ) > run.evaluate.due(steps=step, episodes=before):
-            key = jax.random.fold_in(jax.random.key(run.seed), EVALUATION)
+            key = jax.random.fold_in(key_of(run.seed), EVALUATION)
             key = jax.random.fold_in(key, interval)
             found = _evaluated(run, state.learner, run.evaluate_episodes, key)
             row["evaluation"] = _number(np.mean(found))
@@ -135,7 +138,7 @@ def learn(
         row |= _acting(trace.watched) | _acting(trace.learned)
         row |= told | card
         row["seconds"] = time.perf_counter() - began
-        folder.append(row)
+        folder.append(row, flush=True)  # a checkpoint never knows more lines
         saving.save(interval, state, {"begun": begun})
         watch(Line(row))
     return state, notices
@@ -147,12 +150,12 @@ def pace(run: Learning) -> float:
     It is taken in the first interval of the run, which is thrown away.
     """
     training = run.training
-    state = training.begin(key=jax.random.key(run.seed))
+    state = training.begin(key=key_of(run.seed))
     stretch = _stretch(run, max(0, run.first_steps), 0)
     few = {"limit": jnp.asarray(1, jnp.int32)}
     jax.block_until_ready(_collect(training, state, **stretch | few))
     if isinstance(training, HostTraining):
-        state, few = training.begin(key=jax.random.key(run.seed)), {"limit": 50}
+        state, few = training.begin(key=key_of(run.seed)), {"limit": 50}
     else:
         few = {}
     began = time.perf_counter()
@@ -168,9 +171,9 @@ def score(
     Raises:
         ValueError: There is no usable checkpoint, or episodes have no length.
     """
-    like = run.training.begin(key=jax.random.key(run.seed))
+    like = run.training.begin(key=key_of(run.seed))
     found = load_learner(folder.path, like)
-    key = jax.random.key(seed)
+    key = key_of(seed)
     return _evaluated(run, found.tree.learner, episodes, key), found.notices
 
 

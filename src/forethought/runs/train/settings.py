@@ -2,43 +2,35 @@
 
 import dataclasses
 import functools
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
-import gymnasium
 import jax
 import jax.numpy as jnp
 
-from forethought.agents.base import AbstractAgent, Brief, Duty
-from forethought.agents.registry import default_settings
+from forethought.agents.base import AbstractAgent, Duty
+from forethought.agents.registry import AGENTS, NOTHING, default_settings, name_of
 from forethought.agents.schedule import Schedule
+from forethought.core.given.code import naming_the_line
+from forethought.core.given.settings import Count, Seed, Times, Whole, check_ranges
 from forethought.core.spaces import Box, Discrete
-from forethought.core.words import unknown
 from forethought.data.parts import power_of_two
 from forethought.data.replay import Replay
-from forethought.environments.base import AbstractEnvironment
+from forethought.environments.base import AbstractEnvironment, EnvironmentSpec
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.environments.gymnasium.named import (
+    full_name,
+    length_of,
+    registered,
+)
+from forethought.runs.cost import Needs, needs_of, require_memory
+from forethought.runs.train.defaults import TWINS, made, require_known
 from forethought.tasks import TASKS, Task
+from forethought.tasks.base import observed_names
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Training
-
-
-def settings_for(name: str, agent: str) -> Any:
-    """The settings that an agent begins from on a task or in an environment.
-
-    Args:
-        name: Of a task, whose own settings for the agent replace defaults, or of a
-            Gymnasium environment, which knows of none.
-        agent: The agent's name.
-
-    Raises:
-        ValueError: There is no agent of that name; the nearest is named.
-    """
-    if name not in TASKS:
-        return default_settings(agent)
-    task = TASKS[name]()
-    return default_settings(agent, task.brief, **task.settings.get(agent, {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +38,8 @@ class Learning:
     """A training run: what is learned, by whom, when, and how long it goes on.
 
     Args:
-        name: Of a task, or of a Gymnasium environment.
+        name: Of a task, or of a Gymnasium environment: an id, or `module:id` for one
+            that a module registers when it is imported.
         settings: Of the agent.
         steps: Environment steps, over all environments; six episodes in each of them
             if not given.
@@ -62,37 +55,40 @@ class Learning:
         evaluate: When the agent is evaluated, in episodes apart; never if None.
         evaluate_episodes: How many episodes these are.
         count: Environments that are acted in side by side.
+        env: Arguments of `gymnasium.make`, for a Gymnasium environment.
+        own: A task of a person's own, in the place of the one of that name.
 
     Raises:
         ValueError: There is nothing of that name; a number is below one; the steps are
             no more than the random ones; something is wanted by episodes where these
-            have no length; or `learn` is given for several duties.
+            have no length; `learn` is given for several duties; or `env` is given for
+            a task, or holds what cannot be written down.
     """
 
     name: str
     settings: Any
-    steps: int | None = None
-    seed: int = 0
+    steps: Count | None = None
+    seed: Seed = 0
     learn: Schedule | None = None
     interval: Schedule | None = None
-    random_steps: int | None = None
+    random_steps: Whole | None = None
     evaluate: Schedule | None = None
-    evaluate_episodes: int = 5
-    count: int = 1
+    evaluate_episodes: Times = 5
+    count: Times = 1
+    env: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    own: Task | None = None
 
     def __post_init__(self):
         """Check the name and the numbers."""
-        if self.name not in TASKS and self.name not in gymnasium.registry:
-            raise unknown(
-                "task or Gymnasium environment",
-                self.name,
-                [*TASKS, *gymnasium.registry],
+        check_ranges(self, "Training")
+        if self.own is None:
+            require_known(self.name)
+        object.__setattr__(self, "env", _written(self.name, self.env))
+        if self.env and self.task is not None:
+            raise ValueError(
+                f"Settings of an environment go with one of Gymnasium, got "
+                f"{next(iter(self.env))} for the task {self.name}."
             )
-        for field in ("evaluate_episodes", "count"):
-            if getattr(self, field) < 1:
-                raise ValueError(
-                    f"Training needs {field} >= 1, got {getattr(self, field)}."
-                )
         if self.learn is not None and len(self.agent.duties) != 1:
             names = ", ".join(duty.name for duty in self.agent.duties) or "nothing"
             raise ValueError(
@@ -110,10 +106,6 @@ class Learning:
                 f"Evaluation needs episodes of some length, but those of {self.name} "
                 "have none."
             )
-        if self.random_steps is not None and self.random_steps < 0:
-            raise ValueError(
-                f"Training needs random_steps >= 0, got {self.random_steps}."
-            )
         if self.total_steps <= self.first_steps:
             raise ValueError(
                 f"Training on {self.name} needs more steps than the {self.first_steps} "
@@ -123,19 +115,41 @@ class Learning:
     @functools.cached_property
     def task(self) -> Task | None:
         """The task, or None for a Gymnasium environment."""
-        return TASKS[self.name]() if self.name in TASKS else None
+        if self.own is not None or self.name not in TASKS:
+            return self.own
+        return TASKS[self.name]()
+
+    @functools.cached_property
+    def known(self) -> Task | None:
+        """A task whose dynamics are those that are acted in; None where unknown."""
+        if self.task is not None or self.env or self.name not in TWINS:
+            return self.task
+        return TASKS[TWINS[self.name]]()
+
+    @property
+    def full_name(self) -> str:
+        """The name by which another program finds the same."""
+        return self.name if self.task is not None else full_name(self.name)
 
     @functools.cached_property
     def agent(self) -> AbstractAgent:
         """Who learns."""
-        return self.settings.make(Brief() if self.task is None else self.task.brief)
+        return self.settings.make(NOTHING if self.task is None else self.task.brief)
 
     @functools.cached_property
     def length(self) -> int | None:
         """Steps after which an episode is truncated; None where it never is."""
         if self.task is not None:
             return self.task.environment.spec.episode_length
-        return gymnasium.spec(self.name).max_episode_steps
+        return length_of(registered(self.name), self.env)
+
+    def observed(self, size: int) -> list[str]:
+        """A name for each of so many numbers of an observation."""
+        environment = self.training.environment
+        if isinstance(environment, GymnasiumEnvironment):
+            return environment.names(size)
+        assert self.task is not None
+        return observed_names(self.task, size)
 
     @property
     def duties(self) -> tuple[Duty, ...]:
@@ -199,7 +213,7 @@ class Learning:
         replay = Replay(power_of_two(steps), self.count)
         if self.task is not None:
             return Training(self.agent, self.task.environment, replay, self.duties)
-        environment = GymnasiumEnvironment(self.name, self.count)
+        environment = self.copies(self.count)
         return HostTraining(self.agent, environment, replay, self.duties)
 
     @functools.cached_property
@@ -207,7 +221,18 @@ class Learning:
         """What the agent is evaluated in: not the copies that it is trained in."""
         if self.task is not None:
             return self.task.environment
-        return GymnasiumEnvironment(self.name, self.count)
+        return self.copies(self.count)
+
+    def copies(self, count: int = 1, **how: Any) -> GymnasiumEnvironment:
+        """Copies of the Gymnasium environment.
+
+        Args:
+            count: How many.
+            **how: Other arguments of `GymnasiumEnvironment`; `options` are added to
+                the run's own.
+        """
+        options = {**self.env, **how.pop("options", {})}
+        return GymnasiumEnvironment(self.name, count, options=options, **how)
 
     def reseeded(self, seed: int) -> "Learning":
         """The same from another seed, with the same environments and compiled code."""
@@ -216,22 +241,35 @@ class Learning:
         return other
 
 
+@naming_the_line()
+@naming_the_line()
 def check(run: Learning) -> None:
     """Let the agent act once on shapes alone, before anything is written or run.
 
     Raises:
-        ValueError: Settings do not fit together, or a package is missing.
-        TypeError: The agent cannot act in this environment.
+        ValueError: Settings do not fit together, a package is missing, or more memory
+            is needed than there is.
+        TypeError: The agent cannot act in this environment; those that can are named.
     """
+    steps = power_of_two(math.ceil(run.total_steps / run.count) + 1)
+    require_memory(f"A memory of {steps:,} steps", 16.0 * steps * run.count)
+    spec = made(lambda: run.training).environment.spec
     try:
-        training = run.training
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-    spec = training.environment.spec
+        found = _act_once(run.settings, run.agent, spec)
+    except TypeError as error:
+        able = _able(run, spec)
+        if not able or name_of(run.settings) in able:
+            raise
+        raise TypeError(
+            f"{str(error).rstrip('.')}; agents that can are {', '.join(able)}."
+        ) from error
+    require_memory("The agent", found.bytes, found.array)
 
+
+def _act_once(settings: Any, agent: AbstractAgent, spec: EnvironmentSpec) -> Needs:
     def once(key):
-        learner = training.agent.init(spec, key=key)
-        carry = training.agent.reset(learner, key=key)
+        learner = agent.init(spec, key=key)
+        carry = agent.reset(learner, key=key)
         obs = jax.tree.map(
             lambda space: jnp.zeros(
                 space.shape, float if isinstance(space, Box) else int
@@ -239,7 +277,39 @@ def check(run: Learning) -> None:
             spec.observation,
             is_leaf=lambda node: isinstance(node, Box | Discrete),
         )
-        action, carry, _ = training.agent.act(learner, carry, obs, key=key)
-        return action, training.agent.watch(carry)
+        action, carry, _ = agent.act(learner, carry, obs, key=key)
+        return action, agent.watch(carry)
 
-    eqx.filter_eval_shape(once, jax.random.key(0))
+    return needs_of("The agent", settings, once, jax.random.key(0))
+
+
+def _able(run: Learning, spec: EnvironmentSpec) -> list[str]:
+    """Names of the agents that can act where a run does."""
+    brief, found = NOTHING if run.task is None else run.task.brief, []
+    for name in AGENTS:
+        try:
+            settings = default_settings(name, brief, spec.action)
+            _act_once(settings, settings.make(brief), spec)
+        except (TypeError, ValueError):
+            continue
+        found.append(name)
+    return found
+
+
+def _written(name: str, env: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from a file: tuples are lists.
+
+    Raises:
+        ValueError: One of them has no form there.
+    """
+    found = {}
+    for key, value in env.items():
+        try:
+            found[key] = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} needs settings that can be written down (finite numbers, "
+                "strings, truths, lists and dictionaries of them), got "
+                f"{key}={value!r}."
+            ) from error
+    return found

@@ -1,4 +1,4 @@
-"""What planning will cost, told before it begins.
+"""What planning will cost in time and memory, told before it begins.
 
 The work of one plan is counted without compiling anything: `agent.act` is traced on
 shapes, and the operations of what comes out are summed.
@@ -16,13 +16,17 @@ shapes, and the operations of what comes out are summed.
 
 Divided by the rate at which this machine multiplies matrices, that is a time below
 which no plan can be. How long a plan takes indeed is measured once it is compiled.
+
+The largest array that such a program keeps is the least memory that it needs. What is
+larger than the memory that there is will not be begun.
 """
 
 import dataclasses
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypedDict
 
 import equinox as eqx
 import jax
@@ -32,7 +36,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
+from forethought.core.given.code import is_refusal, place_of
 from forethought.core.spaces import Box, Discrete
+from forethought.core.tracing import is_program
 from forethought.core.words import duration, scientific
 from forethought.environments.base import EnvironmentSpec
 from forethought.training.host import act, fresh_carries
@@ -49,8 +55,23 @@ MOVES = frozenset(
 )
 """Primitives that only move or relabel data."""
 
+LARGE = 100_000
+"""A setting above it may be why a program cannot be traced."""
+KEPT = frozenset(
+    """
+    concatenate dot_general fft gather random_bits scan scatter sort top_k while
+    """.split()
+)
+"""Primitives whose results are arrays in memory; others may be fused."""
 MEASURED = 0.1
 """Seconds that each of the two measurements goes on for, at least."""
+
+
+class Price(TypedDict):
+    """What reports read of `cost.json`."""
+
+    flops: float
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +109,21 @@ class Cost:
             f"a plan takes {duration(self.seconds)} (measured); {steps} take about "
             f"{duration(self.plans * self.seconds)}"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What a program needs at least.
+
+    Args:
+        flops: Floating-point operations.
+        bytes: Memory, for the largest of its arrays.
+        array: The type of that array.
+    """
+
+    flops: float
+    bytes: float
+    array: str
 
 
 def foresee(agent: AbstractAgent, spec: EnvironmentSpec, plans: int) -> Cost:
@@ -172,7 +208,7 @@ def flops(function: Callable, *arguments: Any) -> float:
 
     ```python
     >>> import jax.numpy as jnp
-    >>> from forethought.runs.train.cost import flops
+    >>> from forethought.runs.cost import flops
     >>> flops(jnp.matmul, jnp.ones((3, 4)), jnp.ones((4, 5)))
     120.0
 
@@ -183,8 +219,107 @@ def flops(function: Callable, *arguments: Any) -> float:
         *arguments: Arrays, or their shapes as `jax.ShapeDtypeStruct`, and anything
             else, which is static.
     """
+    return needs(function, *arguments).flops
+
+
+def needs(function: Callable, *arguments: Any) -> Needs:
+    """What a program needs, asked of its jaxpr.
+
+    Args:
+        function: As for `flops`.
+        *arguments: As for `flops`.
+    """
     jaxpr, _, _ = eqx.filter_make_jaxpr(function)(*arguments)
-    return _sum(jaxpr)
+    return Needs(_sum(jaxpr), *_largest(jaxpr))
+
+
+def needs_of(who: str, settings: Any, function: Callable, *arguments: Any) -> Needs:
+    """What a program of these settings needs, if it can be written down at all.
+
+    Args:
+        who: Whose settings they are, for the message.
+        settings: A dataclass.
+        function: As for `flops`.
+        *arguments: As for `flops`.
+
+    Raises:
+        ValueError: Some of its arrays are larger than can be indexed.
+    """
+    try:
+        return needs(function, *arguments)
+    except Exception as error:
+        large = ", ".join(f"{name}={n:,}" for name, n in _whole(settings) if n > LARGE)
+        if not large or place_of(error) is not None or is_refusal(error):
+            raise
+        raise ValueError(
+            f"{who} needs larger arrays than can be indexed with {large}."
+        ) from error
+
+
+def require_memory(who: str, bytes: int | float, array: str = "") -> None:
+    """Refuse what needs more memory than there is.
+
+    Args:
+        who: What needs it, for the message.
+        bytes: How many, at least.
+        array: Of what type the array is that needs them.
+
+    Raises:
+        ValueError: Naming both figures.
+    """
+    there = memory()
+    if bytes > there:
+        alone = f" for one array of numbers alone ({array})" if array else ""
+        raise ValueError(
+            f"{who} needs {gigabytes(bytes)} of memory{alone}, and there are "
+            f"{gigabytes(there)} here."
+        )
+
+
+def memory() -> float:
+    """Bytes of memory where arrays are kept."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return float((device.memory_stats() or {}).get("bytes_limit", math.inf))
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):  # a system that does not say
+        return math.inf
+
+
+def gigabytes(bytes: int | float) -> str:
+    """A size of memory to two digits."""
+    return f"{bytes / 1e9:,.2g} GB" if bytes < 1e11 else f"{bytes / 1e9:,.0f} GB"
+
+
+def _whole(settings: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """The whole numbers among settings, those of parts too, by their names."""
+    for field in dataclasses.fields(settings):
+        value, name = getattr(settings, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _whole(value, f"{name}.")
+        elif isinstance(value, int):
+            yield name, value
+
+
+def _largest(jaxpr: Jaxpr | ClosedJaxpr) -> tuple[float, str]:
+    """Bytes and type of the largest array that is kept, in loops and branches too."""
+    inner = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+    found = (0.0, "")
+    for equation in inner.eqns:
+        kept = equation.outvars if equation.primitive.name in KEPT else []
+        for variable in kept:
+            size = math.prod(_shape(variable)) * _bytes(variable)
+            found = max(found, (float(size), str(variable.aval)))
+        for part in jax.tree.leaves(equation.params, is_leaf=is_program):
+            if is_program(part):
+                found = max(found, _largest(part))
+    return found
+
+
+def _bytes(variable: Any) -> int:
+    dtype = getattr(variable.aval, "dtype", None)
+    return getattr(dtype, "itemsize", 0)
 
 
 def _sum(jaxpr: Jaxpr | ClosedJaxpr) -> float:
