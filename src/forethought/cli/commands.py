@@ -20,9 +20,10 @@ from forethought.cli.options import (
     PlanOptions,
     ReportOptions,
 )
-from forethought.cli.parse import bad_input, parse, subject, told
+from forethought.cli.parse import alone, bad_input, parse, subject, told
 from forethought.cli.reproduce import reproduce_command
 from forethought.cli.setup import load, set_up
+from forethought.core.words import visible
 
 
 def plan_command(arguments: list[str]) -> int:
@@ -31,17 +32,20 @@ def plan_command(arguments: list[str]) -> int:
     # What the planner's fields are hangs on its name, and their defaults on the task.
     set_up(32 if told(rest, "--precision") == "32" else 64)
     task = load(name, told(rest, "--objective"))
+    from forethought.planners.registry import name_of
     from forethought.runs.plan.planning import make_planner
 
     with bad_input():
-        planner = make_planner(task, told(rest, "--planner") or PlanOptions.planner)
+        planner = make_planner(task, told(rest, "--planner"))
     form: Any = PlanArguments[type(planner)]
-    default = PlanArguments(PlanOptions(), planner)
+    default = PlanArguments(PlanOptions(planner=name_of(planner)), planner)
     read: PlanArguments = parse(form, "plan TASK", rest, default=default)
     options, planner = read.options, read.planner
     from forethought.cli import session
     from forethought.runs.plan.control import config_of, prepare
-    from forethought.runs.store.folder import RunFolder, free_folder
+    from forethought.runs.store.folder import RunFolder
+    from forethought.runs.store.place import free_folder
+    from forethought.training import stop
 
     with bad_input():
         prepared = prepare(
@@ -54,11 +58,15 @@ def plan_command(arguments: list[str]) -> int:
             open_loop=options.open_loop,
             chunk=session.CHUNK,
         )
-        path = options.out or free_folder(f"{task.name}-{options.planner}")
+        stop.look()
+        path = options.out
+        if path is None:
+            path = free_folder(f"{task.name}-{options.planner}")
         command = ["forethought", "plan", *arguments]
         config = config_of(task, planner, options, command)
-        folder = RunFolder.create(path, config)
-    return session.plan_session(prepared, folder)
+        folder = RunFolder.create(path, config, overwrite=options.overwrite)
+    with alone(folder), bad_input():
+        return session.plan_session(prepared, folder)
 
 
 def compare_command(arguments: list[str]) -> int:
@@ -67,20 +75,18 @@ def compare_command(arguments: list[str]) -> int:
     options: CompareOptions = parse(CompareOptions, "compare TASK ...", rest)
     set_up(options.precision)
     from forethought.cli import session
+    from forethought.planners.registry import usual_planners
     from forethought.runs.plan.control import controller_for
     from forethought.runs.plan.planning import make_planner
-    from forethought.runs.store.folder import RunFolder, free_folder
+    from forethought.runs.store.folder import RunFolder
+    from forethought.runs.store.place import free_folder
     from forethought.tasks import gallery
 
     with bad_input():
-        if options.seeds < 1:
-            raise ValueError(f"compare needs seeds >= 1, got {options.seeds}.")
-        if options.futures < 0:
-            raise ValueError(f"compare needs futures >= 0, got {options.futures}.")
-        if not options.planners:
-            raise ValueError("compare needs the name of at least one planner.")
         if options.gallery and options.objective is not None:
             raise ValueError("--objective goes with an MJCF file, not with --gallery.")
+        if options.planners == ():
+            raise ValueError("compare needs the name of at least one planner.")
         if not names and not options.gallery:
             raise ValueError("compare needs TASK first: forethought compare TASK ...")
     if options.gallery:
@@ -92,29 +98,34 @@ def compare_command(arguments: list[str]) -> int:
         contests = []
         refusals: list[TypeError] = []
         for task in tasks:
-            planners = {each: make_planner(task, each) for each in options.planners}
+            chosen = options.planners or usual_planners(task.problem.action)
+            planners = {each: make_planner(task, each) for each in chosen}
             contests.append((task, planners))
             for planner in planners.values():
                 try:
                     controller_for(task, planner, options.steps)
                 except TypeError as refusal:
                     refusals.append(refusal)
-        if len(refusals) == len(tasks) * len(options.planners):
+        if len(refusals) == sum(len(planners) for _, planners in contests):
             raise refusals[0]
         shown = "gallery" if options.gallery else names[0]
-        path = options.out or free_folder(f"compare-{shown}")
+        path = options.out
+        if path is None:
+            path = free_folder(f"compare-{shown}")
         config = {
+            "forethought": "compare",
             "task": ", ".join(task.name for task in tasks),
-            "planner": ", ".join(options.planners),
+            "planner": ", ".join({each: 0 for _, own in contests for each in own}),
             "settings": {task.name: planners for task, planners in contests},
             "options": options,
             "command": ["forethought", "compare", *arguments],
         }
-        folder = RunFolder.create(path, config)
+        folder = RunFolder.create(path, config, overwrite=options.overwrite)
     seeds = range(options.seed, options.seed + options.seeds)
-    return session.compare_session(
-        contests, folder, seeds=seeds, steps=options.steps, futures=options.futures
-    )
+    with alone(folder), bad_input():
+        return session.compare_session(
+            contests, folder, seeds=seeds, steps=options.steps, futures=options.futures
+        )
 
 
 def _subjects(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -134,7 +145,7 @@ def report_command(arguments: list[str]) -> int:
 
     with bad_input():
         report = write_report(path)
-    print(report)
+    print(visible(str(report)))
     return 0
 
 

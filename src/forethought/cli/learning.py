@@ -15,15 +15,18 @@ from forethought.cli.options import (
     TrainOptions,
 )
 from forethought.cli.parse import (
-    INTERRUPTED,
     BadInput,
-    Failed,
+    alone,
     bad_input,
+    environment_settings,
+    failed,
     parse,
     subject,
     told,
 )
 from forethought.cli.setup import set_up
+from forethought.core.words import visible
+from forethought.training.stop import INTERRUPTED
 
 TARGET = "TASK_OR_GYM_ID"
 NEWEST = 40
@@ -39,9 +42,10 @@ def train_command(arguments: list[str]) -> int:
     from forethought.runs.train.config import config_of
 
     with bad_input():
-        path = options.out or trained.new_folder(learning)
+        path = trained.new_folder(learning) if options.out is None else options.out
         command = ["forethought", "train", *arguments]
-        folder = RunFolder.create(path, config_of(learning, command))
+        config = config_of(learning, command)
+        folder = RunFolder.create(path, config, overwrite=options.overwrite)
     return _learn(learning, folder, options, resume=False)
 
 
@@ -56,7 +60,7 @@ def resume_command(arguments: list[str]) -> int:
         "Flags of train that say otherwise are refused, --tensorboard excepted.",
     )
     learning, folder, options = _reopen("resume", path, rest)
-    if (folder.path / "tensorboard").exists():
+    if folder.has("tensorboard"):
         options = dataclasses.replace(options, tensorboard=True)
     return _learn(learning, folder, options, resume=True)
 
@@ -69,12 +73,15 @@ def evaluate_command(arguments: list[str]) -> int:
     from forethought.runs.train.intervals import score
 
     with bad_input():
-        if options.episodes < 1:
-            raise ValueError(f"evaluate needs episodes >= 1, got {options.episodes}.")
-        returns, notices = score(
-            learning, folder, episodes=options.episodes, seed=options.seed
-        )
-    print(*notices, sep="\n", end="\n" if notices else "")
+        try:
+            returns, notices = score(
+                learning, folder, episodes=options.episodes, seed=options.seed
+            )
+        except KeyboardInterrupt:
+            print("interrupted; the run is as it was")
+            return INTERRUPTED
+    for notice in notices:
+        print(visible(notice))
     shown = ", ".join(f"{value:.4g}" for value in returns)
     print(f"returns  {shown}")
     print(f"mean     {np.mean(returns):.4g} ± {np.std(returns):.2g} (std)")
@@ -91,27 +98,30 @@ def read_training(
         rest: Flags.
         kept: A `Learning` in the place of defaults, of the precision that is set.
     """
+    env, rest = environment_settings(rest)
+    env = {**({} if kept is None else kept.env), **env}
     precision = told(rest, "--precision")
     options = TrainOptions() if kept is None else _options(kept)
     set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
-    from forethought.agents.registry import planner_of
+    from forethought.agents.registry import name_of, planner_of
     from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
     from forethought.runs.train.config import with_planner
-    from forethought.runs.train.settings import Learning, check, settings_for
+    from forethought.runs.train.defaults import settings_for
+    from forethought.runs.train.settings import Learning, check
 
     agent, planner = told(rest, "--agent"), told(rest, "--planner")
     with bad_input():
         if kept is not None and agent in (None, options.agent):
             settings = kept.settings
         else:
-            settings = settings_for(name, agent or options.agent)
+            settings = settings_for(name, agent or options.agent, env=env)
         if planner is not None:
             entry_of(planner)
             if planner_of(settings) is None:
                 raise ValueError(
-                    f"{agent or options.agent} plans without any planner, got "
+                    f"{name_of(settings)} plans without any planner, got "
                     f"--planner {planner}."
                 )
             settings = with_planner(settings, planner)
@@ -135,6 +145,7 @@ def read_training(
             evaluate=options.evaluate.schedule,
             evaluate_episodes=options.evaluate_episodes,
             count=options.count,
+            env=env,
         )
         check(learning)
         if options.tensorboard:
@@ -195,8 +206,8 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
             raise ValueError(
                 f"{command} needs the folder of a training run, but of {path} {error}"
             ) from error
-        if any(word.split("=")[0] == "--out" for word in rest):
-            raise ValueError(f"{command} goes on in {path}; it takes no --out.")
+        for flag in {word.split("=")[0] for word in rest} & {"--out", "--overwrite"}:
+            raise ValueError(f"{command} goes on in {path}; it takes no {flag}.")
     options, learning = read_training(kept.name, rest, kept)
     if changed := differences(stored, config_of(learning)):
         raise BadInput(refusal(changed))
@@ -205,36 +216,38 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
 
 def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -> int:
     """Train under a progress line; what is done is on the disk."""
-    from rich.console import Console
-
     from forethought.reports.write import film_training, write_report
+    from forethought.runs.store.log import Terminal
     from forethought.runs.train.trained import train_in
 
-    console = Console()
+    console, filmed = Terminal(), []
     try:
-        with bad_input():
-            run = train_in(
-                learning,
-                folder,
-                console,
-                resume=resume,
-                tensorboard=options.tensorboard,
-                epilogue=options.epilogue,
-            )
+        with alone(folder):
+            with bad_input():
+                run = train_in(
+                    learning,
+                    folder,
+                    console,
+                    resume=resume,
+                    tensorboard=options.tensorboard,
+                    epilogue=options.epilogue,
+                )
+                if options.epilogue:
+                    with console.status("filming what was learned"):
+                        filmed = film_training(run)
+                report = write_report(folder)
+        for notice in (*run.notices, *filmed):
+            console.print(notice)
+        newest = run.returns[-NEWEST:]
+        shown = ", ".join(f"{value:.4g}" for value in newest)
+        if len(newest) < len(run.returns):
+            shown = f"… {shown} (the last {NEWEST})"
+        console.print(f"returns  {shown}")
+        console.print(f"report   {report}")
     except KeyboardInterrupt:
-        console.print(f"interrupted; forethought resume {folder.path} goes on")
+        words = f"interrupted; forethought resume {folder.path} goes on"
+        console.print(words)
         return INTERRUPTED
     except (FloatingPointError, OSError) as error:
-        raise Failed(f"{error} What was done is in {folder.path}.") from error
-    filmed = []
-    if options.epilogue:
-        with console.status("filming what was learned"):
-            filmed = film_training(run)
-    for notice in (*run.notices, *filmed):
-        console.print(notice, markup=False)
-    newest = run.returns[-NEWEST:]
-    shown = ", ".join(f"{value:.4g}" for value in newest)
-    more = f"… {shown} (the last {NEWEST})" if len(newest) < len(run.returns) else shown
-    console.print(f"returns  {more}")
-    console.print(f"report   {write_report(folder)}")
+        raise failed(error, folder) from error
     return 0

@@ -7,13 +7,15 @@ from typing import Any
 from forethought.cli.options import NoOptions
 from forethought.cli.parse import arguments_of, bad_input, parse
 from forethought.cli.setup import set_up
+from forethought.core.given.settings import allowed, hints_of
 from forethought.core.words import unknown
 
 
 def tasks_command(arguments: list[str]) -> int:
     """List the tasks."""
-    from rich.console import Console
     from rich.table import Table
+
+    from forethought.runs.store.log import Terminal
 
     parse(NoOptions, "tasks", arguments, description="List what can be controlled.")
     set_up(64)
@@ -28,16 +30,15 @@ def tasks_command(arguments: list[str]) -> int:
         optimum = "" if task.optimum is None else f"{task.optimum:.6g}"
         x, u = len(task.system.state_names), len(task.system.action_names)
         table.add_row(name, task.summary, str(x), str(u), optimum)
-    Console().print(table)
+    Terminal().print(table)
     print("x, u: dimensions of state and action; optimum: best return, where known")
     return 0
 
 
 def planners_command(arguments: list[str]) -> int:
     """List the planners, or the fields of one."""
-    from rich.console import Console
-
     from forethought.planners.registry import PLANNERS, assemble
+    from forethought.runs.store.log import Terminal
 
     if arguments and not arguments[0].startswith("-"):
         # Only the horizon has no default of its own: it comes from the task.
@@ -54,7 +55,7 @@ def planners_command(arguments: list[str]) -> int:
         can, idea = entry.can, _headline(entry.settings)
         marks = ("yes" if each else "" for each in (can.derivatives, can.gains))
         table.add_row(name, idea, can.actions, *marks)
-    Console().print(table)
+    Terminal().print(table)
     print("slopes: needs derivatives; gains: a plan can be followed by feedback")
     print("forethought planners NAME shows what can be set")
     return 0
@@ -62,9 +63,8 @@ def planners_command(arguments: list[str]) -> int:
 
 def agents_command(arguments: list[str]) -> int:
     """List the agents that learn, or the fields of one."""
-    from rich.console import Console
-
     from forethought.agents.registry import AGENTS, default_settings
+    from forethought.runs.store.log import Terminal
 
     if arguments and not arguments[0].startswith("-"):
         return _set("agent", AGENTS, arguments, default_settings)
@@ -72,23 +72,22 @@ def agents_command(arguments: list[str]) -> int:
     table = _table("agent", "idea")
     for name, settings in AGENTS.items():
         table.add_row(name, _headline(settings))
-    Console().print(table)
+    Terminal().print(table)
     print("forethought agents NAME shows what can be set")
     return 0
 
 
 def models_command(arguments: list[str]) -> int:
     """List the models."""
-    from rich.console import Console
-
     from forethought.models.registry import MODELS
+    from forethought.runs.store.log import Terminal
 
     parse(NoOptions, "models", arguments, description="List what can be planned in.")
     table = _table("model", "made of", "belief", "derivatives", "serves")
     for name, entry in MODELS.items():
         row = (entry.made_of, entry.belief, entry.derivatives)
         table.add_row(name, *row, ", ".join(entry.serves))
-    Console().print(table)
+    Terminal().print(table)
     print("serves: a command, agents that learn the model, or Python alone")
     return 0
 
@@ -110,7 +109,7 @@ def _set(
     of_task: str | None = None,
 ) -> int:
     """Show what can be set of one; fields named `of_task` come from the task."""
-    from rich.console import Console
+    from forethought.runs.store.log import Terminal
 
     name, rest = arguments[0], arguments[1:]
     with bad_input():
@@ -126,7 +125,7 @@ def _set(
     for flag, value, meaning in rows:
         ours = of_task is None or not flag.endswith(of_task)
         table.add_row(flag, value if ours else "task's", meaning)
-    console = Console()
+    console = Terminal()
     console.print(headline, "\n")
     console.print(table)
     return 0
@@ -137,8 +136,8 @@ def _headline(planner: type) -> str:
 
 
 def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Flag, value and meaning of every field, nested ones too."""
-    meanings = arguments_of(type(settings))
+    """Flag, value, and meaning with its range of every field, nested ones too."""
+    meanings, kinds = arguments_of(type(settings)), hints_of(type(settings))
     for field in dataclasses.fields(settings):
         if not field.init:
             continue
@@ -147,4 +146,7 @@ def _fields(settings: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
         if dataclasses.is_dataclass(value):
             yield from _fields(value, flag)
         else:
-            yield flag, str(value), meanings.get(field.name, "")
+            meaning, range = meanings.get(field.name, ""), allowed(kinds[field.name])
+            if range:
+                meaning = f"{meaning.rstrip('.')}; {range}."
+            yield flag, str(value), meaning

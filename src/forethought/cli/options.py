@@ -1,14 +1,25 @@
 """What each command can be told: frozen dataclasses, of which tyro makes flags."""
 
 import dataclasses
-import pathlib
 from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
 from forethought.agents.schedule import Schedule, Unit
+from forethought.core.given.settings import (
+    Count,
+    Finite,
+    Range,
+    Seed,
+    Times,
+    Whole,
+    check_ranges,
+)
 
 P = TypeVar("P")
+Often = Annotated[float, Range(above=0)]
+"""So many episodes, steps, or times a step."""
+Futures = Annotated[int, Range(at_least=0, limit=100_000)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,26 +29,31 @@ class PlanOptions:
     Fields of the planner: --planner.FIELD, as `forethought planners NAME` shows.
     """
 
-    planner: Annotated[str, tyro.conf.arg(metavar="NAME")] = "cem"
-    """Which planner; see `forethought planners`."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
+    planner: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
+    ] = None
+    """Which planner, see `forethought planners`; if not given, cem, or mcts where
+    actions are choices."""
+    steps: Annotated[
+        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
+    """Length of the episode; the task's own if not given."""
+    seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 0
+    """Of the start state and of the planner's draws."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = (
         None
     )
-    """Length of the episode; the task's own if not given."""
-    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
-    """Of the start state and of the planner's draws."""
-    out: Annotated[
-        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
-    ] = None
     """Run folder; runs/TASK-PLANNER if not given."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace a finished run in DIR."""
     replan_every: Annotated[
-        int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
     """Steps from one plan to the next; the task's own if not given."""
     open_loop: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Plan once for the whole episode, and act with closed eyes."""
     start: Annotated[
-        tuple[float, ...], tyro.conf.arg(metavar="X ...", help_behavior_hint="")
+        tuple[Finite, ...], tyro.conf.arg(metavar="X ...", help_behavior_hint="")
     ] = ()
     """Start state as coordinates; the task's own if not given."""
     objective: Annotated[
@@ -46,6 +62,10 @@ class PlanOptions:
     """Objective for a task that is an MJCF file."""
     precision: Literal[32, 64] = 64
     """Bits of a floating-point number."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "plan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,32 +80,34 @@ class PlanArguments(Generic[P]):
 class CompareOptions:
     """Run several planners on tasks: how good, how fast, as table, CSV, plot and page.
 
-    forethought compare TASK ...        tasks as they are controlled
-    forethought compare --gallery       problems planned once, with known optimum
+    With TASK ..., tasks as they are controlled.
+
+    With --gallery, problems that are planned once, whose optimum is known.
     """
 
-    planners: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = (
-        "random-shooting",
-        "cem",
-        "ilqr",
-    )
-    """Which planners; see `forethought planners`."""
+    planners: Annotated[
+        tuple[str, ...] | None,
+        tyro.conf.arg(metavar="NAME ...", help_behavior_hint=""),
+    ] = None
+    """Which planners, see `forethought planners`; if not given, three that suit."""
     gallery: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Problems of the gallery, each planned once as a whole; all if none is named."""
-    seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 3
+    seeds: Annotated[Times, tyro.conf.arg(metavar="N")] = 3
     """How many seeds, counted from `seed`."""
-    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 0
     """The first seed."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
+    steps: Annotated[
+        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
+    """Length of an episode; the task's own if not given."""
+    futures: Annotated[Futures, tyro.conf.arg(metavar="N")] = 50
+    """Of a random task: episodes of an open-loop plan, and of replanning; 0: none."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = (
         None
     )
-    """Length of an episode; the task's own if not given."""
-    futures: Annotated[int, tyro.conf.arg(metavar="N")] = 50
-    """Of a random task: episodes of an open-loop plan, and of replanning; 0: none."""
-    out: Annotated[
-        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
-    ] = None
     """Folder for tables, plot and report; runs/compare-TASK if not given."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace a finished run in DIR."""
     objective: Annotated[
         str | None, tyro.conf.arg(metavar="MODULE:NAME", help_behavior_hint="")
     ] = None
@@ -93,17 +115,25 @@ class CompareOptions:
     precision: Literal[32, 64] = 64
     """Bits of a floating-point number."""
 
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "compare")
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluating:
     """When the agent is evaluated, in episodes of their own."""
 
     every: Annotated[
-        float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+        Often | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
     """How often; never if not given."""
     unit: Unit = "episodes"
     """What that counts."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "evaluate")
 
     @property
     def schedule(self) -> Schedule | None:
@@ -116,13 +146,17 @@ class LearningEvery:
     """When the agent learns."""
 
     every: Annotated[
-        float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+        Often | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
     """How often; as the agent does if not given."""
     unit: Annotated[Unit | None, tyro.conf.arg(metavar="U", help_behavior_hint="")] = (
         None
     )
     """Episodes, steps or ratio; if not given, as the agent does."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "learn")
 
     def schedule(self, usual: Unit) -> Schedule | None:
         """The same as a schedule, in the usual unit unless another one is given."""
@@ -137,11 +171,15 @@ class IntervalEvery:
     """When there are metrics and a checkpoint, besides after learning."""
 
     every: Annotated[
-        float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+        Often | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
     """How often; as it learns if not given, or by episodes."""
     unit: Unit = "episodes"
     """What that counts."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "interval")
 
     @property
     def schedule(self) -> Schedule | None:
@@ -151,41 +189,52 @@ class IntervalEvery:
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Learn to act on a task; --agent.FIELD as `forethought agents NAME` shows."""
+    """Learn to act on a task or in a Gymnasium environment (Id-v0, module:Id-v0).
 
-    agent: Annotated[str, tyro.conf.arg(metavar="NAME")] = "pets"
-    """Which agent; see `forethought agents`."""
+    Besides: --agent.FIELD, see `forethought agents NAME`, and --env.KEY VALUE.
+    """
+
+    agent: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
+    ] = None
+    """Which agent (see `forethought agents`); if not given, pets, or dyna in tables."""
     planner: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = None
     """Who plans; if not given, the agent's own planner."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
-        None
-    )
+    steps: Annotated[
+        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+    ] = None
     """Environment steps; six episodes if not given."""
     random_steps: Annotated[
-        int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
+        Whole | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
     """How many are random at first; as usual if not given."""
-    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 0
     """Of everything random."""
-    count: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    count: Annotated[Times, tyro.conf.arg(metavar="N")] = 1
     """Environments that are acted in side by side."""
     learn: LearningEvery = LearningEvery()
     interval: IntervalEvery = IntervalEvery()
     evaluate: Evaluating = Evaluating()
-    evaluate_episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    evaluate_episodes: Annotated[Times, tyro.conf.arg(metavar="N")] = 5
     """How many episodes each evaluation plays."""
-    out: Annotated[
-        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
-    ] = None
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = (
+        None
+    )
     """Run folder; runs/TASK-AGENT if not given."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace a finished run in DIR."""
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write DIR/tensorboard, too."""
     epilogue: Annotated[bool, tyro.conf.FlagCreatePairsOff] = True
     """Measure bounds and film at the end."""
     precision: Annotated[Literal[32, 64], tyro.conf.arg(metavar="BITS")] = 32
     """32 or 64 bits of a number."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,10 +249,14 @@ class TrainArguments(Generic[P]):
 class EvaluateOptions:
     """Let what a training run has learned act, without learning on."""
 
-    episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    episodes: Annotated[Times, tyro.conf.arg(metavar="N")] = 5
     """How many episodes."""
-    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 1000
+    seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 1000
     """Of the episodes; not that of the training run."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "evaluate")
 
 
 @dataclasses.dataclass(frozen=True)

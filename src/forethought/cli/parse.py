@@ -1,9 +1,11 @@
 """From arguments to options; every complaint is one line."""
 
+import ast
 import contextlib
 import inspect
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +16,7 @@ from forethought.core.words import unknown
 
 FAILED = 1
 BAD_INPUT = 2
-INTERRUPTED = 130
-"""Exit codes."""
+"""Exit codes, besides that of who was interrupted."""
 CHOICES = (tyro.conf.AvoidSubcommands,)
 """Where a field may be of several kinds, flags are those of its default's kind."""
 
@@ -37,11 +38,33 @@ def bad_input() -> Iterator[None]:
         raise BadInput(" ".join(str(error).split())) from error
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in a sentence; of a disk, with the file's name."""
+    if not (isinstance(error, OSError) and error.strerror):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}."
+
+
+def failed(error: Exception, folder: Any) -> Failed:
+    """Why a run did not come to its end, and where it is."""
+    return Failed(f"{reason(error)} What was done is in {folder.path}.")
+
+
+@contextlib.contextmanager
+def alone(folder: Any) -> Iterator[None]:
+    """Be the only process that writes to a run folder; otherwise it is bad input."""
+    with contextlib.ExitStack() as stack:
+        with bad_input():
+            stack.enter_context(folder.alone())
+        yield
+
+
 def parse(form: Any, command: str, arguments: list[str], **keywords: Any) -> Any:
     """Parse flags by tyro; any complaint becomes one line."""
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), bad_input():
             parsed, left = tyro.cli(
                 form,
                 prog=f"forethought {command}",
@@ -84,7 +107,8 @@ def one_line(box: str) -> str:
     rules = [i for i, line in enumerate(inside) if i and not line.strip("─-╭╮╰╯+ ")]
     text = " ".join(" ".join(inside[: rules[0] if rules else None]).split())
     text = text.lstrip("─- ")
-    text = re.sub(r"^Error parsing (options|planner)[\w.]*: ", "", text)
+    text = re.sub(r"(\S{60})\S{140,}", r"\1…", text)  # what was given, however long
+    text = re.sub(r"^Error parsing (?!--)[\w.]+: ", "", text)
     text = re.sub(r"^Error parsing (--\S+): ", r"\1: ", text)
     for words, wanted in (
         ("invalid literal for int", "a whole number"),
@@ -113,6 +137,37 @@ def told(tokens: list[str], flag: str) -> str | None:
         if name == flag and (equals or not after.startswith("-")):
             found = value if equals else after
     return found
+
+
+def environment_settings(tokens: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """What `--env.KEY VALUE` says of an environment, and the flags that are left.
+
+    A value is read as JSON or as Python would write it, and is a string else: nobody
+    knows beforehand which settings an environment has.
+
+    Raises:
+        BadInput: A setting has no name or no value.
+    """
+    found: dict[str, Any] = {}
+    left, words = [], iter(tokens)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--env."):
+            left.append(word)
+            continue
+        if not equals:
+            value = next(words, "--")
+        if value.startswith("--") or flag == "--env.":
+            raise BadInput(f"{flag} needs a value: --env.KEY VALUE.")
+        found[flag.removeprefix("--env.")] = _literal(value)
+    return found, left
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text)
+    return text
 
 
 def arguments_of(cls: type) -> dict[str, str]:

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-import pathlib
 from typing import Annotated, Any
 
 import tyro
 
-from forethought.cli.parse import FAILED, INTERRUPTED, Failed, bad_input, parse, subject
+from forethought.cli.parse import FAILED, alone, bad_input, failed, parse, subject
 from forethought.cli.setup import set_up
+from forethought.core.given.settings import Seed, Times, check_ranges
 from forethought.core.words import unknown
+from forethought.training.stop import INTERRUPTED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,25 +20,29 @@ class ReproduceOptions:
     The same command goes on where an earlier one was stopped or killed.
     """
 
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = (
-        None
-    )
+    seeds: Annotated[
+        Times | None, tyro.conf.arg(metavar="COUNT", help_behavior_hint="")
+    ] = None
     """How many seeds, counted from `seed`; five, or as many as the figure of a book
     has, if not given."""
-    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 101
+    seed: Annotated[Seed, tyro.conf.arg(metavar="SEED")] = 101
     """The first seed."""
     out: Annotated[
-        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+        str | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
     ] = None
     """Folder of the runs and the report; runs/reproduce-NAME if not given."""
     paper: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Use the paper's own settings; their cost is told first."""
     results: Annotated[
-        pathlib.Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")
+        str | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")
     ] = None
     """Where to put NAME.json and NAME.png, to be committed."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show what can be reproduced."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "reproduce")
 
 
 def reproduce_command(arguments: list[str]) -> int:
@@ -49,26 +54,26 @@ def reproduce_command(arguments: list[str]) -> int:
     options: ReproduceOptions = parse(ReproduceOptions, "reproduce NAME", rest)
     from forethought.runs.claims.mazes import STUDIES
 
-    with bad_input():
-        if options.seeds is not None and options.seeds < 1:
-            raise ValueError(f"reproduce needs seeds >= 1, got {options.seeds}.")
-    default = f"reproduce-{name}{'-paper' if options.paper else ''}"
+    out = options.out
+    if out is None:
+        out = f"runs/reproduce-{name}{'-paper' if options.paper else ''}"
     if name in STUDIES:
-        return _study(name, options, options.out or pathlib.Path("runs") / default)
+        return _study(name, options, out)
     replication = _replication(name, options)
     from forethought.runs.claims.reproduce import open_folder
 
     with bad_input():
-        folder = open_folder(replication, options.out or pathlib.Path("runs") / default)
-    return _reproduce(replication, folder, options.results)
+        folder = open_folder(replication, out)
+    with alone(folder):
+        return _reproduce(replication, folder, options.results)
 
 
 def _list() -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from forethought.runs.claims.mazes import STUDIES
     from forethought.runs.claims.reproductions import REPRODUCTIONS
+    from forethought.runs.store.log import Terminal
 
     table = Table(box=None, pad_edge=False)
     table.add_column("reproduction")
@@ -82,7 +87,7 @@ def _list() -> int:
     for name, study in STUDIES.items():
         time = f"{study.seconds / study.seeds:.2g} s"
         table.add_row(name, study.claim, f"{study.steps}", time)
-    Console().print(table)
+    Terminal().print(table)
     print("steps: of the environment, for each seed; a seed: measured on two cores")
     return 0
 
@@ -115,13 +120,12 @@ def _replication(name: str, options: ReproduceOptions) -> Any:
     )
 
 
-def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
+def _study(name: str, options: ReproduceOptions, out: str) -> int:
     """Make a figure of a book again, and return the exit code."""
     with bad_input():
         if options.paper:
             raise ValueError(f"{name} has no other settings than those of the book.")
     set_up(32)
-    from rich.console import Console
 
     from forethought.reports.pages.claim import publish, write_reproduction
     from forethought.reports.pages.study import verdict
@@ -129,13 +133,15 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
     from forethought.runs.claims.studies import run_study
     from forethought.runs.events import Event, Stage
     from forethought.runs.store.folder import RunFolder
+    from forethought.runs.store.log import Terminal
+    from forethought.runs.store.place import place_of
 
-    study, console = STUDIES[name], Console()
+    study, console = STUDIES[name], Terminal()
     seeds = range(options.seed, options.seed + (options.seeds or study.seeds))
     config = {"reproduction": name, "seeds": list(seeds)}
     with bad_input():
-        folder = RunFolder(out)
-        if not (out / "config.json").exists():
+        folder = RunFolder(place_of(out))
+        if not folder.has("config.json"):
             folder = RunFolder.create(out, config)
         elif (kept := folder.config()) != config:
             raise ValueError(
@@ -143,25 +149,25 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
                 f"of its own, but {out} holds {kept.get('reproduction', 'another run')}"
                 " with other settings; name another one with --out."
             )
-    console.print(study.claim, highlight=False)
+    console.print(study.claim)
     try:
-        with console.status("") as status:
+        with alone(folder), console.status("") as status:
 
             def watch(event: Event) -> None:
                 if isinstance(event, Stage):
                     status.update(f"{len(seeds)} seeds of {event.name}")
 
             result = run_study(name, study, seeds, folder, watch)
+            report = write_reproduction(folder)
     except KeyboardInterrupt:
         console.print("interrupted; the same command begins again")
         return INTERRUPTED
     except (RuntimeError, OSError) as error:
-        raise Failed(str(error)) from error
-    report = write_reproduction(folder)
+        raise failed(error, folder) from error
     for label, arm in result["arms"].items():
         console.print(f"{label}: {len(seeds)} seeds in {arm['seconds']['run']:.2g} s")
     for check in result["checks"]:
-        console.print(verdict(check), highlight=False)
+        console.print(verdict(check))
     console.print(f"report  {report}")
     if options.results is not None:
         with bad_input():
@@ -170,9 +176,8 @@ def _study(name: str, options: ReproduceOptions, out: pathlib.Path) -> int:
     return 0 if all(check["passed"] for check in result["checks"]) else FAILED
 
 
-def _reproduce(replication: Any, folder: Any, results: pathlib.Path | None) -> int:
+def _reproduce(replication: Any, folder: Any, results: str | None) -> int:
     """Run under a progress line, report, and return the exit code."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from forethought.reports.pages.claim import publish, write_reproduction
@@ -183,19 +188,20 @@ def _reproduce(replication: Any, folder: Any, results: pathlib.Path | None) -> i
         yardsticks,
     )
     from forethought.runs.events import Event, Line, Notice
+    from forethought.runs.store.log import Terminal
     from forethought.runs.train.trained import state_cost
 
-    console = Console()
-    console.print(replication.entry.claim, highlight=False)
+    console = Terminal()
+    console.print(replication.entry.claim)
     left = [seed for seed in replication.seeds if outcome_of(folder, seed) is None]
     if left:
         if replication.paper:
-            console.print(replication.entry.paper_note, highlight=False)
+            console.print(replication.entry.paper_note)
         console.print("Of each seed:")
         state_cost(replication.run(left[0]), folder, console, 0)
     columns = (
         BarColumn(bar_width=20),
-        TextColumn("{task.fields[shown]}"),
+        TextColumn("{task.fields[shown]}", markup=False),
         TimeRemainingColumn(),
     )
     try:
@@ -224,7 +230,7 @@ def _reproduce(replication: Any, folder: Any, results: pathlib.Path | None) -> i
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
     except (FloatingPointError, OSError) as error:
-        raise Failed(f"{error} What was done is in {folder.path}.") from error
+        raise failed(error, folder) from error
     result = save_result(replication, folder, outcomes)
     report = write_reproduction(folder)
     console.print(_summary(result))

@@ -2,16 +2,16 @@
 
 import collections
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from forethought.core.results import names
-from forethought.core.words import hertz
+from forethought.core.words import duration, hertz
 from forethought.planners import AbstractPlanner
 from forethought.planners.registry import name_of
 from forethought.reports.pages.comparison import (
@@ -28,20 +28,26 @@ from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
 from forethought.runs.plan.record import execution
 from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.log import Terminal
 from forethought.tasks.base import Task
+from forethought.training.stop import INTERRUPTED
 
+MANY = 9
+"""From more pairs of task and planner on, it is said how long all of them take."""
+RESULTS = 18
+"""Letters of a line that are kept for how plans ended."""
 CHUNK = 5
 """Steps between two looks at the progress line, and between two lines on disk."""
 
 
-def run_live(prepared: Prepared, folder: RunFolder, console: Console) -> Run:
+def run_live(prepared: Prepared, folder: RunFolder, console: Terminal) -> Run:
     """Execute a prepared run under a progress line, writing metrics as it goes."""
     done, value, spent = 0, 0.0, 0.0
     dt, every = prepared.task.system.dt, prepared.controller.replan_every
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.completed}/{task.total} steps"),
-        TextColumn("{task.fields[shown]}"),
+        TextColumn("{task.fields[shown]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
@@ -100,12 +106,40 @@ def summary(run: Run, folder: pathlib.Path) -> Table:
 
 def plan_session(prepared: Prepared, folder: RunFolder) -> int:
     """Run, report, and return the exit code."""
-    console = Console()
-    run = run_live(prepared, folder, console)
+    console = Terminal()
+    try:
+        run = run_live(prepared, folder, console)
+    except KeyboardInterrupt:
+        folder.discard()
+        raise
     for notice in save_run(run, folder):
-        console.print(notice, markup=False)
+        console.print(notice)
+    folder.finish()
     console.print(summary(run, folder.path))
-    return 130 if run.interrupted else 0
+    return INTERRUPTED if run.interrupted else 0
+
+
+SPARED = ("model calls", "best seed", "iterations")
+"""Columns that are left to the report where a terminal is narrow, first to go first."""
+
+
+def fitting(head: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> Table:
+    """A table of scores with as many columns as a terminal has room for."""
+    kept = list(range(len(head)))
+    for name in SPARED:
+        cells = ([head[i], *(line[i] for line in lines)] for i in kept[:-1])
+        if sum(2 + max(map(len, column)) for column in cells) + RESULTS <= width:
+            break
+        if name in head:
+            kept.remove(head.index(name))
+    table = Table(box=None, pad_edge=False)
+    for i in kept:
+        last = i == len(head) - 1
+        justify = "right" if 0 < i and not last else "left"
+        table.add_column(head[i], justify=justify, no_wrap=not last)
+    for line in lines:
+        table.add_row(*(line[i] for i in kept))
+    return table
 
 
 def compare_session(
@@ -117,11 +151,10 @@ def compare_session(
     futures: int,
 ) -> int:
     """Compare planners on each task, showing as they are done; return the exit code."""
-    console = Console()
+    console = Terminal()
     rows: list[dict[str, Any]] = []
-    report = folder.path
     pairs = sum(len(planners) for _, planners in contests)
-    done = 0
+    done, code, began = 0, 0, time.monotonic()
 
     with console.status("") as status:
 
@@ -134,34 +167,49 @@ def compare_session(
             for row in rows_of(score, seeds):
                 rows.append(row)
                 folder.append({key: row[key] for key in COLUMNS})
-            status.update(f"{done} of {pairs}: {score.planner} on {score.task}")
+            told = f"{done} of {pairs}: {score.planner} on {score.task}"
+            if done < pairs:
+                left = (time.monotonic() - began) / done * (pairs - done)
+                told += f", about {duration(left)} left"
+                if done == 1 and pairs > MANY:
+                    console.print(f"about {duration(left)} for {pairs} comparisons")
+            status.update(console.render_str(told))
 
-        for task, planners in contests:
-            compare(
-                task,
-                planners,
-                seeds=seeds,
-                steps=steps,
-                futures=futures,
-                watch=watch,
-            )
-            table = Table(box=None, pad_edge=False)
-            for i, heading in enumerate(HEAD):
-                table.add_column(
-                    heading if i or len(contests) == 1 else task.name,
-                    justify="right" if 0 < i < len(HEAD) - 1 else "left",
-                    no_wrap=i == 0,
+        try:
+            for task, planners in contests:
+                compare(
+                    task,
+                    planners,
+                    seeds=seeds,
+                    steps=steps,
+                    futures=futures,
+                    watch=watch,
                 )
-            own = [row for row in rows if row["task"] == task.name]
-            for line in ranked([row for row in own if not row["refusal"]]):
-                table.add_row(*line)
-            console.print(table)
-            for line in looks(own):
-                console.print(line, highlight=False)
-            for row in own:
-                if row["refusal"]:
-                    console.print(f"{row['planner']} refuses: {row['refusal']}")
-            console.print()
-            report = write_comparison(folder, rows)  # all that is known so far
+                _tell(console, task.name, rows, several=len(contests) > 1)
+                write_comparison(folder, rows)  # all that is known so far
+        except KeyboardInterrupt:
+            if not rows:
+                folder.discard()
+                raise
+            console.print(f"interrupted after {done} of {pairs}")
+            code = INTERRUPTED
+    report = write_comparison(folder, rows)
+    folder.finish()
     console.print(f"report  {report}")
-    return 0
+    return code
+
+
+def _tell(
+    console: Terminal, task: str, rows: Sequence[dict[str, Any]], *, several: bool
+) -> None:
+    """What came out on one task."""
+    own = [row for row in rows if row["task"] == task]
+    lines = ranked([row for row in own if not row["refusal"]])
+    head = (task, *HEAD[1:]) if several else HEAD
+    console.print(fitting(head, lines, console.width))
+    for line in looks(own):
+        console.print(line)
+    for row in own:
+        if row["refusal"]:
+            console.print(f"{row['planner']} refuses: {row['refusal']}")
+    console.print()

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from typing import Any
 
 from forethought.cli.parse import bad_input
@@ -14,6 +15,8 @@ def set_up(precision: int) -> None:
     from forethought.core.xla import compile_loops_whole
 
     compile_loops_whole()
+    # A cache that cannot be used costs time, and nothing else.
+    warnings.filterwarnings("ignore", r"Error (writ|read)ing persistent compilation")
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update("jax_enable_x64", precision == 64)
     jax.config.update(

@@ -8,13 +8,20 @@ from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.trained import Trained
 
 
-def report(run: Run | Trained, path: str | os.PathLike | None = None) -> Path:
+def report(
+    run: Run | Trained,
+    path: str | os.PathLike | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
     """Write plots, a video and `report.html` of a run.
 
     Args:
         run: From `forethought.control` or `forethought.train`.
-        path: The folder of a run of `control`; what an older run left there is
-            replaced. A training run has a folder already.
+        path: The folder of a run of `control`, new or empty. A training run has a
+            folder already.
+        overwrite: Whether a finished run of `control` that the folder holds is
+            replaced.
 
     Returns:
         The path of the report.
@@ -31,8 +38,10 @@ def report(run: Run | Trained, path: str | os.PathLike | None = None) -> Path:
             return write_report(run.folder)
         case Run(), os.PathLike() | str():
             config = config_of(run.task, run.planner, {"seed": run.seed})
-            folder = RunFolder.create(path, config)
-            save_run(run, folder)
+            folder = RunFolder.create(path, config, overwrite=overwrite)
+            with folder.alone():
+                save_run(run, folder)
+                folder.finish()
             return folder.path / "report.html"
         case Trained(), _:
             raise ValueError(

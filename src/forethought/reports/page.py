@@ -145,12 +145,19 @@ def table(rows: Iterable[Iterable[Any]], head: Iterable[str]) -> str:
     )
 
 
-def how(config: Mapping[str, Any]) -> list[str]:
-    """Every setting of a run, and the command that made it."""
+def how(config: Mapping[str, Any], maker: str | None = None) -> list[str]:
+    """Every setting of a run, and the command that made it.
+
+    Args:
+        config: As a run folder has it.
+        maker: Who acted, as the command line names it: "planner" or "agent"; settings
+            are then shown under the flags that set them.
+    """
     command = config.get("command", "")
     if not isinstance(command, str):
         command = shlex.join(str(part) for part in command)
-    shown = {name: value for name, value in config.items() if name != "command"}
+    hidden = ("command", "forethought")
+    shown = {name: value for name, value in config.items() if name not in hidden}
     body = []
     if command:
         body.append(
@@ -162,13 +169,31 @@ def how(config: Mapping[str, Any]) -> list[str]:
             )
         )
     body.append(
-        section("Settings", "", pairs(leaves(shown)), kind="wide"),
+        section("Settings", "", pairs(flags(shown, maker)), kind="wide"),
     )
     body.append(
         "<footer>Every number is in the files beside this one, figures in plots/. "
         "Made by forethought.</footer>"
     )
     return body
+
+
+def flags(config: Mapping[str, Any], maker: str | None) -> list[tuple[str, str]]:
+    """Settings as rows of flags and values; what no flag sets keeps its name."""
+    rows = []
+    for name, value in config.items():
+        if name == "options":
+            rows += [(flag(f"--{each}"), text) for each, text in leaves(value)]
+        elif maker and name in ("planner", "settings"):
+            rows += [(flag(each), text) for each, text in leaves(value, f"--{maker}")]
+        else:
+            rows += leaves(value, name)
+    return list(dict(rows).items())  # the planner's name is an option of `plan`, too
+
+
+def flag(name: str) -> str:
+    """A setting as the command line spells it."""
+    return name.replace("_", "-")
 
 
 def leaves(tree: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ plots and page again from what is on the disk, whatever kind of run it was.
 import os
 from pathlib import Path
 
+import numpy as np
+
 from forethought.environments.base import AbstractSystem
 from forethought.reports import page
 from forethought.reports.figures.values import save_values
@@ -14,10 +16,10 @@ from forethought.reports.film.policy import film_policy
 from forethought.reports.film.video import film, frames
 from forethought.reports.pages import claim, comparison, learning
 from forethought.reports.pages import run as episode
-from forethought.runs.claims.reproduce import RESULT
+from forethought.runs.claims.kept import RESULT
 from forethought.runs.plan.control import Run
 from forethought.runs.plan.record import FILE, Record, record
-from forethought.runs.store.folder import RunFolder, write_atomically
+from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.trained import Trained
 
 
@@ -48,12 +50,16 @@ def film_training(run: Trained) -> list[str]:
 def make_video(
     folder: RunFolder, seen: Record, system: AbstractSystem | None = None
 ) -> str | None:
-    """Write `video.mp4` and `plots/strip.png`, and return a sentence for the user."""
-    pictures, rate, notice = frames(seen, system)
+    """Write `video.mp4` and `plots/strip.png`, and return a sentence for the user.
+
+    The film ends where the episode does.
+    """
+    pictures, rate, notice = frames(seen, system, steps=int(seen.alive.sum()))
     film(folder, pictures, rate)
     return notice
 
 
+@np.errstate(all="ignore")  # what diverged is drawn as far as it goes
 def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     """Make plots, report, and the video where there is none, from the disk alone.
 
@@ -71,22 +77,21 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     """
     if not isinstance(folder, RunFolder):
         folder = RunFolder.open(folder)
-    config = folder.config()
-    if (folder.path / RESULT).exists():
+    config, rows = folder.config(), folder.metrics()
+    if folder.has(RESULT):
         return claim.write_reproduction(folder)
-    if (folder.path / comparison.FILE).exists():
-        rows = folder.read_json(comparison.FILE)["rows"]
-        return comparison.write_comparison(folder, rows)
-    if (folder.path / FILE).exists():
+    maker = "planner"
+    if folder.has(comparison.FILE):
+        return comparison.write_comparison(folder, comparison.read_rows(folder))
+    if folder.has(FILE):
         seen = Record.load(folder)
-        if not (folder.path / "video.mp4").exists():
+        if not folder.has("video.mp4"):
             make_video(folder, seen)
         title, body = episode.finished(folder, seen)
-    elif folder.metrics() and "interval" in folder.metrics()[0]:
+    elif rows and "interval" in rows[0]:
         title, body = learning.body(folder, config)
+        maker = "agent"
     else:
         title, body = episode.unfinished(folder, config)
-    body = [*body, *page.how(config)]
-    path = folder.path / "report.html"
-    write_atomically(path, page.document(title, body).encode())
-    return path
+    body = [*body, *page.how(config, maker)]
+    return folder.write("report.html", page.document(title, body))

@@ -130,13 +130,24 @@ def curves(rows: Rows, bounds: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def lengths(rows: Rows) -> Figure | None:
+def steps_lead(rows: Rows) -> bool:
+    """Whether episodes differ by their lengths above all, as those of a maze do.
+
+    What is earned is then one of two numbers, as the goal is reached or is not, and how
+    long that took says how good it was.
+    """
+    steps = {length for row in rows for length in row.get("lengths", ())}
+    _, returns, _ = episodes(rows)
+    return len({*returns.round(9)}) <= 2 < len(steps)
+
+
+def lengths(rows: Rows, *, wide: bool = False) -> Figure | None:
     """How many steps each episode had, where they differ."""
     steps = [end for row in rows for end in row["ends"]]
     found = [length for row in rows for length in row.get("lengths", ())]
     if len(found) < len(steps) or len({*found}) < 2:
         return None
-    figure, axes = panels(1, height=2.6)
+    figure, axes = panels(1, height=3.5, width=WIDE) if wide else panels(1, height=2.6)
     axis, number = axes[0, 0], np.arange(1, len(found) + 1)
     axis.plot(number, found, color=BLUE, linewidth=1.1, alpha=0.35)
     axis.plot(number, found, "o", color=BLUE, ms=4.5 if len(found) <= 60 else 2.5)

@@ -13,6 +13,13 @@ from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
 
 FILE = "values.npz"
+FORM = {
+    "values": "fiu place choice",
+    "letters": "U tall wide",
+    "place": "fiu place 2",
+    "arrows": "fiu choice 2",
+}
+"""What it holds."""
 
 
 def save_values(folder: RunFolder, task: Task | None, learner: PyTree) -> None:
@@ -40,7 +47,7 @@ def figure(folder: RunFolder) -> Figure | None:
         None where there are no values, or they cannot be read.
     """
     try:
-        kept: dict[str, Any] = folder.arrays(FILE)
+        kept: dict[str, Any] = folder.arrays(FILE, FORM)
     except ValueError:
         return None
     letters, values, place = kept["letters"], kept["values"], kept["place"].astype(int)

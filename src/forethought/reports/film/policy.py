@@ -1,7 +1,8 @@
 """What was learned, at work: one episode of the trained agent, as a video.
 
 In a pure environment the episode is kept as arrays in `policy.npz`, from which the
-video can be made again at any time. A Gymnasium environment draws itself while it is
+video can be made again at any time; one of Gymnasium whose equations are a task here
+too is played in that. Any other Gymnasium environment draws itself while it is
 acted in, so that there the pictures are all that stays.
 """
 
@@ -15,18 +16,26 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 from PIL import Image
 
-from forethought.agents.base import AbstractAgent
+from forethought.core.given.settings import key_of
 from forethought.core.types import ravel
-from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.reports.film.drawing import caption
 from forethought.reports.film.video import film, frames
 from forethought.runs.store.folder import RunFolder
+from forethought.runs.train.settings import Learning
 from forethought.runs.train.trained import Trained
 from forethought.tasks.base import Task
 from forethought.training.evaluate import evaluate_host
 from forethought.training.play import Played, play
 
 FILE = "policy.npz"
+FORM = {
+    "dt": "fiu",
+    "states": "fiub time+1 state",
+    "rewards": "fiu time",
+    **dict.fromkeys(("sketch/start", "sketch/end"), "fiu time+1 capsule space"),
+    **dict.fromkeys(("sketch/radius", "sketch/kind"), "fiu time+1 capsule"),
+}
+"""What `policy.npz` holds, and `actions` besides."""
 STREAM = 0xF117
 LARGEST, MOST = 512, 400
 """Pixels of a picture's longer side, and how many are kept in memory, at most."""
@@ -60,7 +69,7 @@ class Footage:
         Raises:
             ValueError: It is missing, broken, or not such an episode.
         """
-        arrays = folder.arrays(FILE)
+        arrays = folder.arrays(FILE, FORM)
         sketch = {
             name.removeprefix("sketch/"): arrays.pop(name)
             for name in list(arrays)
@@ -82,14 +91,14 @@ def film_policy(trained: Trained) -> str | None:
         A sentence for the user where there is no video, or not the one wanted.
     """
     folder, run, learner = trained.folder, trained.learning, trained.learner
-    key = jax.random.fold_in(jax.random.key(run.seed), STREAM)
+    key = jax.random.fold_in(key_of(run.seed), STREAM)
     agent = run.training.agent
-    if run.task is None:
-        return film_host(folder, run.name, agent, learner, key)
-    pieces = list(play(agent, run.task.environment, learner, key=key))
-    shot = footage(run.task, [before for before, _ in pieces], [p for _, p in pieces])
+    if run.known is None:
+        return film_host(folder, run, learner, key)
+    pieces = list(play(agent, run.known.environment, learner, key=key))
+    shot = footage(run.known, [before for before, _ in pieces], [p for _, p in pieces])
     shot.save(folder)
-    pictures, rate, notice = frames(shot, run.task.system)
+    pictures, rate, notice = frames(shot, run.known.system)
     film(folder, pictures, rate)
     return notice
 
@@ -172,25 +181,20 @@ class _Camera(gymnasium.Wrapper):
 
 
 def film_host(
-    folder: RunFolder,
-    name: str,
-    agent: AbstractAgent,
-    learner: PyTree,
-    key: PRNGKeyArray,
+    folder: RunFolder, run: Learning, learner: PyTree, key: PRNGKeyArray
 ) -> str | None:
     """Film an episode in a Gymnasium environment, as `film_policy` does."""
     roll = _Roll()
     # Environments draw with libraries of many kinds, which fail in as many ways where
     # there is no display: none of them is worth losing the rest of a report.
     try:
-        with GymnasiumEnvironment(
-            name,
+        with run.copies(
             options={"render_mode": "rgb_array"},
             wrappers=[lambda env: _Camera(env, roll)],
         ) as environment:
-            evaluate_host(agent, environment, learner, episodes=1, key=key)
+            evaluate_host(run.agent, environment, learner, episodes=1, key=key)
         film(folder, roll.pictures, roll.rate / roll.every)
     except Exception as error:
         reason = " ".join(str(error).split())
-        return f"There is no video, because {name} cannot be drawn here: {reason}"
+        return f"There is no video, because {run.name} cannot be drawn here: {reason}"
     return None

@@ -16,7 +16,8 @@ from forethought.environments.base import AbstractSystem
 from forethought.environments.mujoco.system import MuJoCo
 from forethought.reports.film.drawing import caption, draw, view_of
 from forethought.reports.film.rendering import NO_DRIVER, driver, render
-from forethought.runs.store.folder import RunFolder, write_atomically
+from forethought.runs.store import files
+from forethought.runs.store.folder import RunFolder
 
 Backend = Literal["auto", "render", "draw"]
 DRAWN, RENDERED = 50.0, 30.0
@@ -52,6 +53,7 @@ def frames(
     width: int = 640,
     height: int = 480,
     backend: Backend = "auto",
+    steps: int | None = None,
 ) -> tuple[Iterator[np.ndarray], float, str | None]:
     """An episode as pictures.
 
@@ -63,6 +65,7 @@ def frames(
         height: In pixels.
         backend: "render" by MuJoCo, "draw" by ourselves; "auto" renders where a driver
             is found.
+        steps: How many of its steps are shown; all if not given.
 
     Returns:
         Frames of `uint8 [height, width, 3]`, how many of them a second, and a sentence
@@ -80,7 +83,7 @@ def frames(
             "Rendering needs a MuJoCo system and EGL or OSMesa, got "
             f"{'no driver' if notice else 'another system'}."
         )
-    steps = len(record.actions)
+    steps = len(record.actions) if steps is None else steps
     fastest = DRAWN if model is None or backend == "draw" else RENDERED
     chosen, rate = shown(record.dt, steps, fastest)
     sketch = {name: array[chosen] for name, array in record.sketch.items()}
@@ -139,11 +142,11 @@ def film(folder: RunFolder, pictures: Iterable[np.ndarray], rate: float) -> None
         rate: Frames per second.
     """
     kept: list[np.ndarray] = []
-    write_video(folder.path / "video.mp4", thinned(pictures, kept), rate)
+    path = files.target(folder.path, "video.mp4")
+    write_video(path, thinned(pictures, kept), rate)
     buffer = io.BytesIO()
     film_strip(kept).save(buffer, "png")
-    (folder.path / "plots").mkdir(exist_ok=True)
-    write_atomically(folder.path / "plots" / "strip.png", buffer.getvalue())
+    folder.write("plots/strip.png", buffer.getvalue())
 
 
 def write_video(

@@ -1,6 +1,7 @@
 """What a reproduction shows: one figure and one page, made of its JSON alone."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ from forethought.reports.style import (
     panels,
     png,
 )
-from forethought.runs.store.folder import RunFolder, write_atomically
+from forethought.runs.claims.kept import read_result
+from forethought.runs.store.files import write_atomically
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.place import place_of
+from forethought.runs.store.plain import as_json
 
 FIGURE = "reproduction.png"
 Result = Mapping[str, Any]
@@ -252,16 +257,14 @@ def write_reproduction(folder: RunFolder) -> Path:
     Returns:
         The path of `report.html`.
     """
-    result = folder.read_json("reproduction.json")
+    result = read_result(folder)
     draw, tell = figure, _body
     if "arms" in result:
         draw, tell = study_page.figure, study_page.body
     content = png(draw(result))
-    write_atomically(folder.path / FIGURE, content)
-    path = folder.path / "report.html"
-    page_text = page.document(f"reproduce {result['name']}", tell(result, content))
-    write_atomically(path, page_text.encode())
-    return path
+    folder.write(FIGURE, content)
+    title = f"reproduce {result['name']}"
+    return folder.write("report.html", page.document(title, tell(result, content)))
 
 
 def _body(result: Result, content: bytes) -> list[str]:
@@ -346,20 +349,20 @@ def _body(result: Result, content: bytes) -> list[str]:
     ]
 
 
-def publish(folder: RunFolder, target: Path) -> tuple[Path, Path]:
+def publish(folder: RunFolder, place: str | os.PathLike) -> tuple[Path, Path]:
     """Copy what is to be committed, `NAME.json` and `NAME.png`, into a folder.
 
     Raises:
         ValueError: The folder cannot be written to.
     """
-    result = folder.read_json("reproduction.json")
+    result, target = read_result(folder), place_of(place)
     paper = result.get("settings", "ours") != "ours"
     name = result["name"] + ("-paper" if paper else "")
     made = (target / f"{name}.json", target / f"{name}.png")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for source, path in zip(("reproduction.json", FIGURE), made, strict=True):
-            write_atomically(path, (folder.path / source).read_bytes())
+        write_atomically(made[0], as_json(result).encode())
+        write_atomically(made[1], folder.read(FIGURE))
     except OSError as error:
         raise ValueError(
             f"--results needs a folder that may be written to, but {target} refuses: "

@@ -6,8 +6,9 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +27,8 @@ from forethought.reports.style import (
     png,
 )
 from forethought.runs.plan.compare import Score
-from forethought.runs.store.folder import RunFolder, write_atomically
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.schema import Real
 
 FILE = "comparison.json"
 COLUMNS = (
@@ -41,6 +43,53 @@ CLOSEST = 1e-9
 MARKS = "osD^vP*X<>"
 
 Row = Mapping[str, Any]
+Episode = TypedDict(
+    "Episode",
+    {
+        "task": str,
+        "planner": str,
+        "seed": Integral,
+        "return": Real,
+        "plan_seconds": float,
+        "iterations": float,
+        "results": str,
+        "refusal": Literal[""] | None,
+        "optimum": float | None,
+        "evaluations": int | None,
+        "linearisations": int | None,
+        "violation": Real,
+        "kkt": Real,
+        "open_loop": Real,
+        "open_loop_error": Real,
+        "closed_loop": Real,
+        "closed_loop_error": Real,
+        "progress": list[Real] | None,
+    },
+)
+"""A row of `comparison.json` that tells of an episode."""
+
+
+class Refused(TypedDict):
+    """A row of `comparison.json` that tells why there is no episode."""
+
+    task: str
+    planner: str
+    refusal: str
+
+
+class Rows(TypedDict):
+    """What `comparison.json` holds."""
+
+    rows: list[Episode | Refused]
+
+
+def read_rows(folder: RunFolder) -> list[dict[str, Any]]:
+    """The rows that a folder holds.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    return folder.read_json(FILE, Rows)["rows"]
 
 
 def rows_of(score: Score, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -122,7 +171,8 @@ def looks(rows: Sequence[Row]) -> list[str]:
     """What plans of a random task are worth with closed eyes and with open ones."""
 
     def worth(row: Row, name: str) -> str:
-        return f"{row[name]:.3g} ± {row[f'{name}_error']:.1g}"
+        value, error = _float(row[name]), _float(row[f"{name}_error"])
+        return f"{value:.3g} ± {error:.1g}"
 
     return [
         f"{planner}: {worth(own[0], 'open_loop')} by a plan followed to the end (open "
@@ -164,10 +214,9 @@ def write_comparison(
     if not rows:
         raise ValueError("A comparison needs at least one episode, got none.")
     folder.write_json(FILE, {"rows": rows})
-    write_atomically(folder.path / "comparison.csv", table(rows).encode())
+    folder.write("comparison.csv", table(rows))
     content = png(plot(rows))
-    (folder.path / "plots").mkdir(exist_ok=True)
-    write_atomically(folder.path / "plots" / "comparison.png", content)
+    folder.write("plots/comparison.png", content)
     tasks = grouped(rows, "task")
     title = f"{', '.join(tasks)} · planners compared"
     if len(tasks) > 3:
@@ -200,11 +249,8 @@ def write_comparison(
         "counted, because the planner reads the model's matrices or takes second "
         "derivatives of it.</p>"
     )
-    path = folder.path / "report.html"
-    write_atomically(
-        path, page.document(title, [*body, *page.how(folder.config())]).encode()
-    )
-    return path
+    body += page.how(folder.config())
+    return folder.write("report.html", page.document(title, body))
 
 
 def _known(optimum: float | None) -> str:
@@ -251,6 +297,9 @@ def plot(rows: Sequence[Row]) -> Figure:
     shown: dict[str, Any] = {}
     for axis, (task, own) in zip(axes.flat, tasks.items(), strict=False):
         known = own[0]["optimum"] is not None
+        if known:  # a single gap has no extent
+            axis.set_yscale("log")
+            axis.update_datalim([(1, CLOSEST / 3)], updatex=False)
         for planner, episodes in grouped(own, "planner").items():
             i = planners.index(planner)
             shown[planner] = _draw(
@@ -259,7 +308,6 @@ def plot(rows: Sequence[Row]) -> Figure:
         axis.margins(0.1)
         logarithmic(axis, "x")
         if known:
-            axis.set_yscale("log")
             axis.set_ylim(bottom=CLOSEST / 3)
             axis.axhline(CLOSEST, color=INK, linewidth=1, linestyle="--")
         first = axis.get_subplotspec().is_first_col()

@@ -12,9 +12,11 @@ from forethought.reports.figures.learning import Cards, Rows, as_number
 from forethought.reports.film import policy
 from forethought.reports.film.video import film, frames
 from forethought.reports.style import number, png
-from forethought.runs.store.folder import RunFolder, write_atomically
-from forethought.runs.train import bounds, cost
+from forethought.runs import cost
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.train import bounds
 from forethought.runs.train.cards import read_cards
+from forethought.runs.train.lines import lines
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
     "fans": (
@@ -85,14 +87,21 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
         config: Its settings.
     """
     task, agent = config.get("task", "A run"), config.get("planner", "")
-    rows, cards = folder.metrics(), read_cards(folder)
-    limits = folder.read_json(bounds.FILE) if _has(folder, bounds.FILE) else {}
-    price = folder.read_json(cost.FILE) if _has(folder, cost.FILE) else {}
-    (folder.path / "plots").mkdir(exist_ok=True)
+    rows, cards = lines(folder), read_cards(folder)
+    limits = (
+        folder.read_json(bounds.FILE, bounds.Bounds) if folder.has(bounds.FILE) else {}
+    )
+    price = folder.read_json(cost.FILE, cost.Price) if folder.has(cost.FILE) else {}
     parts = [
         f"<header><h1>{page.escape(task)} <span>learned by {page.escape(agent)}</span>"
         f"</h1><p>{page.escape(_story(rows, config, limits))}</p></header>",
         page.tiles(_facts(rows, limits, price)),
+    ]
+    halved = dict(HALVES)
+    if learning.steps_lead(rows) and (first := learning.lengths(rows, wide=True)):
+        title, note, _ = halved.pop("lengths")
+        parts += [_card(folder, "lengths", title, note, first, kind="wide")[0]]
+    parts += [
         _card(
             folder,
             "learning",
@@ -106,16 +115,16 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
         if (figure := draw(rows, cards)) is not None:
             parts += [_card(folder, name, title, note, figure, kind="wide")[0]]
     halves = []
-    if _has(folder, policy.FILE) and not _has(folder, "video.mp4"):
+    if folder.has(policy.FILE) and not folder.has("video.mp4"):
         film(folder, *frames(policy.Footage.load(folder))[:2])
-    if _has(folder, "video.mp4"):
-        content = page.film((folder.path / "video.mp4").read_bytes())
+    if folder.has("video.mp4"):
+        content = page.film(folder.read("video.mp4"))
         note = "An episode after training, without exploring."
         halves += [(page.section("What was learned", note, content), 0.75)]
     if (figure := values.figure(folder)) is not None:
         note = "What the best action is worth; arrows for all that are worth as much."
         halves += [_card(folder, "values", "Values and policy", note, figure)]
-    for name, (title, note, draw) in HALVES.items():
+    for name, (title, note, draw) in halved.items():
         if (figure := draw(rows, cards)) is not None:
             halves += [_card(folder, name, title, note, figure)]
     if halves:
@@ -123,8 +132,9 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     return f"{task} · {agent}", [*parts, _table(rows)]
 
 
-def _has(folder: RunFolder, name: str) -> bool:
-    return (folder.path / name).exists()
+def _read(folder: RunFolder, name: str, form: Any) -> dict[str, Any]:
+    """What a file says; nothing where there is none."""
+    return folder.read_json(name, form) if folder.has(name) else {}
 
 
 def _card(
@@ -137,7 +147,7 @@ def _card(
 ) -> tuple[str, float]:
     """A figure saved, as a card, and its height as a share of its width."""
     content = png(figure)
-    write_atomically(folder.path / "plots" / f"{name}.png", content)
+    folder.write(f"plots/{name}.png", content)
     card = page.section(title, note, page.picture(content, title), kind=kind)
     return card, figure.get_figheight() / figure.get_figwidth()
 
@@ -147,7 +157,7 @@ def _story(rows: Rows, config: Mapping[str, Any], limits: Mapping[str, Any]) -> 
     ended = sum(row["episodes"] for row in rows)
     said = f"{rows[-1]['step']:,} environment steps, {ended:,} whole episodes"
     wanted = config.get("options", {}).get("steps")
-    if wanted is not None and rows[-1]["step"] < wanted:
+    if isinstance(wanted, int) and rows[-1]["step"] < wanted:
         said += f"; stopped before its end, of {wanted:,} steps"
     if "note" in limits:
         said += f". No exact-model bound: {limits['note'].rstrip('.')}"
@@ -166,8 +176,11 @@ def _facts(
         facts["best planned episode"] = _short(max(best, default=math.nan))
     ends = [length for row in rows for length in row.get("lengths", ())]
     if len({*ends}) > 1:
-        facts["steps of the last episode"] = f"{ends[-1]:,}"
-        facts["steps of the shortest one"] = f"{min(ends):,}"
+        told = {
+            "steps of the last episode": f"{ends[-1]:,}",
+            "steps of the shortest one": f"{min(ends):,}",
+        }
+        facts = told | facts if learning.steps_lead(rows) else facts | told
     judged = [row["evaluation"] for row in rows if row.get("evaluation") is not None]
     if judged:
         facts["last evaluation"] = _short(judged[-1])

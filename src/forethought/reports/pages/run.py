@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
@@ -11,7 +12,7 @@ from forethought.reports import page
 from forethought.reports.figures import episode, search, tables, tree
 from forethought.reports.style import gap, number, png
 from forethought.runs.plan.record import Record
-from forethought.runs.store.folder import RunFolder, write_atomically
+from forethought.runs.store.folder import RunFolder
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
     "states": (
@@ -58,6 +59,10 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Record], Figure | None]]] = {
 }
 """Every figure of a run by the name of its file: title, what is seen, who draws it."""
 
+REST, FEW, CHATTERS = 0.02, 10, 0.03
+"""A share of all motion that counts as rest, steps of it that are needed, and the share
+of its range from which on an action chatters."""
+
 TABLE_SECTIONS = SECTIONS | {
     "states": (
         "Where it went",
@@ -82,14 +87,14 @@ TABLE_SECTIONS = SECTIONS | {
 def _figures(folder: RunFolder, seen: Record) -> dict[str, tuple[str, float]]:
     """Save every figure under `plots/`; return each as a card and its height."""
     made = {}
-    (folder.path / "plots").mkdir(exist_ok=True)
     sections = TABLE_SECTIONS if seen.table else SECTIONS
     for name, (title, note, draw) in sections.items():
         figure = draw(seen)
+        more = _smoother(folder, seen) if name == "actions" else ""
         if figure is not None:
             content = png(figure)
-            write_atomically(folder.path / "plots" / f"{name}.png", content)
-            card = page.section(title, note, page.picture(content, title))
+            folder.write(f"plots/{name}.png", content)
+            card = page.section(title, note + more, page.picture(content, title))
             made[name] = card, figure.get_figheight() / figure.get_figwidth()
     return made
 
@@ -108,10 +113,14 @@ def finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
         "plans a second": number(float(f"{seen.plan_rate:.3g}")),
         "steps ahead" + _seconds(seen, seen.horizon): seen.horizon,
     }
+    if (share := chatter(seen)) is not None:
+        facts["of its range an action changes by from step to step at rest"] = (
+            f"{100 * share:.2g} %"
+        )
     for name, count in counts.items():
         if count:
             facts[f"of {len(results)} plans: {name.replace('_', ' ')}"] = count
-    film = page.film((folder.path / "video.mp4").read_bytes())
+    film = page.film(folder.read("video.mp4"))
     speed = f"{1 / seen.dt:.3g} steps a second." if seen.table else "In real time."
     cards = {"video": (page.section("Video", speed, film), 0.75)}
     cards |= _figures(folder, seen)
@@ -125,6 +134,38 @@ def finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
         page.columns(cards.values()),
     ]
     return f"{seen.task} · {seen.planner}", body
+
+
+def chatter(seen: Record) -> float | None:
+    """How much actions change from step to step at rest, as a share of their range.
+
+    At rest is a step in which no coordinate moves by more than a fiftieth of all that
+    it moved in the episode. None where there is no rest, or actions have no range.
+    """
+    width = seen.high - seen.low
+    if seen.table or not np.isfinite(width).all() or not (width > 0).any():
+        return None
+    steps = int(seen.alive.sum())
+    states, actions = seen.states[: steps + 1], seen.actions[:steps, width > 0]
+    moved = np.abs(np.diff(states, axis=0)) / np.maximum(np.ptp(states, axis=0), 1e-9)
+    rests = (moved < REST).all(axis=1)
+    both = rests[1:] & rests[:-1]
+    if both.sum() < FEW:
+        return None
+    changes = np.abs(np.diff(actions, axis=0)) / width[width > 0]
+    return float(np.mean(changes[both]))
+
+
+def _smoother(folder: RunFolder, seen: Record) -> str:
+    """What to set where actions chatter and the planner can draw smoother ones."""
+    settings = folder.config().get("settings")
+    plain = isinstance(settings, Mapping) and settings.get("degree") == 0
+    if not plain or (chatter(seen) or 0) < CHATTERS:
+        return ""
+    return (
+        " They chatter at rest: --planner.hold 3 --planner.degree 3 draws them as "
+        "splines, which are smoother."
+    )
 
 
 def _seconds(seen: Record, steps: int) -> str:
