@@ -93,9 +93,7 @@ def ours(tables: dict[str, Array], simulations: int) -> Any:
     """Whole plans of a batch."""
     objective = Read(tables["rewards"], tables["values"])
     problem = Problem(Jumps(), objective, Discrete(ACTIONS))
-    policy = TreePolicy(
-        1.25, "puct", normalise=True, prior=lambda belief: tables["logits"][belief]
-    )
+    policy = TreePolicy(1.25, "puct", prior=lambda belief: tables["logits"][belief])
     planner = MCTS(HORIZON, simulations, policy, DefaultPolicy(0), reuse=False)
 
     def plan(belief: Array, key: PRNGKeyArray) -> Any:

@@ -6,6 +6,7 @@ import signal
 
 import hypothesis
 import jax
+import jaxtyping
 import pytest
 from compilations import COMPILED, Ledger
 
@@ -53,6 +54,14 @@ def x64():
     """Run the test in float64."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def unchecked():
+    """As it is outside tests: whoever is given what is of the wrong type says so."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -205,7 +205,7 @@ def test_on_ice_it_comes_near_the_optimum_and_the_most_frequent_outcome_does_not
         (lambda: Dyna(step_size=0.0), r"step_size in \(0, 1\], got 0"),
         (lambda: Dyna(gamma=1.1), r"gamma in \[0, 1\], got 1.1"),
         (lambda: Dyna(bonus=-1.0), "bonus >= 0, got -1"),
-        (lambda: Sweeping(planning_steps=0), "all of its learning is planning"),
+        (lambda: Sweeping(planning_steps=0), "planning_steps >= 1, got 0"),
         (lambda: Sweeping(epsilon=2.0), r"epsilon in \[0, 1\], got 2"),
         (lambda: Sweeping(threshold=-1.0), "threshold >= 0, got -1"),
     ],

@@ -43,10 +43,10 @@ def test_after_waiting_it_is_due_and_not_before(schedule, done):
 @pytest.mark.parametrize(
     ("every", "unit", "words"),
     [
-        (0, "episodes", "by episodes needs a finite number of at least 1, got 0"),
-        (0.5, "steps", "by steps needs a finite number of at least 1, got 0.5"),
-        (0.0, "ratio", "by ratio needs a finite number above 0, got 0.0"),
-        (float("inf"), "ratio", "finite number above 0, got inf"),
+        (0, "episodes", "by episodes needs every > 0, got 0"),
+        (0.5, "steps", "by steps needs every from 1 to 2147483647, got 0.5"),
+        (0.0, "ratio", "by ratio needs every > 0, got 0.0"),
+        (float("inf"), "ratio", "a finite every > 0, got inf"),
         (float("nan"), "steps", "got nan"),
     ],
 )

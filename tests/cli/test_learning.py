@@ -19,15 +19,17 @@ import forethought as ft
 from forethought.agents.schedule import Schedule
 from forethought.cli import main
 from forethought.cli.learning import read_training
+from forethought.cli.parse import environment_settings
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, RandomShooting
 from forethought.runs.events import Line
-from forethought.runs.store.folder import plain
+from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import Told, live
+from forethought.runs.store.plain import plain
 from forethought.runs.train import trained
 from forethought.runs.train.config import config_of, differences, learning_of
-from forethought.runs.train.settings import settings_for
+from forethought.runs.train.defaults import settings_for
 
 TINY = [
     *("--agent.model.members", "2", "--agent.model.width", "4"),
@@ -222,7 +224,7 @@ def test_resume_with_the_same_settings_goes_on_and_repeats_no_event(whole, capsy
 def test_a_run_goes_on_with_what_its_folder_holds_whatever_is_the_default_today(
     whole, tmp_path, monkeypatch, capsys
 ):
-    config = json.loads((whole[0] / "config.json").read_text())
+    config = RunFolder(whole[0]).config()
     config["settings"]["model"]["fitting"]["patience"] = 7
     del config["command"]  # it is for people
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -239,14 +241,20 @@ def test_a_run_goes_on_with_what_its_folder_holds_whatever_is_the_default_today(
         (lambda c: c["settings"]["model"].update(patients=3), "agent.model.patients"),
         (lambda c: c.update(planner="petz"), "agent has no name"),
         (lambda c: c.update(planner=None), "agent has no name"),
-        (lambda c: c.update(options=[]), "not that of a training run"),
+        (lambda c: c.update(options=[]), "options needs an object, got a list"),
+        (lambda c: c.update(options={}), "not that of a training run"),
+        (lambda c: c["options"].update(count="two"), "count needs a whole number"),
+        (
+            lambda c: c["settings"]["model"].update(width="wide"),
+            "width cannot be",
+        ),
         (lambda c: c["options"].update(planner="cme"), "did you mean 'cem'"),
     ],
 )
 def test_a_config_that_cannot_be_read_back_is_refused_in_one_line(
     change, words, whole, tmp_path, capsys
 ):
-    config = json.loads((whole[0] / "config.json").read_text())
+    config = RunFolder(whole[0]).config()
     change(config)
     (tmp_path / "config.json").write_text(json.dumps(config))
     for command in ("resume", "evaluate"):
@@ -263,7 +271,7 @@ def test_a_config_that_cannot_be_read_back_is_refused_in_one_line(
         (["--agent.planner.particles", "3"], "share evenly"),
         (["--agent.planner.tolerance", "3"], "no flag named"),
         (["--steps", "10"], "needs more steps than the 60 random ones"),
-        (["--learn.every", "0"], "needs a finite number of at least 1, got 0"),
+        (["--learn.every", "0"], "learn needs every > 0, got 0"),
         (["--count", "0"], "count >= 1, got 0"),
         (["--evaluate-episodes", "0"], "evaluate_episodes >= 1, got 0"),
     ],
@@ -322,6 +330,69 @@ def test_a_number_that_is_not_finite_ends_a_run_that_can_go_on(
     assert run("resume", folder) == 130
 
 
+def test_an_environment_of_ones_own_is_trained_gone_on_with_and_evaluated(
+    at_home, monkeypatch, capsys
+):
+    (at_home / "shore.py").write_text(
+        "import gymnasium, numpy as np\n"
+        "class Shore(gymnasium.Env):\n"
+        "    observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)\n"
+        "    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)\n"
+        "    def __init__(self, depth=1.0, calm=False): self.depth = depth\n"
+        "    def reset(self, *, seed=None, options=None):\n"
+        "        super().reset(seed=seed)\n"
+        "        return np.zeros(1, np.float32), {}\n"
+        "    def step(self, action):\n"
+        "        return np.zeros(1, np.float32), self.depth, False, False, {}\n"
+        "gymnasium.register('Shore-v0', Shore, max_episode_steps=6)\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(trained, "state_cost", lambda *_: None)
+    settings = ["--env.depth", "-2.5", "--env.calm=true"]
+    words = ["shore:Shore-v0", *TINY, "--steps", "12", *settings, "--out", "shore"]
+    assert run("train", *words) == 0
+    assert rows_of(at_home / "shore")[0]["returns"] == [-15.0]
+    config = json.loads((at_home / "shore" / "config.json").read_text())
+    assert config["options"]["env"] == {"depth": -2.5, "calm": True}
+    assert run("resume", "shore", "--env.depth", "-2.5") == 0
+    assert run("evaluate", "shore", "--episodes", "1") == 0
+    assert "returns  -15" in capsys.readouterr().out
+    assert run("resume", "shore", "--env.depth", "3") == 2
+    assert "env.depth=-2.5, got 3." in capsys.readouterr().err
+    for wrong, said in (
+        (["--env.dept", "3"], "no setting of shore:Shore-v0 named 'dept'"),
+        (["--env.depth"], "--env.depth needs a value"),
+        (["--env.depth", "--seed", "1"], "--env.depth needs a value"),
+    ):
+        assert run("train", "shore:Shore-v0", *wrong) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+    del gymnasium.registry["Shore-v0"], sys.modules["shore"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("-9.8", -9.8),
+        ("true", True),
+        ("True", True),
+        ("none", "none"),
+        ("None", None),
+        ("[1, 2]", [1, 2]),
+        ("(0.7, 2)", (0.7, 2)),
+        ("4x4", "4x4"),
+        ("'3'", "3"),
+        ("", ""),
+    ],
+)
+def test_a_setting_of_an_environment_is_read_as_json_or_python_writes_it(text, value):
+    assert environment_settings([f"--env.key={text}"]) == ({"key": value}, [])
+    read, left = environment_settings(["--env.key", text, "--seed", "1"])
+    assert read == {"key": value} and left == ["--seed", "1"]
+    assert type(read["key"]) is type(value)
+
+
 def test_a_full_disk_ends_a_run_in_one_line(at_home, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -375,8 +446,10 @@ def test_a_run_is_read_back_from_what_its_config_says(agent):
     name = "maze" if agent in ("dyna", "sweeping") else "double-integrator"
     settings = settings_for(name, agent)
     if agent == "pets":
-        planner = ft.MPPI(7, population=9, temperature=float("inf"))
-        settings = dataclasses.replace(settings, planner=planner)
+        planner = ft.MPPI(7, population=9, temperature=0.25)
+        endless = dataclasses.replace(settings.model.fitting, clip=float("inf"))
+        model = dataclasses.replace(settings.model, fitting=endless)
+        settings = dataclasses.replace(settings, planner=planner, model=model)
     learning = trained.Learning(
         name, settings, steps=9000, count=2, evaluate=Schedule(90, "steps")
     )

@@ -9,7 +9,7 @@ from forethought.agents.pets import PETS
 from forethought.core.readout import Readout
 from forethought.core.types import ravel
 from forethought.objectives.learned import Observed
-from forethought.runs.train.settings import settings_for
+from forethought.runs.train.defaults import settings_for
 from forethought.tasks.benchmarks import FRAMES, TASKS
 
 KEY = jax.random.key(0)

@@ -127,7 +127,7 @@ def test_a_module_is_found_in_the_current_folder_and_says_why_it_breaks(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_wish.py").write_text("1 / 0")
-    with pytest.raises(ValueError, match="ZeroDivisionError: division by zero"):
+    with pytest.raises(ValueError, match=r"division by zero, in .*wish\.py, line 1\."):
         user_task(EXAMPLES / "my_robot.xml", "broken_wish:Wish")
     (tmp_path / "made_wish.py").write_text(
         "from forethought.objectives.residual import Residual, Term\n"
@@ -136,3 +136,44 @@ def test_a_module_is_found_in_the_current_folder_and_says_why_it_breaks(
     )
     task = user_task(EXAMPLES / "my_robot.xml", "made_wish:wish")
     assert isinstance(task.problem.objective, Residual)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import sys\nsys.exit(3)", r"ends the program, in .*wish_\d\.py, line 2\."),
+        ("raise SystemExit", r"ends the program, in .*wish_\d\.py, line 1\."),
+        ("x = (", r"SyntaxError: .*, in .*wish_\d\.py, line 1\."),
+        ("import nowhere_at_all", r"'nowhere_at_all', in .*wish_\d\.py, line 1\)"),
+        (
+            "def wish():\n    raise OSError('no\\n' * 999)",
+            r"made: OSError: no no .*2\.",
+        ),
+        ("class wish:\n    def __init__(self): exit()", r"cannot be made: it ends"),
+        ("import json\nwish = json.loads('')", r"JSONDecodeError: .*py, line 2\."),
+    ],
+)
+def test_what_an_objective_does_at_import_ends_in_one_sentence(
+    text, words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    module = f"wish_{abs(hash(text)) % 10**6}"
+    (tmp_path / f"{module}.py").write_text(text)
+    with pytest.raises(ValueError, match=words.replace(r"\d", r"\d+")) as caught:
+        user_task(EXAMPLES / "my_robot.xml", f"{module}:wish")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 800
+
+
+def test_an_interrupt_at_import_passes_and_a_module_may_print(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stopped_wish.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        user_task(EXAMPLES / "my_robot.xml", "stopped_wish:wish")
+    (tmp_path / "chatty_wish.py").write_text(
+        "print('hello')\nfrom my_objective import MyObjective\n"
+    )
+    task = user_task(EXAMPLES / "my_robot.xml", "chatty_wish:MyObjective")
+    assert type(task.problem.objective).__name__ == "MyObjective"
+    assert "hello" in capsys.readouterr().out

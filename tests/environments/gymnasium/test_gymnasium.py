@@ -9,11 +9,8 @@ from gymnasium.utils.env_checker import check_env
 
 from forethought.core.spaces import Box, Discrete
 from forethought.environments.analytic import Pendulum
-from forethought.environments.gymnasium.adapter import (
-    GymnasiumEnvironment,
-    ToGymnasium,
-    register,
-)
+from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
+from forethought.environments.gymnasium.export import ToGymnasium
 from forethought.environments.simulated import Simulated
 from forethought.objectives.task import PendulumReward
 from forethought.tasks import TASKS
@@ -60,8 +57,6 @@ def missing_package():
 def registered():
     gymnasium.register("Corridor-v0", Corridor, disable_env_checker=True)
     gymnasium.register("MissingPackage-v0", missing_package)
-    register(TASKS)
-    register(TASKS)
     yield
     for id in ["Corridor-v0", "MissingPackage-v0"]:
         del gymnasium.registry[id]

@@ -343,6 +343,24 @@ def test_bad_input_is_refused_in_one_sentence(arguments, settings, error, messag
     assert "\n" not in str(caught.value)
 
 
+def test_the_controls_of_a_keyframe_are_what_planners_begin_with():
+    text = BALL.replace('0 .3"/>', '0 .3" ctrl=".4"/>')
+    box = MuJoCo(text, keyframe="high").action
+    np.testing.assert_allclose(box.centre_and_scale(np.float32), [[0.4], [1]])
+    # Whoever says none means none, and beyond the limits lies nothing.
+    assert MuJoCo(text).action.rest is None
+    assert MuJoCo(BALL, keyframe="high").action.rest is None
+    far = text.replace('ctrl=".4"', 'ctrl="7"')
+    box = MuJoCo(far, keyframe=0).action
+    np.testing.assert_allclose(box.centre_and_scale(np.float32)[0], [1])
+
+
+@pytest.mark.parametrize("step", ["0", "-0.01"])
+def test_a_timestep_that_is_none_is_refused(step):
+    with pytest.raises(ValueError, match="timestep"):
+        MuJoCo(BALL.replace('timestep="0.01"', f'timestep="{step}"'))
+
+
 def test_a_state_of_another_size_is_refused():
     with pytest.raises(
         ValueError, match=r"qpos of shape \[2\] and qvel of shape \[2\]"

@@ -130,6 +130,53 @@ def test_an_environment_without_a_table_is_refused():
         grids.from_gymnasium("FrozenLake-v2")
 
 
+class Bare(gymnasium.Env):
+    """Two states and a table; where episodes begin is only to be seen."""
+
+    observation_space = gymnasium.spaces.Discrete(2)
+    action_space = gymnasium.spaces.Discrete(1)
+
+    def __init__(self, P=None, odd=False):
+        walk = [(0.5, 0, 0.0, False), (0.5, 1, 1.0, True)]
+        self.P = [[walk], {0: [(1.0, 1, 0.0, True)]}] if P is None else P
+        if odd:
+            self.observation_space = gymnasium.spaces.Box(0, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if isinstance(self.observation_space, gymnasium.spaces.Box):
+            return np.zeros(1), {}
+        return int(self.np_random.random() < 0.3), {}
+
+
+@pytest.fixture
+def bare():
+    gymnasium.register("Bare-v0", Bare, disable_env_checker=True)
+    yield "Bare-v0"
+    del gymnasium.registry["Bare-v0"]
+
+
+def test_where_nobody_says_where_episodes_begin_a_thousand_are_looked_at(bare):
+    table = grids.from_gymnasium(bare).table
+    # Five sigma of a share of 1,000.
+    assert float(table.start[1]) == pytest.approx(0.3, abs=5 * (0.21 / 1000) ** 0.5)
+    assert table.reward.tolist() == [[[0, 1]], [[0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"P": {1: {0: []}}}, "table P of Bare-v0 is broken: .* KeyError: 0"),
+        ({"P": [[[(1.0, 0, 0.0)]]]}, "table P of Bare-v0 is broken"),
+        ({"P": []}, "table P of Bare-v0 is broken"),
+        ({"odd": True}, "Bare-v0 tells neither initial_state_distrib nor"),
+    ],
+)
+def test_a_table_that_is_broken_is_refused(bare, settings, words):
+    with pytest.raises(ValueError, match=words):
+        grids.from_gymnasium(bare, **settings)
+
+
 def test_arrows_point_where_actions_go():
     """Where chance is none and nothing is in the way, on every map there is."""
     worlds = [

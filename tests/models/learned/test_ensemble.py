@@ -312,7 +312,7 @@ def test_units_are_silu(precision):
     ("build", "message"),
     [
         (lambda t, k: Ensemble(t, size=0, key=k), "size >= 1, got 0"),
-        (lambda t, k: Ensemble(t, width=0, key=k), "width=0"),
+        (lambda t, k: Ensemble(t, width=0, key=k), "width >= 1, got 0"),
     ],
 )
 def test_sizes_below_one_are_refused(build, message):

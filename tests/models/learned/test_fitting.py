@@ -254,7 +254,7 @@ def test_the_first_warm_fit_of_a_model_is_one_from_scratch():
 
 def test_a_warm_fit_begins_at_the_function_that_it_stopped_at(fitted, compilations):
     model, metrics = fitted
-    still = FitSettings(epochs=1, batch=32, learning_rate=0.0, warm=True)
+    still = FitSettings(epochs=1, batch=32, learning_rate=1e-30, warm=True)
 
     def go_on(model, count):
         data = rows(count)
@@ -292,7 +292,7 @@ def test_deterministic_members_learn_too():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs, patience, batch and updates >= 1, got 0"),
+        ({"epochs": 0}, "epochs >= 1, got 0"),
         ({"holdout": 1.0}, r"holdout in \[0, 1\), got 1"),
     ],
 )

@@ -109,6 +109,29 @@ def test_data_in_which_everything_ends_give_finite_certainty(learned):
     assert np.all(found > 0.9) and np.all(np.isfinite(found))
 
 
+def test_an_end_is_the_same_under_other_features(learned):
+    end = jax.tree.map(lambda leaf: leaf[0], learned[0].termination)
+    scale, shift = jnp.array([2.0, 0.3]), jnp.array([-0.5, 4.0])
+    features = jax.random.normal(jax.random.key(3), (20, 2))
+    before = jax.vmap(end)(scale[None] * features + shift[None])
+    np.testing.assert_allclose(
+        jax.vmap(end.under(scale, shift))(features), before, rtol=2e-3, atol=1e-6
+    )
+    assert np.ptp(before) > 0.1  # a constant would be the same under anything
+
+
+def test_an_end_on_one_side_is_foreseen_on_the_other():
+    rows = data(1000, ends=lambda x: x > 1.8)
+    ended = np.asarray(rows.next_obs[:, 1])[np.asarray(rows.terminated)]
+    assert 10 < len(ended) < 80 and ended.min() > 1.8
+    valid = rows.valid & (rows.next_obs[:, 1] > -1.8)  # never on the other side
+    rows = eqx.tree_at(lambda rows: rows.valid, rows, valid)
+    model, _ = fitted(rows)
+    place = jnp.array([[0.0, -2.6], [0.0, 2.6], [0.0, 0.0]])
+    found = ends(model, place).mean(axis=0)
+    assert found[0] > 0.3 and found[1] > 0.9 and found[2] < 0.01
+
+
 def test_more_ends_within_the_capacity_do_not_recompile(learned, compilations):
     rows = data(700, seed=3)
     jax.block_until_ready(rows)

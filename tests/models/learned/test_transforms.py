@@ -42,6 +42,18 @@ def test_inputs_and_targets_are_standardised_over_the_valid_rows_alone():
         np.testing.assert_allclose(jnp.std(values, axis=0), 1, rtol=1e-4)
 
 
+def test_a_choice_is_seen_as_a_one_among_zeros_of_its_own_scale():
+    obs, _, next_obs, reward = data()
+    choice = jnp.tile(jnp.array([0, 0, 1, 2]), 16)
+    transform = Transform(3, 4, discrete=True)
+    transform = transform.fit(obs, choice, next_obs, reward, jnp.ones(64, bool))
+    seen = jnp.stack([transform.inputs(obs[0], jnp.asarray(i)) for i in range(4)])
+    # By hand: shares 1/2, 1/4, 1/4; the last was never chosen, so that it is as it is.
+    share = np.array([0.5, 0.25, 0.25, 0.0])
+    scale = np.where(share > 0, np.sqrt(share * (1 - share)), 1.0)
+    np.testing.assert_allclose(seen[:, 3:], (np.eye(4) - share) / scale, rtol=1e-5)
+
+
 def test_a_dimension_is_predicted_as_a_difference_unless_it_is_absolute():
     transform = Transform(2, 1, absolute=(0,))
     obs, y = jnp.array([3.0, 4.0]), jnp.array([0.5, 0.5])

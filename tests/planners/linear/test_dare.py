@@ -304,6 +304,19 @@ def test_where_there_is_no_answer_there_is_a_code_and_no_number(case, code, prec
     assert name_of(solve(bad, *case[1:]).result) == "non_finite"
 
 
+def test_what_overflows_has_no_sign():
+    one = np.ones((1, 1), np.float32)
+    assert name_of(solve(one, 1e15 * one, 1e15 * one, one).result) == "non_finite"
+    assert name_of(solve(one, 1e15 * one, 1e15 * one, -one).result) == "non_finite"
+    assert name_of(solve(one, one, one, -9 * one).result) == "indefinite"
+
+
+def test_matrices_may_be_nested_lists():
+    A, B = [[1, 0.1], [0, 1]], [[0.005], [0.1]]
+    found = jax.jit(lambda: dare(A, B, np.eye(2), [[1]], [[0], [0]]))()
+    np.testing.assert_allclose(found.K, [[-0.9170745, -1.6355962]], rtol=1e-5)
+
+
 def test_modes_that_cost_nothing_are_stabilised_all_the_same(x64):
     one = jnp.ones((1, 1))
     found = solve(2 * one, one, 0 * one, one)

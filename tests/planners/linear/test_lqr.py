@@ -174,6 +174,35 @@ def test_a_cost_without_a_minimum_ends_in_the_code_indefinite():
     assert name_of(plan(jnp.eye(3)).result) == "successful"
 
 
+@pytest.mark.parametrize(
+    ("pushed", "price", "code"),
+    [(0.0, 1.0, "non_finite"), (1e-3, 1.0, "successful"), (0.0, -1.0, "indefinite")],
+)
+def test_a_cost_that_overflows_has_no_sign_and_one_without_a_minimum_has(
+    pushed, price, code
+):
+    """A state that grows tenfold each step, out of reach, for thirty of them."""
+
+    free = free_box(1)
+
+    @jax.jit
+    def plan(F, C):
+        problem = Problem(Linear(F), Quadratic(C), free)
+        return LQR(30).plan(problem, jnp.ones(1), None, key=KEY)[0]
+
+    F, C = jnp.array([[10.0, pushed]]), jnp.diag(jnp.array([1.0, price]))
+    found = plan(F, C)
+    assert name_of(found.result) == code
+    assert np.isfinite(found.actions).all()
+
+
+def test_matrices_may_be_nested_lists():
+    C, c, V, v = [[1, 0], [0, 1]], [0, 0], [[1]], [0]
+    found = jax.jit(lambda: lqr([[1, 1]], [0], C, c, V, v, W=[[0]], horizon=40))()
+    # The golden ratio.
+    np.testing.assert_allclose(found.V[0], (1 + np.sqrt(5)) / 2, rtol=1e-6)
+
+
 def test_a_start_that_is_no_number_ends_in_a_code_and_finite_actions():
     F = jnp.asarray(DOUBLE_INTEGRATOR, jnp.float32)
     problem = Problem(Linear(F), Quadratic(jnp.eye(3)), free_box(1))

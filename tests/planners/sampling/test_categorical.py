@@ -117,7 +117,7 @@ def test_continuous_actions_are_refused_by_name():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"elites": 200}, "200 elites of 128"),
+        ({"elites": 200}, "elites <= population, which is 128, got 200"),
         ({"keep_fraction": 2.0}, r"\[0, 1\], got 2\.0"),
         ({"hold": 0}, "hold >= 1, got 0"),
     ],

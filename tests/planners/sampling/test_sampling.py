@@ -217,7 +217,7 @@ def test_the_mean_is_what_plain_cem_returns_and_its_value_is_its_own():
     ("settings", "words"),
     [
         ({"horizon": 0}, "horizon >= 1, got 0"),
-        ({"elites": 200}, "200 elites of 128"),
+        ({"elites": 200}, "elites <= population, which is 128, got 200"),
         ({"keep_fraction": 1.5}, r"\[0, 1\], got 1.5"),
         ({"population_decay": 0.5}, ">= 1, got 0.5"),
         ({"particles": 0}, "particles >= 1"),

@@ -52,6 +52,16 @@ def test_at_the_minimum_no_free_slope_is_left_and_clamped_ones_push_outwards(pre
         assert (slope[~free & ~at_low] <= 0).all()
 
 
+def test_a_side_without_width_is_clamped_whichever_way_it_is_pushed():
+    H, side = jnp.array([[2.0, 1.0], [1.0, 2.0]]), jnp.array([0.3, jnp.inf])
+    for push in (-5.0, 5.0, -0.6 + 0.35):  # the last one pushes neither way
+        found = SOLVE(
+            H, jnp.array([push, 0.2]), -side.at[0].mul(-1), side, jnp.zeros(2)
+        )
+        assert found.solved and found.free.tolist() == [False, True]
+        np.testing.assert_allclose(found.x, [0.3, -0.25], rtol=1e-6)
+
+
 def test_an_indefinite_matrix_is_not_solved():
     H = jnp.array([[1.0, 2.0], [2.0, 1.0]])
     free = jnp.full((2,), jnp.inf)

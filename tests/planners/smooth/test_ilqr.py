@@ -300,7 +300,7 @@ def test_discrete_actions_are_refused_by_name():
         ({"horizon": 5, "step_sizes": 0}, "step_sizes >= 1"),
         ({"horizon": 5, "smallest_step": 0.0}, "smallest_step in"),
         ({"horizon": 5, "factor": 1.0}, "factor > 1"),
-        ({"horizon": 5, "regularisation": -1.0}, "regularisation between"),
+        ({"horizon": 5, "regularisation": -1.0}, "regularisation >= 0 and <= largest"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):

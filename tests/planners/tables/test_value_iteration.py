@@ -131,10 +131,65 @@ def test_a_search_that_was_cut_short_says_so():
     assert int(found.iterations) == 3 and float(found.residual) > 0.01
 
 
-def test_a_policy_that_never_ends_has_no_exact_value_without_discount():
+def test_a_maze_is_solved_without_discount_though_one_may_stay_in_it_for_ever():
     maze = grids.dyna_maze().table
-    assert bool(by_policies(maze, 1.0).result == Result.non_finite)
-    assert float(by_sweeps(maze, 1.0).V[18]) == float(by_values(maze, 1.0).V[18]) == 1
+    for solve in (by_values, by_policies, by_sweeps):
+        found = solve(maze, 1.0)
+        assert bool(found.result == Result.successful) and float(found.V[18]) == 1
+
+
+def endless_table(seed, states, pay=1.0):
+    """Dirichlet transitions that never end, paid by one to two for every step."""
+    random = np.random.default_rng(seed)
+    P = random.dirichlet(np.ones(states), size=(states, 2))
+    return from_dense(P, pay * random.uniform(1, 2, size=(states, 2)))
+
+
+@pytest.mark.parametrize("solve", [by_values, by_policies, by_sweeps])
+@pytest.mark.parametrize("pay", [1.0, -1.0])
+def test_who_is_paid_for_ever_gets_an_infinite_value_and_no_success(
+    solve, pay, precision
+):
+    for states in (1, 3):
+        found = solve(endless_table(states, states, pay), 1.0)
+        assert bool(found.result == Result.non_finite)
+        np.testing.assert_array_equal(found.V, pay * np.inf)
+
+
+@pytest.mark.parametrize("solve", [by_values, by_policies, by_sweeps])
+def test_only_values_that_lead_to_endless_pay_are_infinite(solve):
+    """0 ends or goes to 1, which ends; 2 ends or goes to 3, which is paid for ever."""
+    next_state = np.array([[0, 1], [1, 1], [2, 3], [3, 3]])[..., None]
+    reward = np.array([[0.5, 0.0], [2.0, 1.0], [9.0, 0.0], [0.1, 0.2]])[..., None]
+    ends = np.array([[1, 0], [1, 1], [1, 0], [0, 0]], bool)[..., None]
+    table = Table(next_state, np.ones(reward.shape), reward, ends)
+    found = solve(table, 1.0)
+    assert bool(found.result == Result.non_finite)
+    np.testing.assert_array_equal(found.V, [2, 2, np.inf, np.inf])
+    assert found.policy.tolist() == [1, 0, 1, 0]
+    # To be fined for ever instead is avoided, where one can.
+    fined = Table(next_state, np.ones(reward.shape), -reward, ends)
+    np.testing.assert_array_equal(solve(fined, 1.0).V, [-0.5, -1, -9, -np.inf])
+    # What comes and goes adds up to nothing, which is no number.
+    turns = from_dense(np.eye(2)[[[1], [0]]], [[1.0], [-1.0]])
+    assert np.isnan(solve(turns, 1.0).V).all()
+
+
+@pytest.mark.parametrize("solve", [value_iteration, policy_iteration])
+def test_values_at_rest_beside_their_own_size_alone_are_no_success(solve):
+    """State 0 pays for ever or ends, so that nothing but growth tells."""
+    reward = np.array([[[1.0], [0.5]]])
+    ends = np.array([[[False], [True]]])
+    table = Table(np.zeros((1, 2, 1), int), np.ones((1, 2, 1)), reward, ends)
+    found = solve(table, 1.0, tolerance=1e-2)
+    assert bool(found.result == Result.non_finite) and float(found.V[0]) == np.inf
+    # A pit that one leaves in the end, or waits in unpaid, is no such thing.
+    chance = np.array([[[0.99, 0.01], [1.0, 0.0]]])
+    reward = np.array([[[1.0, 1.0], [0.0, 0.0]]])
+    pit = Table(np.zeros((1, 2, 2), int), chance, reward, [[[False, True]] * 2])
+    found = solve(pit, 1.0)
+    assert bool(found.result == Result.successful)
+    assert float(found.V[0]) == pytest.approx(100, rel=1e-2)
 
 
 def test_tables_are_solved_side_by_side():

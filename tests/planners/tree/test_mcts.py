@@ -43,7 +43,7 @@ class Node:
 
 def plain(table, values, horizon, simulations, policy, key, gamma=0.9):
     """The notes' three steps, written as they are read; nodes in order of birth."""
-    nodes = [Node(0)]
+    nodes, low, high = [Node(0)], np.inf, -np.inf
     C = policy.exploration
     for i in range(simulations):
         bits = jax.random.bits(jax.random.fold_in(key, i), (), "uint32")
@@ -51,14 +51,17 @@ def plain(table, values, horizon, simulations, policy, key, gamma=0.9):
         node, path = nodes[0], []
         while not node.ended and len(path) < horizon:
             with np.errstate(divide="ignore", invalid="ignore"):
+                Q = node.Q / node.N
+                if policy.normalise:
+                    Q = (Q - low) / (high - low) if high > low else 0 * Q
                 if policy.score == "uct":
                     parent = np.log(max(node.visits, 1))
-                    score = node.Q / node.N + 2 * C * np.sqrt(2 * parent / node.N)
+                    score = Q + 2 * C * np.sqrt(2 * parent / node.N)
                     score[node.N == 0] = np.inf
                 else:
-                    mean = node.Q.sum() / max(node.N.sum(), 1)
+                    mean = np.nansum(node.N * Q) / max(node.N.sum(), 1)
                     P = np.asarray(jax.nn.softmax(policy.prior(at_state(node.state))))
-                    score = np.where(node.N > 0, node.Q / node.N, mean)
+                    score = np.where(node.N > 0, Q, mean)
                     score = score + C * P * np.sqrt(node.visits) / (1 + node.N)
             order = (np.arange(table.actions) + first) % table.actions
             a = int(order[np.argmax(score[order])])
@@ -83,6 +86,8 @@ def plain(table, values, horizon, simulations, policy, key, gamma=0.9):
             parent.visits += 1
             parent.N[a] += 1
             parent.Q[a] += value
+            low = min(low, parent.Q[a] / parent.N[a])
+            high = max(high, parent.Q[a] / parent.N[a])
             below = parent
     return nodes
 
@@ -99,8 +104,10 @@ def logits(belief):
 
 
 POLICIES = {
-    "uct": TreePolicy(0.3),
-    "puct": TreePolicy(0.8, "puct", prior=logits),
+    "uct": TreePolicy(0.3, normalise=False),
+    "puct": TreePolicy(0.8, "puct", normalise=False, prior=logits),
+    "uct of the range": TreePolicy(0.1),
+    "puct of the range": TreePolicy(0.8, "puct", prior=logits),
 }
 
 
@@ -167,7 +174,7 @@ def test_each_of_the_four_steps_does_its_own_part(worlds):
 def test_a_search_that_goes_everywhere_writes_out_the_whole_tree(worlds, precision):
     table = worlds.random_table(4, actions=2)
     problem = worlds.problem_of(table)
-    planner = MCTS(4, 300, TreePolicy(10.0), LEAF)
+    planner = MCTS(4, 300, TreePolicy(10.0, normalise=False), LEAF)
     found, state = search(planner, problem, worlds.at(problem, 0))
     tree = jax.tree.map(np.asarray, state.tree)
     assert tree.size == 2**5 - 1 and found.stats.numbers["depth"] == 4
@@ -192,7 +199,9 @@ def test_the_principal_line_is_the_best_plan_once_simulations_are_many(worlds):
     table = worlds.random_table(4, actions=2)
     problem = worlds.problem_of(table)
     found, _ = search(
-        MCTS(4, 300, TreePolicy(0.2), LEAF), problem, worlds.at(problem, 0)
+        MCTS(4, 300, TreePolicy(0.2, normalise=False), LEAF),
+        problem,
+        worlds.at(problem, 0),
     )
     state, optimum = 0, worlds.expectimax(table, 0, 4)
     for t, action in enumerate(np.asarray(found.actions)):
@@ -204,9 +213,39 @@ def test_the_principal_line_is_the_best_plan_once_simulations_are_many(worlds):
     assert found.stats.tree.chosen.sum() == 5
 
 
+def scaled(table, scale):
+    """The same world, where everything is worth so much more."""
+    return eqx.tree_at(lambda table: table.reward, table, scale * table.reward)
+
+
+@pytest.mark.parametrize(
+    ("policy", "depends"),
+    [
+        (TreePolicy(), False),
+        (TreePolicy(0.8, "puct"), False),
+        (TreePolicy(1.0, normalise=False), True),
+    ],
+)
+def test_a_search_depends_on_the_scale_of_rewards_only_where_told_to(
+    worlds, policy, depends
+):
+    table, planner = worlds.random_table(4, actions=2), MCTS(4, 100, policy, LEAF)
+
+    @jax.jit
+    def visits(scale, key):
+        problem = worlds.problem_of(scaled(table, scale))
+        plan, _ = run(planner, problem, worlds.at(problem, 0), key)
+        return plan.stats.tree.root_visits
+
+    # By a power of two, which rounds nothing.
+    keys = jax.random.split(KEY, 6)
+    alike = [np.array_equal(*(visits(s, key) for s in (1.0, 2.0**-12))) for key in keys]
+    assert all(alike) != depends
+
+
 def test_a_search_in_two_pieces_is_one_search(worlds, x64):
     problem = worlds.problem_of(worlds.random_table(5, ends=0.1))
-    belief, policy = worlds.at(problem, 0), TreePolicy(0.3)
+    belief, policy = worlds.at(problem, 0), TreePolicy(0.3, normalise=False)
     _, whole = search(MCTS(6, 80, policy, nodes=200), problem, belief)
     half = MCTS(6, 40, policy, nodes=200)
     _, state = search(half, problem, belief)
@@ -216,7 +255,7 @@ def test_a_search_in_two_pieces_is_one_search(worlds, x64):
 
 def test_the_tree_below_the_next_state_is_kept_and_searched_on(worlds):
     problem = worlds.problem_of(worlds.random_table(6))
-    planner = MCTS(6, 90, TreePolicy(0.3), LEAF)
+    planner = MCTS(6, 90, TreePolicy(0.3, normalise=False), LEAF)
     plan, state = search(planner, problem, worlds.at(problem, 0))
     old = jax.tree.map(np.asarray, state.tree)
     child = old.children[0, plan.actions[0], 0]
@@ -247,7 +286,7 @@ def test_the_tree_below_the_next_state_is_kept_and_searched_on(worlds):
 
 def test_a_state_that_is_not_in_the_tree_begins_a_new_one(worlds):
     problem = worlds.problem_of(worlds.random_table(6))
-    planner = MCTS(6, 90, TreePolicy(0.3), LEAF)
+    planner = MCTS(6, 90, TreePolicy(0.3, normalise=False), LEAF)
     _, state = search(planner, problem, worlds.at(problem, 0))
     reached = set(np.asarray(state.tree.beliefs.x)[np.asarray(state.tree.depth) == 1])
     elsewhere = worlds.at(problem, min(set(range(6)) - reached))
@@ -260,7 +299,7 @@ def test_a_state_that_is_not_in_the_tree_begins_a_new_one(worlds):
 def test_a_full_tree_is_searched_on(worlds):
     table = worlds.random_table(4, actions=2)
     problem = worlds.problem_of(table)
-    planner = MCTS(4, 200, TreePolicy(0.5), LEAF, nodes=12)
+    planner = MCTS(4, 200, TreePolicy(0.5, normalise=False), LEAF, nodes=12)
     found, state = search(planner, problem, worlds.at(problem, 0))
     assert state.tree.size == 12 and found.stats.tree.root_visits.sum() == 200
     assert found.actions[0] == worlds.expectimax(table, 0, 4).argmax()
@@ -321,7 +360,7 @@ def test_a_plan_within_milliseconds_does_whole_pieces_and_at_least_one(worlds):
     [
         (lambda: MCTS(5, 0), "simulations >= 1, got 0"),
         (lambda: MCTS(0), "horizon >= 1, got 0"),
-        (lambda: MCTS(5, nodes=1), "a root and a leaf, got 1"),
+        (lambda: MCTS(5, nodes=1), "nodes >= 2, got 1"),
         (lambda: TreePolicy(prior=logits), "score 'puct' to use a prior"),
         (lambda: DefaultPolicy(-1), "rollouts >= 0, got -1"),
         (lambda: Widening(-1), "limit >= 0, got -1"),

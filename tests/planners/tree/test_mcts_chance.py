@@ -52,7 +52,7 @@ def test_regret_in_a_bandit_grows_as_the_logarithm(worlds):
     reward = np.broadcast_to([0.0, 1.0], arms.shape)
     problem = worlds.problem_of(Table(arms, probability, reward, arms == 0))
     # With C = 1/2 the score is UCB1's.
-    planner = MCTS(1, 250, TreePolicy(0.5), LEAF, nodes=16)
+    planner = MCTS(1, 250, TreePolicy(0.5, normalise=False), LEAF, nodes=16)
     beliefs = jax.vmap(lambda s: worlds.at(problem, s))(jnp.zeros(20, int))
     gaps = chances.max() - chances
     regrets = []
@@ -90,7 +90,7 @@ def test_values_of_actions_are_within_three_sigma_of_value_iteration(name, world
     table = LAKES[name]().table
     solution = value_iteration(table, 0.95)
     problem = worlds.problem_of(table, 0.95, solution.V)
-    planner = MCTS(1, 400, TreePolicy(5.0), LEAF)
+    planner = MCTS(1, 400, TreePolicy(5.0, normalise=False), LEAF)
     states = jnp.asarray(np.flatnonzero(solution.V > 0.05)[::3])
     beliefs = jax.vmap(lambda s: worlds.at(problem, s))(states)
     (plan,) = in_pieces(planner, problem, beliefs, (1,))
@@ -111,7 +111,7 @@ def test_actions_agree_the_more_with_value_iteration_the_longer_the_search(world
     table = LAKES["lake 4x4"]().table
     Q = np.asarray(value_iteration(table, 0.95, iterations=10).Q)
     problem = worlds.problem_of(table, 0.95)
-    policy, chance = TreePolicy(0.2, normalise=True), Widening(4, 1.0, 1.0)
+    policy, chance = TreePolicy(0.2), Widening(4, 1.0, 1.0)
     planner = MCTS(10, 300, policy, chance=chance, nodes=3000)
     states = np.repeat(np.flatnonzero(Q.max(axis=1) > 0), 3)
     beliefs = jax.vmap(lambda s: worlds.at(problem, s))(jnp.asarray(states))
@@ -124,7 +124,7 @@ def test_actions_agree_the_more_with_value_iteration_the_longer_the_search(world
 def test_a_tree_of_situations_looks_and_a_tree_of_plans_does_not(worlds):
     table = exam_table()
     problem = worlds.problem_of(table, 1.0)
-    belief, policy = worlds.at(problem, 0), TreePolicy(0.3)
+    belief, policy = worlds.at(problem, 0), TreePolicy(0.3, normalise=False)
     looking, _ = search(MCTS(2, 2000, policy), problem, belief)
     blind, state = search(MCTS(2, 2000, policy, open_loop=True), problem, belief)
     # A mean over exploring simulations lies a little below; the two are 0.4 apart.
@@ -145,7 +145,9 @@ def test_a_tree_of_situations_looks_and_a_tree_of_plans_does_not(worlds):
 def test_edges_lead_to_all_outcomes_as_often_as_these_are_probable(worlds, x64):
     table = worlds.random_table(11, actions=2, outcomes=3)
     problem = worlds.problem_of(table)
-    planner = MCTS(2, 3000, TreePolicy(20.0), LEAF, chance=Widening(3, power=1.0))
+    planner = MCTS(
+        2, 3000, TreePolicy(20.0, normalise=False), LEAF, chance=Widening(3, power=1.0)
+    )
     found, state = search(planner, problem, worlds.at(problem, 0))
     tree = jax.tree.map(np.asarray, state.tree)
     assert tree.size == 1 + 6 + 36
@@ -203,7 +205,9 @@ class Near(AbstractObjective):
 
 def test_outcomes_of_a_continuous_model_widen_with_the_visits():
     problem = Problem(Noisy(), Near(), Discrete(3))
-    planner = MCTS(4, 500, TreePolicy(3.0), chance=Widening(10, 1.0, 0.5))
+    planner = MCTS(
+        4, 500, TreePolicy(3.0, normalise=False), chance=Widening(10, 1.0, 0.5)
+    )
     found, state = search(planner, problem, jnp.zeros(()))
     tree = jax.tree.map(np.asarray, state.tree)
     filled = (tree.children >= 0).sum(axis=-1)[: tree.size]
@@ -252,7 +256,7 @@ def test_tic_tac_toe_is_never_lost_with_a_thousand_simulations():
     problem = Problem(
         TicTacToe(), Winning(), Discrete(9), legal=lambda board: board == 0
     )
-    planner = MCTS(9, 1000, TreePolicy(0.5), reuse=False)
+    planner = MCTS(9, 1000, TreePolicy(0.5, normalise=False), reuse=False)
     move = jax.jit(
         jax.vmap(lambda board, key: run(planner, problem, board, key)[0].actions[0])
     )

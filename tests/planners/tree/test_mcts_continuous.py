@@ -33,9 +33,7 @@ def test_the_double_integrator_is_steered_within_a_quarter_of_lqr_on_average():
     task = tasks.load("double-integrator")
     start = task.system.start(key=KEY)
     leaf = DefaultPolicy(rollouts=0)
-    planner = MCTS(
-        5, 400, TreePolicy(0.1, normalise=True), leaf, Widening(16, 2.0, 0.4)
-    )
+    planner = MCTS(5, 400, TreePolicy(0.1), leaf, Widening(16, 2.0, 0.4))
     optimum, _ = episode(task, LQR(30), start, 30)
     found = [
         episode(task, planner, start, 30, key)[0].value
@@ -51,7 +49,7 @@ def test_the_pendulum_is_swung_up_within_five_percent_of_its_optimum():
     planner = MCTS(
         15,
         400,
-        TreePolicy(0.1, normalise=True),
+        TreePolicy(0.1),
         DefaultPolicy(2),
         Widening(5, 5.0, 0.0),
     )

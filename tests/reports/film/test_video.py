@@ -1,4 +1,5 @@
 import subprocess
+import types
 
 import imageio_ffmpeg
 import numpy as np
@@ -171,3 +172,13 @@ def test_a_film_strip_shows_pictures_spread_evenly_over_the_episode():
     seen = strip[0, ::3, 0].astype(int)
     assert seen[0] == 0 and seen[-1] >= 88
     assert np.all(np.abs(np.diff(seen) - seen[-1] / 4) <= 8)
+
+
+def test_a_film_can_end_with_its_episode():
+    ten = np.zeros(10)
+    shot = types.SimpleNamespace(
+        dt=0.02, states=ten, actions=ten, rewards=ten, sketch=moving_disc(11)
+    )
+    for steps, count in ((None, 11), (4, 5), (0, 1)):
+        pictures, _, _ = frames(shot, width=160, height=120, steps=steps)
+        assert len(list(pictures)) == count

@@ -88,6 +88,27 @@ def test_a_run_without_cards_or_bounds_that_was_killed_has_a_page(tmp_path):
     assert "stopped before its end, of 800 steps" in text
 
 
+def test_steps_lead_where_an_episode_earns_one_of_two_numbers(tmp_path):
+    maze = [
+        row(i, returns=[float(i > 1)], lengths=[300 - i]) | {"return": 1.0}
+        for i in range(1, 6)
+    ]
+    text = page_of(folder_of(tmp_path / "maze", maze))
+    assert text.index("Steps of each episode") < text.index(">Learning<")
+    assert text.index("steps of the last") < text.index("return of the last")
+    text = page_of(folder_of(tmp_path / "else", [row(i) for i in range(1, 6)]))
+    assert text.index("Steps of each episode") > text.index(">Learning<")
+
+
+def test_settings_are_shown_under_the_flags_that_set_them(tmp_path):
+    config = CONFIG | {"settings": {"model": {"width": 8}, "known_reward": True}}
+    folder = RunFolder.create(tmp_path, config)
+    folder.append(row(1))
+    text = page_of(folder)
+    for flag in ("--agent.model.width", "--agent.known-reward", "--steps"):
+        assert f"<dt>{flag}</dt>" in text
+
+
 def test_numbers_that_are_none_and_episodes_that_never_ended_do_no_harm(tmp_path):
     nothing = {"return": None, "returns": [], "ends": [], "episodes": 0}
     rows = [row(1, **nothing), row(2, holdout=None, plan_value=-np.inf)]

@@ -11,7 +11,7 @@ from forethought.core.results import Stats
 from forethought.reports.figures import episode as plots
 from forethought.reports.figures import search as search_plots
 from forethought.reports.pages.comparison import rows_of, write_comparison
-from forethought.reports.pages.run import SECTIONS
+from forethought.reports.pages.run import SECTIONS, chatter
 from forethought.reports.style import choose, gap, number
 from forethought.reports.write import save_run, write_report
 from forethought.runs.plan.compare import Score
@@ -74,6 +74,26 @@ def finished(cem_run, tmp_path_factory):
     )
     assert save_run(cem_run, folder) == []
     return folder
+
+
+def test_chatter_is_how_much_actions_change_where_nothing_moves(cem_run):
+    seen = record(cem_run)
+    steps = np.arange(40)
+    states = np.stack([np.minimum(steps, 9) / 9.0, 0.0 * steps], axis=1)
+    actions = np.where(steps < 9, 2.0, 0.1 * (-1.0) ** steps)[:, None]
+    still = dataclasses.replace(
+        seen,
+        states=np.concatenate([states, states[-1:]]),
+        actions=actions,
+        alive=np.ones(40, bool),
+        low=np.array([-2.0]),
+        high=np.array([2.0]),
+    )
+    assert chatter(still) == pytest.approx(0.05)
+    assert chatter(dataclasses.replace(still, high=np.array([np.inf]))) is None
+    restless = states * (-1.0) ** steps[:, None]
+    restless = np.concatenate([restless, restless[-1:]])
+    assert chatter(dataclasses.replace(still, states=restless)) is None
 
 
 def test_a_report_is_one_file_that_needs_no_other(finished):

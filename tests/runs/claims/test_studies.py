@@ -172,7 +172,7 @@ def test_in_gymnasium_too(tmp_path):
 
 def test_its_page_shows_values_and_lengths_and_leaves_out_what_it_has_not(trained):
     folder, state = trained
-    write_bounds(folder, MAZE.name, MAZE.task, MAZE.training.agent, MAZE.seed)
+    write_bounds(folder, MAZE)
     assert film_training(Trained(MAZE, folder, state.learner)) == []
     bounds = folder.read_json("bounds.json")
     assert bounds["exact"]["mean"] == 1.0 and bounds["exact"]["label"] == "table solved"

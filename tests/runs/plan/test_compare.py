@@ -138,3 +138,23 @@ def test_gains_bring_a_disturbed_start_back():
 def test_an_empty_comparison_is_refused(seeds, planners):
     with pytest.raises(ValueError, match="at least one"):
         compare(load("double-integrator"), planners, seeds=seeds)
+
+
+def test_planners_and_tasks_are_known_by_their_names():
+    with pytest.raises(ValueError, match="got 'cem' twice: give them as a dictionary"):
+        compare("pendulum", ["cem", CEM()])
+    with pytest.raises(ValueError, match="did you mean 'ilqr'"):
+        compare("pendulum", ["cem", "ilqrr"])
+    with pytest.raises(ValueError, match="did you mean 'acrobot'"):
+        compare(["pendulum", "acrobat"], "cem")
+
+
+def test_several_tasks_are_scored_one_after_another():
+    scores = compare(
+        ["lqg", "double-integrator"], "cem", seeds=[0], steps=2, futures=0, count=False
+    )
+    assert [(score.task, score.planner) for score in scores] == [
+        ("lqg", "cem"),
+        ("double-integrator", "cem"),
+    ]
+    assert all(score.returns.shape == (1,) for score in scores)

@@ -148,7 +148,7 @@ def test_another_seed_compiles_nothing_new(pendulum, planner, compilations):
         ({"steps": 0}, "steps >= 1"),
         ({"start": [jnp.nan, 0.0]}, "finite start state"),
         ({"start": [0.0, 0.0, 0.0]}, "needs 2 numbers"),
-        ({"replan_every": 9}, "lasts until the next"),
+        ({"replan_every": 9}, "<= planner.horizon, which is"),
         ({"replan_every": 2, "open_loop": True}, "plans once"),
     ],
 )

@@ -303,7 +303,9 @@ def test_loading_never_executes_code(tmp_path, raw):
     else:
         np.savez(path / "leaves.npz", **{"0": np.array([Bomb()], object)})
     record = json.loads((path / "host.json").read_text())
-    record["sha256"] = checkpoint._checksum(path, record["content"])
+    record["sha256"] = checkpoint._checksum(
+        (path / "leaves.npz").read_bytes(), record["content"]
+    )
     (path / "host.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="that of step 1 cannot be read"):
         load(tmp_path, {"x": np.zeros(1)})

@@ -12,7 +12,9 @@ import pytest
 from forethought.core.types import ravel
 from forethought.runs.plan.control import control, make_planner
 from forethought.runs.plan.record import Record, realised_returns, record
-from forethought.runs.store.folder import RunFolder, plain, write_atomically
+from forethought.runs.store.files import write_atomically
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.store.plain import plain
 from forethought.tasks.analytic import pendulum
 
 
@@ -45,6 +47,7 @@ def test_numbers_that_are_not_finite_are_still_json(tmp_path):
 
     line = (tmp_path / "metrics.jsonl").read_text()
     row = json.loads(line, parse_constant=refuse)
+    assert row.pop("check")
     assert row == {"a": None, "b": "-Infinity", "c": ["Infinity"]}
     assert folder.config() == {"bound": "Infinity"}
 
@@ -85,11 +88,13 @@ def test_a_line_cut_short_by_a_crash_costs_that_line_only(tmp_path):
 
 
 def test_a_new_run_in_an_old_folder_shows_nothing_of_the_old_one(tmp_path):
-    old = RunFolder.create(tmp_path, {"task": "old"})
+    old = RunFolder.create(tmp_path, {"forethought": "plan", "task": "old"})
     old.append({"step": 1})
     old.save_arrays("episode.npz", {"x": np.ones(3)})
+    old.finish()
     (tmp_path / "notes.txt").write_text("mine")
-    new = RunFolder.create(tmp_path, {"task": "new"})
+    config = {"forethought": "plan", "task": "new"}
+    new = RunFolder.create(tmp_path, config, overwrite=True)
     assert new.metrics() == []
     assert sorted(os.listdir(tmp_path)) == ["config.json", "notes.txt"]
 
@@ -104,7 +109,7 @@ def test_a_path_that_cannot_be_a_folder_is_refused_in_one_sentence(tmp_path):
 
 
 def test_a_folder_without_a_config_is_not_a_run(tmp_path):
-    with pytest.raises(ValueError, match=r"needs a config\.json"):
+    with pytest.raises(ValueError, match=r"needs config\.json"):
         RunFolder.open(tmp_path)
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(ValueError, match="JSON object"):

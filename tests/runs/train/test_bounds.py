@@ -23,6 +23,7 @@ from forethought.runs.train.bounds import (
     exact_bound,
     write_bounds,
 )
+from forethought.runs.train.settings import Learning
 from forethought.training.play import PIECE, play
 
 KEY = jax.random.key(5)
@@ -51,17 +52,18 @@ def test_a_bound_that_would_take_too_long_is_left_out_and_that_is_said(task):
 def test_random_actions_are_measured_once_and_kept(task, tmp_path):
     folder = RunFolder.create(tmp_path, {})
     agent = Random(task.system.action)
-    found = write_bounds(folder, task.name, task, agent, seed=1)
+    run = Learning(task.name, agent, 100, seed=1)
+    found = write_bounds(folder, run)
     assert found["random"]["mean"] < 2 * task.optimum < 0
     assert len(found["random"]["returns"]) == bounds.RANDOM
     assert "Random cannot use the dynamics" in found["note"]
     stored = folder.read_json(bounds.FILE)
-    assert write_bounds(folder, "another", None, agent, seed=2) == stored
+    assert write_bounds(folder, run.reseeded(2)) == stored
 
 
 def test_episodes_that_may_never_end_are_not_waited_for(tmp_path):
     folder = RunFolder.create(tmp_path, {})
-    found = write_bounds(folder, "CliffWalking-v1", None, Random(Discrete(4)), seed=1)
+    found = write_bounds(folder, Learning("CliffWalking-v1", Random(Discrete(4)), 9))
     assert list(found) == ["note"] and "have no length" in found["note"]
     assert folder.read_json(bounds.FILE) == found
 
@@ -90,7 +92,7 @@ def test_the_video_of_a_policy_is_made_again_from_the_folder_alone(task, tmp_pat
     body(folder, {})
     assert (tmp_path / "video.mp4").stat().st_size > 1000
     folder.save_arrays(policy.FILE, {"other": np.zeros(1)})
-    with pytest.raises(ValueError, match="needs an episode"):
+    with pytest.raises(ValueError, match="needs the array 'dt'"):
         policy.Footage.load(folder)
 
 
@@ -126,7 +128,7 @@ def test_a_gymnasium_environment_is_filmed_where_it_can_be_drawn(broken, tmp_pat
     space = tasks.load("double-integrator").system.action
     folder = RunFolder.create(tmp_path, {})
     try:
-        said = policy.film_host(folder, name, Random(space), None, KEY)
+        said = policy.film_host(folder, Learning(name, Random(space), 9), None, KEY)
     finally:
         gymnasium.registry.pop(name)
     assert (tmp_path / "video.mp4").exists() is not broken

@@ -12,7 +12,7 @@ from forethought.environments.base import EnvironmentSpec
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.objectives.learned import Learned
 from forethought.planners import CEM
-from forethought.runs.train.cost import Cost, duration, flops, foresee, measured
+from forethought.runs.cost import Cost, duration, flops, foresee, measured
 
 POPULATION, PARTICLES, HORIZON, ITERATIONS, WIDTH = 40, 4, 6, 3, 64
 
