@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from forethought.agents.base import AbstractAgent
+from forethought.core.given.settings import key_of
 
 REMEMBERED = 10_000
 """Of so many calls the time is kept."""
@@ -67,7 +68,7 @@ class Actor:
             for each in forms
         ]
         self._read, self._write = read, write
-        reset_key, key = jax.random.split(jax.random.key(seed))
+        reset_key, key = jax.random.split(key_of(seed))
         self._weights, rest = eqx.partition((agent, learner), eqx.is_array)
 
         def act(weights: PyTree, carry: PyTree, obs: PyTree, count: jax.Array):

@@ -17,6 +17,7 @@ import numpy as np
 
 from forethought.agents.mpc import Planning
 from forethought.core.given.code import naming_the_line
+from forethought.core.given.settings import key_of
 from forethought.core.types import ravel
 from forethought.environments.mujoco.system import MuJoCo
 from forethought.environments.plant import Told
@@ -65,7 +66,7 @@ def controller(
 
 def _forms(task: Task, seed: int) -> list[Form]:
     """In what forms a task's state may be told."""
-    key = jax.random.key(seed)
+    key = key_of(seed)
     state = task.system.start(key=key)
     if task.sensor is not Told:
         told = jax.tree.map(np.asarray, task.plant.tell(state, key=key))

@@ -31,7 +31,7 @@ def told(arrays: Mapping[str, np.ndarray]) -> Stats:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             "A record needs statistics of a planner that belong together, but those "
-            f"named {', '.join(sorted(arrays))} do not: {error}."
+            f"named {', '.join(sorted(arrays))} do not."
         ) from error
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from forethought.core.given.settings import key_of
 from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
@@ -50,7 +51,7 @@ def load(folder: str | os.PathLike) -> Actor:
             f"{folder} was trained in float{there}, but JAX computes in float{here}: "
             f'call jax.config.update("jax_enable_x64", {there == 64}) first.'
         )
-    like = learning.training.begin(key=jax.random.key(learning.seed))
+    like = learning.training.begin(key=key_of(learning.seed))
     return actor_of(learning, load_learner(opened.path, like).tree.learner)
 
 
