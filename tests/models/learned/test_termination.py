@@ -111,7 +111,7 @@ def test_data_in_which_everything_ends_give_finite_certainty(learned):
 
 def test_an_end_is_the_same_under_other_features(learned):
     end = jax.tree.map(lambda leaf: leaf[0], learned[0].termination)
-    scale, shift = jnp.array([2.0, 0.3]), jnp.array([-0.5, 4.0])
+    scale, shift = jnp.array([2.0, 0.8]), jnp.array([-0.5, 0.4])
     features = jax.random.normal(jax.random.key(3), (20, 2))
     before = jax.vmap(end)(scale[None] * features + shift[None])
     np.testing.assert_allclose(

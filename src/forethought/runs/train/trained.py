@@ -227,7 +227,7 @@ def _settings(
             )
     if isinstance(agent, str):
         return settings_for(name, agent, task=own, env=env, **fields)
-    return dataclasses.replace(agent, **fields)  # pyright: ignore
+    return dataclasses.replace(agent, **fields) if fields else agent  # pyright: ignore
 
 
 def train_in(
