@@ -58,6 +58,8 @@ def naming_the_line() -> Iterator[None]:
     """
     try:
         yield
+    except (OSError, MemoryError):
+        raise  # faults of the machine, wherever they are met
     except Exception as error:
         place = place_of(error)
         if place is None:
