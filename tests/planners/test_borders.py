@@ -33,6 +33,7 @@ BOXED = sorted(
     if (entry.can.actions == "box" and name != "lqr") or name == "random-shooting"
 )
 INF = np.inf
+ABOVE = Box([0.0], [INF])
 SIDES = [(0.0, 0.0), (0.2, 0.2), (0.5, INF), (-INF, -0.5), (-1e-6, 1e-6), (-INF, INF)]
 
 
@@ -70,6 +71,14 @@ def test_a_side_of_any_limits_leaves_the_other_one_its_best(name):
         assert name_of(result) in ("successful", "iteration_limit")
         for leaf in jax.tree.leaves((u, state)):
             assert np.isfinite(leaf).all()
+
+
+def test_truncated_noise_is_not_held_at_a_single_limit_where_a_search_begins():
+    problem = Problem(Sum(), Quadratic(jnp.eye(2), jnp.array([0, -2.0])), ABOVE)
+    cem, x = CEM.pets(1, population=64, elites=8), jnp.zeros(1)
+    state = cem.init(problem, x, key=KEY)
+    plan, _ = eqx.filter_jit(cem.plan)(problem, x, state, key=KEY)
+    assert float(plan.actions[0, 0]) > 0.5  # the best is 2
 
 
 NOWHERE = {name: planner_of(name) for name in (*BOXED, "categorical-cem", "mcts")} | {

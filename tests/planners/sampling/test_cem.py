@@ -57,8 +57,9 @@ def test_the_variance_is_capped_by_the_square_of_half_the_way_to_the_nearer_limi
     box = Box([-1.0, -2.0], [3.0, jnp.inf])
     mean = jnp.array([[0.0, 4.0], [2.5, -2.0]])
     cap = np.square(room(box, mean) / 2)
-    # min(((m - low) / 2)^2, ((high - m) / 2)^2), written out.
-    np.testing.assert_allclose(cap, [[0.25, 9.0], [0.0625, 0.0]])
+    # min(((m - low) / 2)^2, ((high - m) / 2)^2), written out; a single limit, where a
+    # search may begin, leaves at least a unit.
+    np.testing.assert_allclose(cap, [[0.25, 9.0], [0.0625, 0.25]])
 
 
 def test_truncated_candidates_stay_within_reach_of_the_nearer_limit(task):

@@ -315,6 +315,8 @@ class CEM(AbstractPlanner[CEMState]):
 
 
 def room(box: Box, mean: Float[Array, "knot action"]) -> Array:
-    """The way from the mean to the nearer limit of each action."""
-    low, high = box.low.astype(mean.dtype), box.high.astype(mean.dtype)
-    return jnp.maximum(jnp.minimum(mean - low[None], high[None] - mean), 0)
+    """The way from the mean to the nearer limit; at least one where there is one."""
+    low, high = box.low.astype(mean.dtype)[None], box.high.astype(mean.dtype)[None]
+    # At a single limit there is no other side to stay away from, and no way but one.
+    least = jnp.where(jnp.isfinite(low) & jnp.isfinite(high), 0, 1)
+    return jnp.maximum(jnp.minimum(mean - low, high - mean), least)
