@@ -158,6 +158,8 @@ def test_what_is_taken_lies_in_its_range_and_all_else_is_refused_in_a_sentence(
         return
     assert getattr(made, name) == edge
     assert not isinstance(edge, bool | str)
+    if range.endless and edge == math.inf:
+        return
     assert whole or math.isfinite(edge)
     assert within(allowed(kind), edge)
     if whole:
