@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
-from forethought.core.given.settings import key_of, small_seed
+from forethought.core.given.settings import small_seed
 from forethought.data.replay import Replay
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs.claims.kept import RESULT, read_result
@@ -144,7 +144,7 @@ def curves(
     by_episode = study.measure == "steps per episode"
 
     def seed(seed: Array) -> tuple[Array, Array]:
-        key: PRNGKeyArray = key_of(seed)
+        key: PRNGKeyArray = jax.random.key(seed)
         state = training.begin(key=key)
         episodes = study.length if by_episode else None
         _, trace = training.collect(state, study.steps, episodes=episodes)
