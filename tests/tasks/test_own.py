@@ -71,6 +71,7 @@ def test_equations_of_motion_are_planned_and_compared():
     assert all(np.isfinite(score.returns).all() for score in scores)
 
 
+@pytest.mark.long
 def test_equations_of_motion_are_learned_on_with_the_objective_known():
     task = swing()
     assert task.environment.spec.observation.shape == (2,)
@@ -124,6 +125,7 @@ class Corridor(gymnasium.Env):
         return self.at, float(self.at == 6), self.at in (0, 6), False, {}
 
 
+@pytest.mark.long
 def test_a_gymnasium_environment_is_learned_and_acted_in(tmp_path):
     gymnasium.register("Corridor-v7", Corridor, max_episode_steps=50)
     try:

@@ -60,6 +60,7 @@ def own():
     return dataclasses.replace(ft.tasks.load("double-integrator"), name="mine")
 
 
+@pytest.mark.long
 def test_an_agent_that_plans_learns_where_actions_are_choices_and_episodes_end():
     planner = CategoricalCEM(3, population=6, elites=2, iterations=1, particles=2)
     settings = {"model": MODEL, "planner": planner, "env": {"edge": 1.0}}
@@ -121,6 +122,7 @@ def test_an_environment_of_a_module_is_the_same_by_its_id_alone():
     assert new_folder(named).name == f"{__name__}-Ledge-v0-pets".replace(":", "-")
 
 
+@pytest.mark.long
 def test_a_task_of_ones_own_is_trained_on_and_gone_on_with(own):
     asked = {"steps": 90, "out": "mine", **QUIET}
     run = ft.train(own, TINY, **asked)
