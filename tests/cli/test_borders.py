@@ -176,8 +176,15 @@ def test_a_stream_that_was_closed_is_no_fault(monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "Pendulum-v1", "--steps", "20000", "--agent.planner.population", "8"],
-        ["plan", "mujoco-cheetah", "--steps", "20000", "--planner.population", "8"],
+        [
+            "train",
+            "Pendulum-v1",
+            "--steps",
+            "20000",
+            "--agent.planner.population",
+            "16",
+        ],
+        ["plan", "mujoco-cheetah", "--steps", "20000", "--planner.population", "64"],
         ["compare", "pendulum", "cartpole", "--seeds", "9", "--planners", "cem"],
     ],
     ids=lambda words: words[0],

@@ -156,7 +156,8 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take back what `create` did, where nothing came after it."""
-        (self.path / "config.json").unlink(missing_ok=True)
+        for name in ("config.json", lock.FILE):
+            (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something did
             self.path.rmdir()
 
