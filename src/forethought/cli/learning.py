@@ -243,10 +243,10 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
         if len(newest) < len(run.returns):
             shown = f"… {shown} (the last {NEWEST})"
         console.print(f"returns  {shown}")
-        console.print(f"report   {report}")
+        console.print(f"report   {report}", soft_wrap=True)
     except KeyboardInterrupt:
         words = f"interrupted; forethought resume {folder.path} goes on"
-        console.print(words)
+        console.print(words, soft_wrap=True)
         return INTERRUPTED
     except (FloatingPointError, OSError) as error:
         raise failed(error, folder) from error

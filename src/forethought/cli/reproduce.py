@@ -168,7 +168,7 @@ def _study(name: str, options: ReproduceOptions, out: str) -> int:
         console.print(f"{label}: {len(seeds)} seeds in {arm['seconds']['run']:.2g} s")
     for check in result["checks"]:
         console.print(verdict(check))
-    console.print(f"report  {report}")
+    console.print(f"report  {report}", soft_wrap=True)
     if options.results is not None:
         with bad_input():
             for path in publish(folder, options.results):
@@ -234,7 +234,7 @@ def _reproduce(replication: Any, folder: Any, results: str | None) -> int:
     result = save_result(replication, folder, outcomes)
     report = write_reproduction(folder)
     console.print(_summary(result))
-    console.print(f"report  {report}")
+    console.print(f"report  {report}", soft_wrap=True)
     if results is not None:
         with bad_input():
             for path in publish(folder, results):

@@ -195,7 +195,7 @@ def compare_session(
             code = INTERRUPTED
     report = write_comparison(folder, rows)
     folder.finish()
-    console.print(f"report  {report}")
+    console.print(f"report  {report}", soft_wrap=True)
     return code
 
 
