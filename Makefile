@@ -27,7 +27,7 @@ help:
 install: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/forethought plan mujoco-cartpole --planner cem --out runs/demo
+	@$(BIN)/forethought plan mujoco-cartpole --planner cem --out runs/demo --overwrite
 
 # Heavy files first (tests/compilations.py), so that both processes end together.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
