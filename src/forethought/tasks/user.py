@@ -6,10 +6,10 @@ import inspect
 import os
 import pathlib
 import sys
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from forethought.core.given.code import own_line
 from forethought.core.readout import AbstractJudge
 from forethought.core.words import unknown
 from forethought.environments.mujoco.system import MuJoCo
@@ -146,25 +146,19 @@ def _theirs(what: str, folders: list[pathlib.Path]) -> Iterator[None]:
     except ModuleNotFoundError as error:
         looked = " and ".join(dict.fromkeys(str(folder) for folder in folders))
         raise ValueError(
-            f"{what} ({error}{_place(error, folders)}); looked where Python looks, and "
+            f"{what} ({error}{_place(error)}); looked where Python looks, and "
             f"in {looked}."
         ) from error
     except SystemExit as stop:
-        raise ValueError(
-            f"{what}: it ends the program{_place(stop, folders)}."
-        ) from stop
+        raise ValueError(f"{what}: it ends the program{_place(stop)}.") from stop
     except Exception as error:  # whatever somebody's code does when it is run
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{what}: {said[:SAID]}{_place(error, folders)}.") from error
+        raise ValueError(f"{what}: {said[:SAID]}{_place(error)}.") from error
 
 
-def _place(error: BaseException, folders: list[pathlib.Path]) -> str:
+def _place(error: BaseException) -> str:
     """The last of their own lines that an error passed, if it passed any."""
     if isinstance(error, SyntaxError) and error.filename:
         return f", in {error.filename}, line {error.lineno}"
-    lines = [
-        f", in {frame.filename}, line {frame.lineno}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if pathlib.Path(frame.filename).resolve().parent in folders
-    ]
-    return lines[-1] if lines else ""
+    found = own_line(error)
+    return "" if found is None else f", in {found[0]}, line {found[1]}"

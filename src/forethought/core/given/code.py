@@ -83,17 +83,32 @@ def place_of(error: BaseException) -> str | None:
 
     Lines of packages that were installed count only where there are no others.
     """
-    theirs = [
-        (frame, line)
+    found = own_line(error) or own_line(error, installed=True)
+    if found is None:
+        return None
+    file, line, function = found
+    return f"{_short(file)}:{line} in {function}"
+
+
+def own_line(
+    error: BaseException, *, installed: bool = False
+) -> tuple[str, int, str] | None:
+    """File, line and function of the last line that an error passed of a person's own.
+
+    Args:
+        error: As it was raised.
+        installed: Whether lines of packages that were installed count, too.
+    """
+    passed = [
+        (frame.f_code, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if _is_theirs(frame)
+        and (installed or not _is_installed(frame.f_code.co_filename))
     ]
-    near = [each for each in theirs if not _is_installed(each[0].f_code.co_filename)]
-    if not theirs:
+    if not passed:
         return None
-    frame, line = (near or theirs)[-1]
-    code = frame.f_code
-    return f"{_short(code.co_filename)}:{line} in {code.co_name}"
+    code, line = passed[-1]
+    return code.co_filename, line, code.co_name
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -10,14 +10,13 @@ import inspect
 import os
 import re
 import sys
-import sysconfig
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from forethought.core.given.code import own_line
 from forethought.core.words import unknown
 
 OURS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "id")
@@ -148,18 +147,8 @@ def _place(error: BaseException) -> tuple[str, int | None] | None:
     first: BaseException = error
     while first.__cause__ is not None:
         first = first.__cause__
-    installed = sysconfig.get_paths()
-    others = (
-        "<",
-        *(installed[each] for each in ("stdlib", "purelib", "platlib")),
-        os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
-    )
-    own = [
-        frame
-        for frame in traceback.extract_tb(first.__traceback__)
-        if not frame.filename.startswith(others)
-    ]
-    return (os.path.basename(own[-1].filename), own[-1].lineno) if own else None
+    found = own_line(first)
+    return None if found is None else (os.path.basename(found[0]), found[1])
 
 
 def _import(module: str, name: str) -> None:

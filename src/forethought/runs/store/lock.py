@@ -75,7 +75,7 @@ def _locked(path: pathlib.Path) -> BinaryIO:
                 "A run needs a folder for itself, but "
                 f"{who} is writing to {path.parent}."
             ) from error
-        except BaseException:
+        except BaseException:  # whatever it is, the file does not stay open
             file.close()
             raise
 
