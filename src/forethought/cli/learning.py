@@ -190,7 +190,7 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
     from forethought.runs.train.config import (
         config_of,
         differences,
-        learning_of,
+        read_back,
         refusal,
     )
 
@@ -200,12 +200,7 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
         asked = stored.get("options")
         precision = asked.get("precision") if isinstance(asked, Mapping) else None
         set_up(64 if precision == 64 else 32)  # before a task computes anything
-        try:
-            kept = learning_of(stored)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{command} needs the folder of a training run, but of {path} {error}"
-            ) from error
+        kept = read_back(command, path, stored)
         for flag in {word.split("=")[0] for word in rest} & {"--out", "--overwrite"}:
             raise ValueError(f"{command} goes on in {path}; it takes no {flag}.")
     options, learning = read_training(kept.name, rest, kept)

@@ -17,6 +17,8 @@ from forethought.core.given.settings import (
 )
 
 P = TypeVar("P")
+Folder = Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Number = Annotated[Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Often = Annotated[float, Range(above=0)]
 """So many episodes, steps, or times a step."""
 Futures = Annotated[int, Range(at_least=0, limit=100_000)]
@@ -34,21 +36,15 @@ class PlanOptions:
     ] = None
     """Which planner, see `forethought planners`; if not given, cem, or mcts where
     actions are choices."""
-    steps: Annotated[
-        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
-    ] = None
+    steps: Number = None
     """Length of the episode; the task's own if not given."""
     seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 0
     """Of the start state and of the planner's draws."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = (
-        None
-    )
+    out: Folder = None
     """Run folder; runs/TASK-PLANNER if not given."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace a finished run in DIR."""
-    replan_every: Annotated[
-        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
-    ] = None
+    replan_every: Number = None
     """Steps from one plan to the next; the task's own if not given."""
     open_loop: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Plan once for the whole episode, and act with closed eyes."""
@@ -96,15 +92,11 @@ class CompareOptions:
     """How many seeds, counted from `seed`."""
     seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 0
     """The first seed."""
-    steps: Annotated[
-        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
-    ] = None
+    steps: Number = None
     """Length of an episode; the task's own if not given."""
     futures: Annotated[Futures, tyro.conf.arg(metavar="N")] = 50
     """Of a random task: episodes of an open-loop plan, and of replanning; 0: none."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = (
-        None
-    )
+    out: Folder = None
     """Folder for tables, plot and report; runs/compare-TASK if not given."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace a finished run in DIR."""
@@ -202,9 +194,7 @@ class TrainOptions:
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = None
     """Who plans; if not given, the agent's own planner."""
-    steps: Annotated[
-        Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
-    ] = None
+    steps: Number = None
     """Environment steps; six episodes if not given."""
     random_steps: Annotated[
         Whole | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
@@ -219,9 +209,7 @@ class TrainOptions:
     evaluate: Evaluating = Evaluating()
     evaluate_episodes: Annotated[Times, tyro.conf.arg(metavar="N")] = 5
     """How many episodes each evaluation plays."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = (
-        None
-    )
+    out: Folder = None
     """Run folder; runs/TASK-AGENT if not given."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace a finished run in DIR."""

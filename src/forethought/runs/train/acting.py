@@ -12,7 +12,7 @@ from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.runs.store.folder import RunFolder
-from forethought.runs.train.config import learning_of
+from forethought.runs.train.config import read_back
 from forethought.runs.train.saving import load_learner
 from forethought.runs.train.settings import Learning
 from forethought.training.actor import Actor, Form
@@ -39,12 +39,7 @@ def load(folder: str | os.PathLike) -> Actor:
     """
     opened = RunFolder.open(folder)
     config = opened.config()
-    try:
-        learning = learning_of(config)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"load needs the folder of a training run, but of {folder} {error}"
-        ) from error
+    learning = read_back("load", folder, config)
     here, there = _bits(), config["options"].get("precision", _bits())
     if here != there:
         raise ValueError(

@@ -5,6 +5,7 @@ the command line or from Python. A command that is kept beside it is for people.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, NotRequired, TypedDict
@@ -125,6 +126,27 @@ def learning_of(config: Mapping[str, Any]) -> Learning:
     if isinstance(planner := options.get("planner"), str):
         like = with_planner(like, planner)
     return Learning(name, like_data(like, settings, "agent"), **given)
+
+
+def read_back(
+    who: str, folder: str | os.PathLike, config: Mapping[str, Any]
+) -> Learning:
+    """The training run of a folder, for somebody who needs one.
+
+    Args:
+        who: Who asks, for the message.
+        folder: Where the run is kept.
+        config: What its `config.json` says.
+
+    Raises:
+        ValueError: It is that of no training run, or of one that is not known here.
+    """
+    try:
+        return learning_of(config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{who} needs the folder of a training run, but of {folder} {error}"
+        ) from error
 
 
 def with_planner(settings: Any, name: str) -> Any:
