@@ -171,17 +171,21 @@ def _literal(text: str) -> Any:
 
 
 def arguments_of(cls: type) -> dict[str, str]:
-    """What a class says of each argument, in its first sentence, without formulas."""
-    _, _, section = (inspect.getdoc(cls) or "").partition("\nArgs:\n")
+    """What a class and its bases say of each argument.
+
+    In its first sentence, without formulas.
+    """
     found: dict[str, str] = {}
-    last = ""
-    for line in section.partition("\n\n")[0].splitlines():
-        name = re.match(r"    (\w+): (.*)", line)
-        if name:
-            last = name[1]
-            found[last] = name[2]
-        elif found:
-            found[last] += " " + line.strip()
+    for kind in reversed(cls.__mro__):
+        _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")
+        last = ""
+        for line in section.partition("\n\n")[0].splitlines():
+            name = re.match(r"    (\w+): (.*)", line)
+            if name:
+                last = name[1]
+                found[last] = name[2]
+            elif last:
+                found[last] += " " + line.strip()
     plain = {name: re.sub(r"[$\\]", "", text) for name, text in found.items()}
     return {
         name: re.split(r"(?<=[.;]) ", text)[0].rstrip(";")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from forethought.models.base import AbstractModel
 from forethought.models.known import Known
 from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.models.tables.tabular import Tabular, TabularCounts
@@ -25,6 +26,7 @@ class Entry:
         belief: What its beliefs are.
         derivatives: Of what kind its derivatives are.
         serves: Where it is met: a command, agents that learn it, or Python alone.
+        recipe: How it begins, by default, where it is learned from rows.
     """
 
     kind: type[AbstractModel]
@@ -32,6 +34,7 @@ class Entry:
     belief: str
     derivatives: str
     serves: tuple[str, ...]
+    recipe: AbstractRecipe | None = None
 
 
 MODELS: Mapping[str, Entry] = {
@@ -43,13 +46,21 @@ MODELS: Mapping[str, Entry] = {
     "kalman": Entry(
         LinearGaussian, "matrices", "mean and covariance", "exact", ("Python",)
     ),
-    "network": Entry(Ensemble, "transitions", "an observation", "exact", ("mbrl-v2",)),
+    "network": Entry(
+        Ensemble,
+        "transitions",
+        "an observation",
+        "exact",
+        ("mbrl-v2",),
+        EnsembleRecipe(members=1, probabilistic=False, propagation="E"),
+    ),
     "ensemble": Entry(
         Ensemble,
         "transitions",
         "an observation, its member",
         "of one particle",
         ("pets",),
+        EnsembleRecipe(),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),
     "counts": Entry(

@@ -22,15 +22,64 @@ from forethought.models.learned.transforms import Transform
 
 
 class AbstractRecipe(AbstractSettings):
-    """Settings of a model that learns."""
+    """Settings of a model that learns: what of them every class shares.
+
+    Args:
+        reward: Whether the reward is predicted as well.
+        absolute: Dimensions of the observation that are predicted themselves.
+        circles: Pairs of dimensions that hold cosine and sine of one angle.
+        angles: Dimensions that hold a raw angle, in radians.
+        termination: Where episodes end: nowhere, where it is learned that they do, or
+            where the environment of that name is known to end them.
+    """
+
+    reward: bool = eqx.field(static=True, default=False)
+    absolute: tuple[Whole, ...] = eqx.field(static=True, default=())
+    circles: tuple[tuple[Whole, Whole], ...] = eqx.field(static=True, default=())
+    angles: tuple[Whole, ...] = eqx.field(static=True, default=())
+    termination: Termination = eqx.field(static=True, default="none")
 
     @abc.abstractmethod
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> AbstractLearned:
         """The model before anything was seen."""
 
+    def transform(self, spec: EnvironmentSpec) -> Transform:
+        """What the model sees and answers, before anything was seen.
+
+        Raises:
+            TypeError: Observations are no vectors of numbers.
+        """
+        if not isinstance(spec.observation, Box) or len(spec.observation.shape) != 1:
+            raise TypeError(
+                "A model learns from observations that are vectors of numbers, but "
+                f"they are {spec.observation} here."
+            )
+        choices = spec.action.n if isinstance(spec.action, Discrete) else None
+        return Transform(
+            spec.observation.shape[0],
+            spec.action.shape[0] if choices is None else choices,
+            discrete=choices is not None,
+            absolute=self.absolute,
+            circles=self.circles,
+            angles=self.angles,
+            reward=self.reward,
+        )
+
+    def ends(self, spec: EnvironmentSpec) -> Ends | Literal["learned"] | None:
+        """Where episodes end, as models take it.
+
+        Raises:
+            ValueError: The known end is that of an environment of other observations.
+        """
+        if self.termination == "none":
+            return None
+        if self.termination == "learned":
+            return "learned"
+        return closed_form(self.termination, spec.observation.shape[0])
+
 
 class EnsembleRecipe(AbstractRecipe):
-    """Settings of an `Ensemble`.
+    """Settings of an `Ensemble`, besides those of every recipe.
 
     Args:
         members: How many networks; one is a plain network.
@@ -38,12 +87,6 @@ class EnsembleRecipe(AbstractRecipe):
         depth: How many hidden layers.
         probabilistic: Whether networks predict their noise.
         propagation: How particles are carried through the ensemble.
-        reward: Whether the reward is predicted as well.
-        absolute: Dimensions of the observation that are predicted themselves.
-        circles: Pairs of dimensions that hold cosine and sine of one angle.
-        angles: Dimensions that hold a raw angle, in radians.
-        termination: Where episodes end: nowhere, where it is learned that they do, or
-            where the environment of that name is known to end them.
         fitting: How networks are fitted.
         seed: Of the bootstrap: how often a row counts never changes as data grow.
     """
@@ -55,11 +98,6 @@ class EnsembleRecipe(AbstractRecipe):
     )
     probabilistic: bool = eqx.field(static=True, default=True)
     propagation: Rule = eqx.field(static=True, default="TSinf")
-    reward: bool = eqx.field(static=True, default=False)
-    absolute: tuple[Whole, ...] = eqx.field(static=True, default=())
-    circles: tuple[tuple[Whole, Whole], ...] = eqx.field(static=True, default=())
-    angles: tuple[Whole, ...] = eqx.field(static=True, default=())
-    termination: Termination = eqx.field(static=True, default="none")
     fitting: FitSettings = eqx.field(static=True, default=FitSettings())
     seed: Seed = eqx.field(static=True, default=0)
 
@@ -70,37 +108,14 @@ class EnsembleRecipe(AbstractRecipe):
             TypeError: Observations are no vectors of numbers.
             ValueError: The known end is that of an environment of other observations.
         """
-        if not isinstance(spec.observation, Box):
-            raise TypeError(
-                "An ensemble learns from observations that are boxes of numbers, but "
-                f"they are {type(spec.observation).__name__} here."
-            )
-        observation, termination = spec.observation.shape[0], self.termination
-        choices = spec.action.n if isinstance(spec.action, Discrete) else None
-        transform = Transform(
-            observation,
-            spec.action.shape[0] if choices is None else choices,
-            discrete=choices is not None,
-            absolute=self.absolute,
-            circles=self.circles,
-            angles=self.angles,
-            reward=self.reward,
-        )
-        ends: Ends | Literal["learned"] | None
-        if termination == "none":
-            ends = None
-        elif termination == "learned":
-            ends = "learned"
-        else:
-            ends = closed_form(termination, observation)
         return Ensemble(
-            transform,
+            self.transform(spec),
             size=self.members,
             width=self.width,
             depth=self.depth,
             probabilistic=self.probabilistic,
             propagation=self.propagation,
-            termination=ends,
+            termination=self.ends(spec),
             fitting=self.fitting,
             seed=self.seed,
             key=key,
