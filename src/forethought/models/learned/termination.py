@@ -130,12 +130,12 @@ class LearnedEnd(eqx.Module):
             features: Of the observation that each row led to.
             ended: Whether the episode ended there.
             valid: Which rows hold data.
-            counts: What each counts for this member. Where none of those that ended
-                counts, all of them do, once: an end is too rare to be left out.
+            counts: What each counts for this member. Those that ended count once at
+                least: an end is too rare to be left out.
             key: Draws the minibatches.
         """
-        sides = valid & ended, valid & ~ended
-        sums = [jnp.cumsum(_weights(side, counts)) for side in sides]
+        ends = jnp.where(valid & ended, jnp.maximum(counts, 1), 0)
+        sums = [jnp.cumsum(ends), jnp.cumsum(_weights(valid & ~ended, counts))]
         n1, n0 = (each[-1] for each in sums)
         # Half a row for each side keeps the odds finite where one is empty.
         log_odds = jnp.log((n1 + 0.5) / (n0 + 0.5)).astype(self.log_odds.dtype)
