@@ -40,6 +40,8 @@ class Readout(eqx.Module, Generic[X]):
     """The probability that the episode goes on from here; None if it is not said."""
     time: Int[Array, ""] | None = None
     """Steps since the start, from models that count them."""
+    doubt: Scalar | None = None
+    """Epistemic doubt of the step on the way here; None if it is not said."""
 
     @staticmethod
     def of(state: Any, time: Int[Array, ""] | None = None) -> "Readout":
@@ -55,7 +57,7 @@ class Readout(eqx.Module, Generic[X]):
             return Readout(state, time=time)
         if time is None:
             return state
-        return Readout(state.x, state.reward, state.discount, time)
+        return Readout(state.x, state.reward, state.discount, time, state.doubt)
 
 
 class AbstractJudge(eqx.Module):

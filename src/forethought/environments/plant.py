@@ -19,7 +19,7 @@ from forethought.environments.base import (
     EnvironmentSpec,
     TimeStep,
 )
-from forethought.environments.simulated import Timed
+from forethought.environments.simulated import Simulated, Timed
 
 
 class AbstractPlant(AbstractEnvironment[Timed]):
@@ -77,6 +77,21 @@ class Told(AbstractPlant):
     def tell(self, state: PyTree, *, key: PRNGKeyArray) -> PyTree[Array]:
         """The state."""
         return state
+
+
+class Shown(AbstractPlant):
+    """What the system shows is told, as to one who learns.
+
+    Args:
+        environment: What is acted in.
+    """
+
+    # Modules are frozen, which pyright does not see of abstract variables.
+    environment: Simulated  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def tell(self, state: PyTree, *, key: PRNGKeyArray) -> PyTree[Array]:
+        """The observation of the state."""
+        return self.environment.system.observe(state)
 
 
 class Noisy(AbstractPlant):

@@ -7,9 +7,10 @@ from typing import Any
 from jaxtyping import Array, PyTree
 
 from forethought.agents.base import Brief
+from forethought.core.readout import AbstractJudge
 from forethought.environments.base import AbstractEnvironment, AbstractSystem
 from forethought.environments.plant import AbstractPlant, Told
-from forethought.environments.simulated import Simulated, Timed
+from forethought.environments.simulated import Simulated
 from forethought.objectives.learned import Observed
 from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem
@@ -41,6 +42,8 @@ class Task:
             problem's objective, for `steps` steps.
         sensor: What a controller that knows the dynamics is told of the system, where
             that is not the state itself: a plant around the system's environment.
+        wanted: Who judges states of the system, where the problem's objective judges
+            something else that is believed.
     """
 
     name: str
@@ -55,12 +58,18 @@ class Task:
     circles: tuple[tuple[int, int], ...] = ()
     angles: tuple[int, ...] = ()
     world: AbstractEnvironment | None = None
-    sensor: Callable[[AbstractEnvironment[Timed]], AbstractPlant] = Told
+    sensor: Callable[[Simulated], AbstractPlant] = Told
+    wanted: AbstractJudge | None = None
+
+    @property
+    def objective(self) -> AbstractJudge:
+        """Who judges what happens in the system."""
+        return self.problem.objective if self.wanted is None else self.wanted
 
     @property
     def simulated(self) -> Simulated:
-        """The system alone, judged by the problem's objective."""
-        return Simulated(self.system, self.problem.objective, self.steps)
+        """The system alone, judged by what is wanted of it."""
+        return Simulated(self.system, self.objective, self.steps)
 
     @property
     def plant(self) -> AbstractPlant:
@@ -72,8 +81,8 @@ class Task:
         """What an agent may be told beforehand."""
         objective = None
         if self.restore is not None:
-            objective = Observed(self.problem.objective, self.restore)
-        gamma = getattr(self.problem.objective, "gamma", None)
+            objective = Observed(self.objective, self.restore)
+        gamma = getattr(self.objective, "gamma", None)
         return Brief(objective, self.circles, self.angles, gamma)
 
     @property

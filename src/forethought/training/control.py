@@ -1,7 +1,7 @@
 """Control: a planner that knows the dynamics acts on what is there.
 
-An episode like any other, of the agent `Planning` in a plant, judged by the problem's
-own objective: rewards are discounted, and what lies beyond the last state counts.
+An episode like any other, of the agent `Planning` in a plant, judged by an objective of
+the system's states: rewards are discounted, and what lies beyond the last state counts.
 """
 
 import equinox as eqx
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.mpc import Planning
-from forethought.core.readout import Readout
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.results import Result, Stats
 from forethought.environments.plant import AbstractPlant
 from forethought.environments.simulated import Timed
@@ -89,7 +89,12 @@ def begin(
 
 
 def closed_loop(
-    agent: Planning, plant: AbstractPlant, loop: Loop, *, keys: Key[Array, " time"]
+    agent: Planning,
+    plant: AbstractPlant,
+    loop: Loop,
+    *,
+    keys: Key[Array, " time"],
+    wanted: AbstractJudge | None = None,
 ) -> tuple[Loop, Episode]:
     """Let a controller act, for as many steps as there are keys.
 
@@ -101,6 +106,7 @@ def closed_loop(
         plant: What is acted in, and what the agent is told of it.
         loop: Where to go on, from `begin` or an earlier call.
         keys: One key a step, shape `[time]`.
+        wanted: Who judges the states of the system; by default the problem's objective.
 
     Returns:
         Where it stands now, and what happened.
@@ -116,7 +122,7 @@ def closed_loop(
         loop.scene.environment,
         worlds,
     )
-    objective = agent.problem.objective
+    objective = agent.problem.objective if wanted is None else wanted
 
     def judge(before: Timed, action: Array, after: Timed) -> tuple[Scalar, Scalar]:
         return objective.judge(_seen(before), action, _seen(after))

@@ -149,7 +149,9 @@ def prepare(
 
     began = time.perf_counter()
     agent = Planning(task.problem, controller)
-    lowered = _advance.lower(agent, task.plant, loop, keys=keys[:chunk])
+    lowered = _advance.lower(
+        agent, task.plant, loop, keys=keys[:chunk], wanted=task.wanted
+    )
     advance = lowered.compile()
     seconds = time.perf_counter() - began
     execution: Execution = "closed loop"
@@ -212,6 +214,7 @@ def execute(prepared: Prepared, watch: Watch = unwatched) -> Run:
                 task.plant,
                 loop,
                 keys=prepared.keys[i : i + prepared.chunk],
+                wanted=task.wanted,
             )
             jax.block_until_ready(piece)
             spent = time.perf_counter() - began
