@@ -1,18 +1,8 @@
-"""Fitting models to logged episodes, from Python as from the command line.
-
-    import forethought as ft
-
-    fitted = ft.fit("swings.csv", "ensemble", obs=["angle", "speed"], action=["torque"])
-    print(fitted.table)
-
-Whole episodes are held out, and every model is judged on them alike
-(`forethought.runs.fit.judge`). Everything is in a run folder as well, and
-`forethought.load` gives it back.
-"""
+"""A model fitted to logged episodes, and judged on others that it has not seen."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -79,6 +69,8 @@ class Fit:
     judged: Judged
     seconds: float
     """What fitting it took, compiling included."""
+    metrics: Mapping[str, float]
+    """What the fit said of itself, mean over samples: its loss on hold-out rows."""
 
 
 def recipes_of(
@@ -207,36 +199,42 @@ def rows_of(data: Logged) -> Rows:
     return Rows.pad(*(part.astype(real) for part in parts), data.terminated)
 
 
-def fit_all(
-    recipes: Mapping[str, AbstractRecipe],
+def fit_one(
+    name: str,
+    recipe: AbstractRecipe,
     data: Data,
     fitting: Logged,
     held: Held,
     *,
     seed: int,
     stage: Callable[[str], None] = lambda words: None,
-) -> Iterator[Fit]:
-    """Fit models one after the other, and judge each.
+) -> Fit:
+    """Fit a model, and judge it.
 
     Args:
-        recipes: By name.
+        name: Of the model.
+        recipe: How it begins and is fitted.
         data: What is known of the data.
-        fitting: What they are fitted to.
-        held: What they are judged on.
-        seed: Of all draws; the same for each model.
+        fitting: What it is fitted to.
+        held: What it is judged on.
+        seed: Of all draws.
         stage: Is told what is done now.
     """
-    rows = rows_of(fitting)
     begin_key, fit_key, judge_key = jax.random.split(key_of(seed), 3)
-    for name, recipe in recipes.items():
-        stage(f"fitting {name}")
-        began = time.monotonic()
-        model, _ = recipe.begin(data.spec, key=begin_key).fit(rows, key=fit_key)
-        jax.block_until_ready(model)
-        took = time.monotonic() - began
-        stage(f"judging {name}")
-        judged = judge(model, held, key=judge_key)
-        yield Fit(name, recipe, model, judged, took)
+    stage(f"fitting {name}")
+    began = time.monotonic()
+    begun = recipe.begin(data.spec, key=begin_key)
+    model, metrics = begun.fit(rows_of(fitting), key=fit_key)
+    jax.block_until_ready((model, metrics))
+    took = time.monotonic() - began
+    stage(f"judging {name}")
+    judged = judge(model, held, key=judge_key)
+    told = {
+        key: float(np.mean(np.asarray(value, float)))
+        for key, value in metrics.items()
+        if np.ndim(value) <= 1 and np.size(value)
+    }
+    return Fit(name, recipe, model, judged, took, told)
 
 
 def ranked(fits: Sequence[Fit]) -> tuple[Fit, ...]:

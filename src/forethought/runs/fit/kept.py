@@ -94,6 +94,7 @@ class Line(TypedDict):
     model: str
     seconds: float
     nats: Real
+    metrics: dict[str, Real]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +209,7 @@ def line_of(fit: Fit, scale: np.ndarray) -> dict[str, Any]:
         "error": float(overall(judged.errors[0], scale)),
         "crps": float(np.mean(judged.crps / scale)),
         "epistemic_share": judged.epistemic_share,
+        "metrics": fit.metrics,
     }
     for level, covered in zip(LEVELS, judged.coverage[:, 0], strict=True):
         line[f"coverage_{100 * level:.0f}"] = float(covered.mean())
@@ -288,7 +290,8 @@ def load_fitted(folder: str | os.PathLike) -> Fitted:
             like = recipe.begin(data.spec, key=key_of(0))
             model = checkpoint.load(opened.path / "models" / name, like).tree
             judged = _judged(found.judged[name], line)
-            fits.append(Fit(name, recipe, model, judged, line["seconds"]))
+            told = {key: number(each) for key, each in line["metrics"].items()}
+            fits.append(Fit(name, recipe, model, judged, line["seconds"], told))
     fits = [dataclasses.replace(fit, model=_as_here(fit.model)) for fit in fits]
     return Fitted(ranked(fits), data, held, opened)
 

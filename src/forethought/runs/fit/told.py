@@ -12,7 +12,7 @@ from forethought.core.words import duration
 from forethought.runs.fit.fitting import Data, Fit
 from forethought.runs.fit.judge import AHEAD, LEVELS, Held, Judged, overall
 
-WIDTH, NAME, DIMENSIONS = 80, 13, 20
+WIDTH, NAME, DIMENSIONS = 80, 12, 20
 """Letters of a line and of a dimension's name, and how many dimensions are told."""
 POINTS, LOOSER = 7, {"bayesian": 10, "gp": 10}
 """By so many points of percent an interval may miss what it claims, and of which
@@ -72,7 +72,7 @@ def ranking(fits: Sequence[Fit], held: Held) -> Table:
 def dimensions(fit: Fit, data: Data, held: Held) -> Table:
     """One line for each dimension of the observation, in the data's own units."""
     k, judged = steps_told(held), fit.judged
-    shown = Table(box=None, pad_edge=False, padding=(0, 1))
+    shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     shown.add_column(f"\n{fit.name}", no_wrap=True)
     heads = ("1 step", "linear", "same", f"{k} steps", "linear", "same")
     for head in (*heads, "CRPS", "50/80/95", "epist."):
@@ -95,11 +95,29 @@ def dimensions(fit: Fit, data: Data, held: Held) -> Table:
     return shown
 
 
+def progress_of(fit: Fit) -> str:
+    """A model that was fitted, in a line."""
+    words = [f"{fit.name}: fitted in {duration(fit.seconds)}"]
+    if "epochs" in fit.metrics:
+        words.append(f"{fit.metrics['epochs']:.0f} epochs")
+    if "holdout" in fit.metrics:
+        words.append(f"loss {short(fit.metrics['holdout'])} nats on rows it held out")
+    words.append(f"log-likelihood {short(fit.judged.nats)} of a step it has not seen")
+    return ", ".join(words)
+
+
 def short(value: float) -> str:
-    """Three digits."""
+    """Three digits of a number, two of a small one: at most seven letters."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.3g}".replace("e-0", "e-").replace("-", "−")
+    size = abs(value)
+    if size >= 100_000 or 0 < size < 1e-4:
+        text = f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    elif size >= 1000:
+        text = f"{value:.0f}"
+    else:
+        text = f"{value:.3g}" if size >= 0.01 else f"{value:.2g}"
+    return text.replace("-", "−")
 
 
 def covered(shares: np.ndarray) -> str:
@@ -120,6 +138,8 @@ def points(name: str) -> int:
 def verdict(fit: Fit) -> str:
     """Whether a model knows how far off it is, in a sentence or two."""
     judged, allowed = fit.judged, points(fit.name)
+    if not np.isfinite(judged.errors[0]).all():
+        return f"{fit.name} foresees what is no number."
     if silent(judged):
         return f"{fit.name} does not say how far off it is: its intervals have no width."
     one = judged.coverage[:, 0].mean(axis=-1)

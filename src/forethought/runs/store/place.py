@@ -17,6 +17,7 @@ DONE = "done.json"
 MADE = (
     *(DONE, "metrics.jsonl", "episode.npz", "policy.npz", "values.npz"),
     *("bounds.json", "cost.json", "comparison.json", "comparison.csv", "video.mp4"),
+    *("data.npz", "judged/*.npz", "models/*/checkpoints/*/*"),
     *("report.html", "cards/*.npz", "replay/*-*.npz", "tensorboard/events.out.*"),
     *("checkpoints/*/leaves.npz", "checkpoints/*/host.json", "checkpoints/*/done"),
 )
