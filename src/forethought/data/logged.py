@@ -1,8 +1,8 @@
 """Transitions that were logged somewhere, in whole episodes, as arrays of the host.
 
 A file, a run or a roll-out becomes `Logged` once (`forethought.data.sources`), and a
-model is fitted to it. Episodes stay whole: they are held out as a whole, because rows of
-one episode are too alike to judge each other, and no stretch of steps crosses their end.
+model is fitted to it. Episodes are held out as a whole, because rows of one episode are
+too alike to judge each other, and no stretch of steps crosses their end.
 """
 
 import dataclasses
@@ -86,7 +86,7 @@ class Logged:
         """
         if not 0 < share < 1:
             raise ValueError(
-                f"A hold-out needs a share between 0 and 1 of the episodes, got {share}."
+                f"Holding out needs a share between 0 and 1 of episodes, got {share}."
             )
         if self.episodes < 2:
             raise ValueError(
