@@ -216,7 +216,9 @@ def _one(
     place = list(prepared.recipes).index(name) + 1
     of = f" ({place} of {len(prepared.recipes)})" if len(prepared.recipes) > 1 else ""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    live = console.is_terminal and not console.quiet
+    shown = Progress(*columns, console=console, transient=True, disable=not live)
+    with shown as progress:
         bar = progress.add_task(f"fitting {name}{of}", total=None)
         return fit_one(
             name,

@@ -116,7 +116,7 @@ def short(value: float) -> str:
     elif size >= 1000:
         text = f"{value:.0f}"
     else:
-        text = f"{value:.3g}" if size >= 0.01 else f"{value:.2g}"
+        text = f"{value:#.3g}".rstrip(".") if size >= 0.01 else f"{value:.2g}"
     return text.replace("-", "−")
 
 
