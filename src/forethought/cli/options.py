@@ -248,9 +248,7 @@ class EvaluateOptions:
         check_ranges(self, "evaluate")
 
 
-Column = Annotated[
-    str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
-]
+Column = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Columns = Annotated[
     tuple[str, ...] | None, tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")
 ]

@@ -18,7 +18,7 @@ from forethought.models.base import AbstractLearned
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
 from forethought.models.registry import MODELS
-from forethought.runs.fit.judge import Held, Judged, hold, judge
+from forethought.runs.fit.judge import Held, Judged, judge
 
 SAMPLE = 1000
 """So many rows of the data are kept beside a model, at most."""
@@ -196,7 +196,8 @@ def rows_of(data: Logged) -> Rows:
     real = jnp.zeros(()).dtype
     reward = np.zeros(data.rows) if data.reward is None else data.reward
     parts = (data.obs, data.action, reward, data.next_obs)
-    return Rows.pad(*(part.astype(real) for part in parts), data.terminated)
+    obs, action, reward, after = (part.astype(real) for part in parts)
+    return Rows.pad(obs, action, reward, after, data.terminated)
 
 
 def fit_one(

@@ -144,7 +144,9 @@ def hold(fitting: Logged, held: Logged) -> Held:
     starts = np.concatenate([fans, _spread(held.rows, STARTS - len(fans))])
     index = starts[:, None] + np.arange(steps)
     inside = np.minimum(index, held.rows - 1)
-    known = (index < held.rows) & (held.episode[inside] == held.episode[starts][:, None])
+    known = (index < held.rows) & (
+        held.episode[inside] == held.episode[starts][:, None]
+    )
     rows = _spread(held.rows, ROWS)
     deviation = fitting.obs.std(axis=0)
     moves = deviation > FLAT * np.maximum(np.abs(fitting.obs.mean(axis=0)), FLAT)
@@ -192,22 +194,22 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
     one_key, far_key, doubt_key = jax.random.split(key, 3)
     real = jnp.zeros(()).dtype
 
-    def host(values: np.ndarray) -> np.ndarray:
-        return values if values.dtype.kind in "iub" else values.astype(real)
+    def given(values: np.ndarray) -> Array:
+        return jnp.asarray(values if values.dtype.kind in "iu" else values.astype(real))
 
     one = _foresee(
         model,
-        host(held.obs),
-        host(held.action[:, None]),
-        host(held.next_obs[:, None]),
+        given(held.obs),
+        given(held.action[:, None]),
+        given(held.next_obs[:, None]),
         jax.random.split(one_key, len(held.obs)),
         DRAWS,
     )
     far = _foresee(
         model,
-        host(held.starts),
-        host(held.actions),
-        host(held.truth),
+        given(held.starts),
+        given(held.actions),
+        given(held.truth),
         jax.random.split(far_key, len(held.starts)),
         PARTICLES,
     )
@@ -225,7 +227,7 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
     doubts = [
         [
             np.sqrt(np.maximum(np.asarray(part, float)[:, :size], 0))
-            for part in _doubts(model, host(each), host(held.deeds), doubt_key)
+            for part in _doubts(model, given(each), given(held.deeds), doubt_key)
         ]
         for each in places
     ]

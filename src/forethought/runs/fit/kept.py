@@ -1,11 +1,11 @@
 """Fitted models on the disk: a run folder that they come back from.
 
-    config.json           settings, what the data were called, all that `load` needs
-    metrics.jsonl         one line for each model, once it is fitted and judged
-    data.npz              some rows of the data, and what is foreseen without thought
-    judged/NAME.npz       what a model foresaw of held-out episodes
-    models/NAME/checkpoints/0/
-                          the model itself, as plain arrays
+config.json           settings, what the data were called, all that `load` needs
+metrics.jsonl         one line for each model, once it is fitted and judged
+data.npz              some rows of the data, and what is foreseen without thought
+judged/NAME.npz       what a model foresaw of held-out episodes
+models/NAME/checkpoints/0/
+                      the model itself, as plain arrays
 """
 
 import dataclasses
@@ -261,6 +261,15 @@ def read(folder: RunFolder) -> Read:
     return Read(config, lines, arrays, judged)
 
 
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as reports list it: of one model, settings as flags set them."""
+    hidden = ("data",) if len(config["settings"]) == 1 else ("data", "planner")
+    shown = {key: each for key, each in config.items() if key not in hidden}
+    if len(config["settings"]) == 1:
+        shown["settings"] = next(iter(config["settings"].values()))
+    return shown
+
+
 def _action_form(config: Mapping[str, Any]) -> str:
     return "fiu row action" if config["data"]["choices"] is None else "fiu row"
 
@@ -320,7 +329,8 @@ def _data(found: Read) -> Data:
             for key in ("low", "high", "mean", "deviation", "obs", "action")
         },
         **{
-            key: known[key] for key in ("rows", "episodes", "held_rows", "held_episodes")
+            key: known[key]
+            for key in ("rows", "episodes", "held_rows", "held_episodes")
         },
         notes=tuple(known["notes"]),
     )

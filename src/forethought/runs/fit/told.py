@@ -141,7 +141,9 @@ def verdict(fit: Fit) -> str:
     if not np.isfinite(judged.errors[0]).all():
         return f"{fit.name} foresees what is no number."
     if silent(judged):
-        return f"{fit.name} does not say how far off it is: its intervals have no width."
+        return (
+            f"{fit.name} does not say how far off it is: its intervals have no width."
+        )
     one = judged.coverage[:, 0].mean(axis=-1)
     far = min(25, judged.coverage.shape[1])
     words = [f"{fit.name}: one step ahead {_sentence(one, allowed)}"]
@@ -182,6 +184,10 @@ def looks(fit: Fit, data: Data, held: Held) -> list[str]:
         better = held.moves & (errors[0] < BETTER * fit.judged.errors[0])
         if better.any():
             names = [data.obs_names[i] for i in np.flatnonzero(better)]
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" * (len(names) > 4))
-            said.append(f"One step ahead {words} foresees {shown} better than {fit.name}.")
+            shown = ", ".join(names[:4]) + (
+                f" and {len(names) - 4} more" * (len(names) > 4)
+            )
+            said.append(
+                f"One step ahead {words} foresees {shown} better than {fit.name}."
+            )
     return said
