@@ -47,11 +47,13 @@ from forethought.planners import (
 )
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.reports import report
+from forethought.runs.fit.kept import Fitted
+from forethought.runs.fit.run import fit
+from forethought.runs.loading import load
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Run, control
 from forethought.runs.plan.controller import controller
 from forethought.runs.plan.planning import make_planner, plan
-from forethought.runs.train.acting import load
 from forethought.runs.train.trained import Trained, train
 from forethought.tasks import Task
 from forethought.tasks.own import task
@@ -82,6 +84,7 @@ __all__ = [
     "Dyna",
     "EnvironmentSpec",
     "Feedback",
+    "Fitted",
     "Gaussian",
     "GradientAscent",
     "Implicit",
@@ -109,6 +112,7 @@ __all__ = [
     "control",
     "controller",
     "evaluate",
+    "fit",
     "load",
     "make_planner",
     "objective",

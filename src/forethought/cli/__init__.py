@@ -25,7 +25,8 @@ OVERVIEW = """forethought: acting by thinking ahead
   forethought report DIR            write the report of a run folder again
 
   forethought agents [NAME]         who can learn, and what can be set
-  forethought models                what can be planned in
+  forethought models [NAME]         what can be planned in, and what can be set
+  forethought fit DATA              fit models to logged episodes, and judge them
   forethought train TASK_OR_GYM_ID  learn to act where the dynamics are unknown
   forethought resume DIR            go on with a training run
   forethought evaluate DIR          let act what a training run has learned

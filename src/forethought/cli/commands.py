@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from forethought.cli.fitting import fit_command
 from forethought.cli.learning import (
     evaluate_command,
     resume_command,
@@ -150,6 +151,7 @@ def report_command(arguments: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "fit": fit_command,
     "train": train_command,
     "resume": resume_command,
     "evaluate": evaluate_command,

@@ -78,17 +78,26 @@ def agents_command(arguments: list[str]) -> int:
 
 
 def models_command(arguments: list[str]) -> int:
-    """List the models."""
+    """List the models, or the fields of one that is fitted."""
     from forethought.models.registry import MODELS
     from forethought.runs.store.log import Terminal
 
+    if arguments and not arguments[0].startswith("-"):
+        from forethought.runs.fit.fitting import recipe_of
+
+        with bad_input():
+            recipe = recipe_of(arguments[0])
+        return _set(
+            "model", {arguments[0]: type(recipe)}, arguments, lambda name: recipe
+        )
     parse(NoOptions, "models", arguments, description="List what can be planned in.")
     table = _table("model", "made of", "belief", "derivatives", "serves")
     for name, entry in MODELS.items():
         row = (entry.made_of, entry.belief, entry.derivatives)
         table.add_row(name, *row, ", ".join(entry.serves))
     Terminal().print(table)
-    print("serves: a command, agents that learn the model, or Python alone")
+    print("serves: commands, agents that learn the model, or Python alone")
+    print("forethought models NAME shows what can be set of one that is fitted")
     return 0
 
 

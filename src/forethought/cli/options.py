@@ -21,6 +21,7 @@ Folder = Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="
 Number = Annotated[Count | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Often = Annotated[float, Range(above=0)]
 """So many episodes, steps, or times a step."""
+Inside = Annotated[float, Range(above=0, below=1)]
 Futures = Annotated[int, Range(at_least=0, limit=100_000)]
 
 
@@ -245,6 +246,64 @@ class EvaluateOptions:
     def __post_init__(self):
         """Check the numbers."""
         check_ranges(self, "evaluate")
+
+
+Column = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+Columns = Annotated[
+    tuple[str, ...] | None, tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """Fit models to the episodes in a file, and judge them on others that they see not.
+
+    Columns are named, or matched by patterns such as 'pos*'; guessed from usual names
+    where nothing is said, and it is told how.
+
+    Fields of a model: --model.FIELD, as `forethought models NAME` shows.
+    """
+
+    model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ("ensemble",)
+    """Which models, see `forethought models`; several are ranked."""
+    obs: Columns = None
+    """Columns of what was seen."""
+    action: Columns = None
+    """Columns of what was done."""
+    reward: Column = None
+    """Column of rewards."""
+    episode: Column = None
+    """Column whose label tells episodes apart."""
+    time: Column = None
+    """Column of times; a jump begins a new episode."""
+    discrete: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The action is the number of a choice."""
+    drop_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Go on without bad rows, and say which."""
+    holdout: Annotated[Inside, tyro.conf.arg(metavar="SHARE")] = 0.2
+    """Share of the episodes that no model sees."""
+    seed: Annotated[Seed, tyro.conf.arg(metavar="S")] = 0
+    """Of the hold-out, and of everything random in a fit."""
+    out: Folder = None
+    """Run folder; runs/fit-DATA-MODEL if not given."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace a finished run in DIR."""
+    precision: Annotated[
+        Literal[32, 64] | None, tyro.conf.arg(metavar="BITS", help_behavior_hint="")
+    ] = None
+    """32 or 64 bits of a number; if not given, 64 for models that need them, else 32."""
+
+    def __post_init__(self):
+        """Check the numbers."""
+        check_ranges(self, "fit")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitArguments(Generic[P]):
+    """All that `fit` can be told: its options, and `--model.FIELD VALUE`."""
+
+    options: Annotated[FitOptions, tyro.conf.arg(name="")]
+    model: P
 
 
 @dataclasses.dataclass(frozen=True)

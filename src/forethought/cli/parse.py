@@ -139,6 +139,19 @@ def told(tokens: list[str], flag: str) -> str | None:
     return found
 
 
+def listed(tokens: list[str], flag: str) -> list[str]:
+    """The last values of a flag that takes several, as `told` finds that of one."""
+    found: list[str] = []
+    for i, token in enumerate(tokens):
+        name, equals, value = token.partition("=")
+        if name == flag:
+            after = itertools.takewhile(
+                lambda word: not word.startswith("-"), tokens[i + 1 :]
+            )
+            found = [value] if equals else list(after)
+    return found
+
+
 def environment_settings(tokens: list[str]) -> tuple[dict[str, Any], list[str]]:
     """What `--env.KEY VALUE` says of an environment, and the flags that are left.
 

@@ -25,7 +25,7 @@ class Entry:
         made_of: What there must be before there is a model.
         belief: What its beliefs are.
         derivatives: Of what kind its derivatives are.
-        serves: Where it is met: a command, agents that learn it, or Python alone.
+        serves: Where it is met: commands, agents that learn it, or Python alone.
         recipe: How it begins, by default, where it is learned from rows.
     """
 
@@ -51,7 +51,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "an observation",
         "exact",
-        ("mbrl-v2",),
+        ("fit", "mbrl-v2"),
         EnsembleRecipe(members=1, probabilistic=False, propagation="E"),
     ),
     "ensemble": Entry(
@@ -59,7 +59,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "an observation, its member",
         "of one particle",
-        ("pets",),
+        ("fit", "pets"),
         EnsembleRecipe(),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),

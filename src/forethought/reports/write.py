@@ -14,9 +14,10 @@ from forethought.reports import page
 from forethought.reports.figures.values import save_values
 from forethought.reports.film.policy import film_policy
 from forethought.reports.film.video import film, frames
-from forethought.reports.pages import claim, comparison, learning
+from forethought.reports.pages import claim, comparison, fit, learning
 from forethought.reports.pages import run as episode
 from forethought.runs.claims.kept import RESULT
+from forethought.runs.fit.kept import KIND, flat, load_fitted
 from forethought.runs.plan.control import Run
 from forethought.runs.plan.record import FILE, Record, record
 from forethought.runs.store.folder import RunFolder
@@ -83,7 +84,10 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     maker = "planner"
     if folder.has(comparison.FILE):
         return comparison.write_comparison(folder, comparison.read_rows(folder))
-    if folder.has(FILE):
+    if config.get("forethought") == KIND:
+        title, body = fit.body(load_fitted(folder.path))
+        config, maker = flat(config), "model"
+    elif folder.has(FILE):
         seen = Record.load(folder)
         if not folder.has("video.mp4"):
             make_video(folder, seen)

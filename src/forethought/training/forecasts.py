@@ -33,7 +33,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
 from forethought.data.replay import Replay, ReplayState
 from forethought.data.transitions import Transition
-from forethought.models.base import AbstractLearned
+from forethought.models.base import AbstractCloud, AbstractLearned
 from forethought.planners.base import AbstractPlanner
 from forethought.problem import Problem
 
@@ -148,7 +148,9 @@ def _examine(
     )
     # What is forecast together is compiled once.
     clouds = jax.vmap(
-        lambda obs, actions, key: forecast(learner, obs, actions, key=key)
+        lambda obs, actions, key: forecast(
+            model, obs, actions, cloud=learner.cloud, key=key
+        )
     )(
         jnp.concatenate([seen.obs[:, 0], rows.obs[from_here]]),
         jnp.concatenate([seen.actions, jax.vmap(_as_long)(plans)]),
@@ -256,27 +258,34 @@ def _first_of_an_episode(
 
 
 def forecast(
-    problem: Problem, obs: Array, actions: Array, *, key: PRNGKeyArray
+    model: AbstractLearned,
+    obs: Array,
+    actions: Array,
+    *,
+    cloud: AbstractCloud,
+    particles: int = PARTICLES,
+    key: PRNGKeyArray,
 ) -> Float[Array, "time particle observation"]:
     """Where particles are led by a sequence of actions, beginning with where they are.
 
     Args:
-        problem: Its model is `AbstractLearned`; its cloud carries the particles.
+        model: What would happen.
         obs: Where all of them start.
         actions: One a step.
+        cloud: How particles are carried.
+        particles: How many, or as many more as the cloud needs.
         key: Draws what is random.
     """
-    model = cast(AbstractLearned, problem.model)
     init_key, see_key, spread_key, key = jax.random.split(key, 4)
-    particles = problem.cloud.enough(model, PARTICLES)
+    particles = cloud.enough(model, particles)
     belief = model.observe(model.init(key=init_key), obs, key=see_key)
-    cloud = problem.cloud.spread(model, belief, particles, key=spread_key)
+    begun = cloud.spread(model, belief, particles, key=spread_key)
 
-    def step(cloud, inputs):
+    def step(beliefs, inputs):
         action, key = inputs
         keys = jax.random.split(key, particles)
-        cloud = problem.cloud.predict(model, cloud, action, keys=keys)
-        return cloud, jax.vmap(see)(cloud, keys)
+        beliefs = cloud.predict(model, beliefs, action, keys=keys)
+        return beliefs, jax.vmap(see)(beliefs, keys)
 
     def see(belief, key):
         """A draw of what would be seen, apart from what the step draws."""
@@ -286,15 +295,16 @@ def forecast(
         return mean + jnp.sqrt(variance) * noise
 
     keys = jax.random.split(key, actions.shape[0])
-    _, after = jax.lax.scan(step, cloud, (actions, keys))
+    _, after = jax.lax.scan(step, begun, (actions, keys))
     first = jnp.broadcast_to(obs, after.shape[1:])
     return jnp.concatenate([first[None], after])
 
 
 def quantiles(
     cloud: Float[Array, "time particle observation"],
+    levels: tuple[float, ...] = QUANTILES,
 ) -> Float[Array, "quantile time observation"]:
-    r"""`QUANTILES` of particles, per time and dimension.
+    r"""Quantiles of particles, per time and dimension.
 
     A quantile of level $p$ is the $p (P + 1)$-th smallest of $P$ particles, between
     whole numbers interpolated: a band between two of them then holds one more draw
@@ -306,7 +316,7 @@ def quantiles(
     particles = cloud.shape[1]
     ordered = jnp.sort(cloud, axis=1)
     found = []
-    for level in QUANTILES:
+    for level in levels:
         place = min(max(level * (particles + 1) - 1, 0.0), particles - 1.0)
         low = int(place)
         high, share = min(low + 1, particles - 1), place - low

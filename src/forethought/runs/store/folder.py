@@ -8,6 +8,8 @@
     policy.npz      of training: an episode of what was learned
     checkpoints/    of training: all that is needed to go on
     replay/         of training: what was seen (see `forethought.runs.store.journal`)
+    data.npz        of models fitted to data (see `forethought.runs.fit.kept`), as are
+    judged/, models/
     plots/          PNG files
     video.mp4
     report.html     all of the above in one file

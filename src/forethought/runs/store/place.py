@@ -17,6 +17,8 @@ DONE = "done.json"
 MADE = (
     *(DONE, "metrics.jsonl", "episode.npz", "policy.npz", "values.npz"),
     *("bounds.json", "cost.json", "comparison.json", "comparison.csv", "video.mp4"),
+    *("data.npz", "judged/*.npz", "models/*/checkpoints/0/leaves.npz"),
+    *("models/*/checkpoints/0/host.json", "models/*/checkpoints/0/done"),
     *("report.html", "cards/*.npz", "replay/*-*.npz", "tensorboard/events.out.*"),
     *("checkpoints/*/leaves.npz", "checkpoints/*/host.json", "checkpoints/*/done"),
 )
@@ -24,10 +26,13 @@ MADE = (
 PLOTS = (
     *("states", "actions", "returns", "fan", "search", "tree", "gains", "timing"),
     *("strip", "comparison", "learning", "fans", "errors", "calibration", "lengths"),
-    *("disagreement", "fit", "values"),
+    *("disagreement", "fit", "values", "forecasts", "where"),
 )
 """Names of the figures in `plots/`."""
-ROOMS = ("checkpoints/*", "checkpoints", "cards", "replay", "tensorboard", "plots")
+ROOMS = (
+    *("checkpoints/*", "checkpoints", "cards", "replay", "tensorboard", "plots"),
+    *("models/*/checkpoints/*", "models/*/checkpoints", "models/*", "models", "judged"),
+)
 PASSING = re.compile(r"\..*\.(tmp|mp4)|\.lock")
 """Names of files that a run leaves behind only where it was killed."""
 

@@ -1,0 +1,1 @@
+"""Sources: where logged transitions are read from."""
