@@ -1,5 +1,6 @@
 """The work of each command. Imports wait until a command needs them."""
 
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +22,21 @@ from forethought.cli.options import (
     PlanOptions,
     ReportOptions,
 )
-from forethought.cli.parse import alone, bad_input, parse, subject, told
+from forethought.cli.parse import (
+    BadInput,
+    alone,
+    bad_input,
+    listed,
+    parse,
+    subject,
+    told,
+)
 from forethought.cli.reproduce import reproduce_command
 from forethought.cli.setup import load, set_up
 from forethought.core.words import visible
+
+AHEAD = 25
+"""Steps that are planned in a fitted model alone, if nothing else is said."""
 
 
 def plan_command(arguments: list[str]) -> int:
@@ -32,7 +44,7 @@ def plan_command(arguments: list[str]) -> int:
     name, rest = subject("plan", "TASK", PlanOptions, arguments)
     # What the planner's fields are hangs on its name, and their defaults on the task.
     set_up(32 if told(rest, "--precision") == "32" else 64)
-    task = load(name, told(rest, "--objective"))
+    task, fitted = _planned(name, rest)
     from forethought.planners.registry import name_of
     from forethought.runs.plan.planning import make_planner
 
@@ -67,7 +79,61 @@ def plan_command(arguments: list[str]) -> int:
         config = config_of(task, planner, options, command)
         folder = RunFolder.create(path, config, overwrite=options.overwrite)
     with alone(folder), bad_input():
-        return session.plan_session(prepared, folder)
+        return session.plan_session(prepared, folder, fitted)
+
+
+def _planned(name: str, rest: list[str]) -> tuple[Any, Any]:
+    """What is planned for, and the models that were fitted to it, where there are."""
+    model, objective = told(rest, "--model"), told(rest, "--objective")
+    caution = told(rest, "--caution") or "0"
+    if pathlib.Path(name).is_dir():
+        return _imagined(name, objective, rest)
+    task = load(name, objective)
+    if model is None:
+        if float_of(caution):
+            raise BadInput("--caution is the price of a model's doubt: give --model.")
+        return task, None
+    from forethought.runs.plan.believed import fitted_of, task_with
+
+    with bad_input():
+        fitted = fitted_of(model)
+        return task_with(task, fitted, float_of(caution)), fitted
+
+
+def _imagined(folder: str, objective: str | None, rest: list[str]) -> tuple[Any, Any]:
+    """A plan in a fitted model alone, for an objective that Python can import."""
+    from forethought.runs.plan.believed import fitted_of, task_of
+    from forethought.tasks.user import find_objective
+
+    with bad_input():
+        fitted = fitted_of(folder)
+        start = listed(rest, "--from") or listed(rest, "--start")
+        if objective is None or not start:
+            raise ValueError(
+                f"A plan in {folder} needs what is wanted and where it begins: "
+                f"forethought plan {folder} --objective MODULE:NAME --from X ... "
+                f"({', '.join(fitted.names)})."
+            )
+        wanted = find_objective(objective, beside=pathlib.Path(folder))
+        steps = told(rest, "--steps") or told(rest, "--planner.horizon")
+        return (
+            task_of(
+                fitted,
+                wanted,
+                [float_of(each) for each in start],
+                steps=int(float_of(steps or str(AHEAD))),
+                caution=float_of(told(rest, "--caution") or "0"),
+            ),
+            fitted,
+        )
+
+
+def float_of(word: str) -> float:
+    """A number, or zero for what is none: who parses all flags complains of it."""
+    try:
+        return float(word)
+    except ValueError:
+        return 0.0
 
 
 def compare_command(arguments: list[str]) -> int:

@@ -27,7 +27,7 @@ Futures = Annotated[int, Range(at_least=0, limit=100_000)]
 
 @dataclasses.dataclass(frozen=True)
 class PlanOptions:
-    """Act on a task by planning.
+    """Act on a task by planning; or plan in DIR, a run of fit, where there is no world.
 
     Fields of the planner: --planner.FIELD, as `forethought planners NAME` shows.
     """
@@ -50,13 +50,19 @@ class PlanOptions:
     open_loop: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Plan once for the whole episode, and act with closed eyes."""
     start: Annotated[
-        tuple[Finite, ...], tyro.conf.arg(metavar="X ...", help_behavior_hint="")
+        tuple[Finite, ...],
+        tyro.conf.arg(metavar="X ...", help_behavior_hint="", aliases=("--from",)),
     ] = ()
     """Start state as coordinates; the task's own if not given."""
     objective: Annotated[
         str | None, tyro.conf.arg(metavar="MODULE:NAME", help_behavior_hint="")
     ] = None
-    """Objective for a task that is an MJCF file."""
+    """Objective for a task that is an MJCF file, or a run of fit."""
+    model: Folder = None
+    """A run of fit, whose best model is believed in place of the dynamics."""
+    caution: Annotated[Finite, tyro.conf.arg(metavar="C")] = 0.0
+    """Price of a step that a fitted model doubts by one standard deviation of its data;
+    negative for a bonus."""
     precision: Literal[32, 64] = 64
     """Bits of a floating-point number."""
 
@@ -291,7 +297,7 @@ class FitOptions:
     precision: Annotated[
         Literal[32, 64] | None, tyro.conf.arg(metavar="BITS", help_behavior_hint="")
     ] = None
-    """32 or 64 bits of a number; if not given, 64 for models that need them, else 32."""
+    """32 or 64 bits of a number; if not given, 64 for models that need them."""
 
     def __post_init__(self):
         """Check the numbers."""

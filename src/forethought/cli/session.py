@@ -24,6 +24,7 @@ from forethought.reports.pages.comparison import (
 )
 from forethought.reports.write import save_run
 from forethought.runs.events import Acted, Event, Scored
+from forethought.runs.fit.kept import Fitted
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
 from forethought.runs.plan.record import execution
@@ -104,15 +105,23 @@ def summary(run: Run, folder: pathlib.Path) -> Table:
     return table
 
 
-def plan_session(prepared: Prepared, folder: RunFolder) -> int:
-    """Run, report, and return the exit code."""
+def plan_session(
+    prepared: Prepared, folder: RunFolder, fitted: Fitted | None = None
+) -> int:
+    """Run, report, and return the exit code.
+
+    Args:
+        prepared: What to do.
+        folder: Where it is kept.
+        fitted: The models that were planned with, where they are no known dynamics.
+    """
     console = Terminal()
     try:
         run = run_live(prepared, folder, console)
     except KeyboardInterrupt:
         folder.discard()
         raise
-    for notice in save_run(run, folder):
+    for notice in save_run(run, folder, fitted):
         console.print(notice)
     folder.finish()
     console.print(summary(run, folder.path))

@@ -17,21 +17,29 @@ from forethought.reports.film.video import film, frames
 from forethought.reports.pages import claim, comparison, fit, learning
 from forethought.reports.pages import run as episode
 from forethought.runs.claims.kept import RESULT
-from forethought.runs.fit.kept import KIND, flat, load_fitted
+from forethought.runs.fit.kept import KIND, Fitted, flat, load_fitted
+from forethought.runs.plan.believed import foresee
 from forethought.runs.plan.control import Run
 from forethought.runs.plan.record import FILE, Record, record
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.trained import Trained
 
 
-def save_run(run: Run, folder: RunFolder) -> list[str]:
+def save_run(run: Run, folder: RunFolder, fitted: Fitted | None = None) -> list[str]:
     """Write arrays, video, plots and report of a run that ended.
+
+    Args:
+        run: What happened.
+        folder: Where it is kept.
+        fitted: The models that were planned with, where they are no known dynamics.
 
     Returns:
         Sentences that the user should read, if any.
     """
     seen = record(run)
     seen.save(folder)
+    if fitted is not None:
+        foresee(run, fitted.data).save(folder)
     notice = make_video(folder, seen, run.task.system)
     write_report(folder)
     return [notice] if notice else []

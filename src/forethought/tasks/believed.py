@@ -1,16 +1,23 @@
-"""A task as one sees it who was never told its dynamics, but learned a model of them."""
+"""A task as one sees it who learned a model of it, and was never told its dynamics."""
 
 import dataclasses
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
 from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Box, Space
+from forethought.core.types import Action
+from forethought.environments.base import AbstractSystem, Capsules
 from forethought.environments.plant import Shown, Told
 from forethought.models.around.doubting import Doubting, DoubtingCloud
 from forethought.models.base import AbstractLearned
 from forethought.objectives.cautious import Cautious
 from forethought.objectives.learned import Observed
 from forethought.problem import Problem
-from forethought.tasks.base import Task
+from forethought.tasks.base import Task, whole
 
 
 def believing(task: Task, model: AbstractLearned, *, caution: float = 0.0) -> Task:
@@ -62,3 +69,91 @@ def planned_in(
         return Problem(model, objective, action, model.cloud)
     careful = Cautious(objective, caution)
     return Problem(Doubting(model), careful, action, DoubtingCloud(model.cloud))
+
+
+class Imagined(AbstractSystem[Array]):
+    """A fitted model as the only world there is: its states are observations.
+
+    Args:
+        model: What happens; each step is drawn anew.
+        first: The observation to begin with.
+        action: What may be applied.
+        names: Of observations and of actions.
+        dt: Seconds from one step to the next; data count steps.
+    """
+
+    model: AbstractLearned
+    first: Float[Array, " observation"]
+    action: Space  # pyright: ignore[reportIncompatibleVariableOverride]
+    names: tuple[tuple[str, ...], tuple[str, ...]] = eqx.field(static=True)
+    dt: float = eqx.field(static=True, default=1.0)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Of observations."""
+        return self.names[0]
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Of actions."""
+        return self.names[1]
+
+    def start(self, *, key: PRNGKeyArray) -> Array:
+        """The observation to begin with."""
+        return self.first
+
+    def step(self, state: Array, action: Action, *, key: PRNGKeyArray) -> Array:
+        """What the model draws; of a distribution, a draw."""
+        init_key, see_key, step_key, draw_key = jax.random.split(key, 4)
+        belief = self.model.observe(self.model.init(key=init_key), state, key=see_key)
+        mean, variance = self.model.expect(
+            self.model.predict(belief, action, key=step_key)
+        )
+        noise = jax.random.normal(draw_key, mean.shape, mean.dtype)
+        return (mean + jnp.sqrt(variance) * noise).astype(state.dtype)
+
+    def observe(self, state: Array) -> Array:
+        """The state."""
+        return state
+
+    def sketch(self, state: Array) -> Capsules:
+        """Nothing: nobody knows what it looks like."""
+        none = jnp.zeros((0, 2), state.dtype)
+        return Capsules(none, none, none[:, 0], jnp.zeros((0,), jnp.int32))
+
+
+def imagined(
+    name: str,
+    model: AbstractLearned,
+    objective: AbstractJudge,
+    start: Float[Array, " observation"],
+    action: Space,
+    *,
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    steps: int,
+    caution: float = 0.0,
+) -> Task:
+    """A task whose only world is a fitted model, planned once as a whole.
+
+    Args:
+        name: Of the data.
+        model: What would happen, as far as it knows.
+        objective: What is wanted of observations.
+        start: The observation to begin with.
+        action: What may be applied.
+        names: Of observations and of actions.
+        steps: How far to plan.
+        caution: As for `believing`.
+    """
+    return Task(
+        name=name,
+        summary="what a fitted model says would happen",
+        system=Imagined(model=model, first=start, action=action, names=names),
+        problem=planned_in(model, objective, action, caution),
+        steps=steps,
+        settings={},
+        replan_every=steps,
+        restore=whole,
+        sensor=Shown,
+        wanted=objective,
+    )

@@ -59,7 +59,7 @@ def user_task(
     skip = frame_skip or max(1, round(CONTROL_STEP / model.opt.timestep))
     system = MuJoCo(model, skip, keyframe=0 if model.nkey else None)
     if isinstance(objective, str):
-        objective = _find(objective, system, beside=pathlib.Path(path).parent)
+        objective = find_objective(objective, system, beside=pathlib.Path(path).parent)
     horizon = max(1, round(look_ahead / system.dt))
     return Task(
         name=pathlib.Path(path).stem,
@@ -80,8 +80,20 @@ def user_task(
     )
 
 
-def _find(name: str, system: MuJoCo, *, beside: pathlib.Path) -> AbstractJudge:
-    """Import an objective by `"module:name"`, and make it."""
+def find_objective(
+    name: str, system: MuJoCo | None = None, *, beside: pathlib.Path
+) -> AbstractJudge:
+    """Import an objective by `"module:name"`, and make it.
+
+    Args:
+        name: Of a module and of what is in it.
+        system: What a class or a function that needs one argument is given.
+        beside: The folder where the module is looked for besides.
+
+    Raises:
+        ValueError: It is not to be found, or raises.
+        TypeError: What was found is not an objective.
+    """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise ValueError(
@@ -114,7 +126,9 @@ def _import(name: str, folders: list[pathlib.Path]) -> Any:
         sys.path[:] = before
 
 
-def _make(found: Any, name: str, system: MuJoCo, folders: list[pathlib.Path]) -> Any:
+def _make(
+    found: Any, name: str, system: MuJoCo | None, folders: list[pathlib.Path]
+) -> Any:
     """Call a class or a function, with the system if it needs one argument."""
     needed = [
         each.name
@@ -122,9 +136,10 @@ def _make(found: Any, name: str, system: MuJoCo, folders: list[pathlib.Path]) ->
         if each.default is each.empty
         and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
-    if len(needed) > 1:
+    if len(needed) > (system is not None):
+        allowed = "" if system is None else ", or the system alone"
         raise TypeError(
-            f"{name} should need no argument, or the system alone, but it needs "
+            f"{name} should need no argument{allowed}, but it needs "
             f"{', '.join(needed)}."
         )
     if inspect.isabstract(found):

@@ -11,7 +11,8 @@ import pytest
 
 from forethought.core.types import ravel
 from forethought.runs.plan.control import control, make_planner
-from forethought.runs.plan.record import Record, realised_returns, record
+from forethought.runs.plan.realised import realised_returns
+from forethought.runs.plan.record import Record, record
 from forethought.runs.store.files import write_atomically
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.plain import plain

@@ -24,7 +24,8 @@ from forethought.reports.style import (
     number,
     panels,
 )
-from forethought.runs.plan.record import Record, realised_returns
+from forethought.runs.plan.realised import realised_returns
+from forethought.runs.plan.record import Record
 
 RESULT_COLOURS: dict[str, str] = dict(
     zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT, SKY, BLUE), strict=True)

@@ -9,8 +9,11 @@ from matplotlib.figure import Figure
 
 from forethought.core.results import NAMES
 from forethought.reports import page
-from forethought.reports.figures import episode, search, tables, tree
+from forethought.reports.figures import episode, foreseen, search, tables, tree
 from forethought.reports.style import gap, number, png
+from forethought.runs.plan.believed import FILE as FORESEEN
+from forethought.runs.plan.believed import Foreseen
+from forethought.runs.plan.realised import expected_and_met, realised_returns
 from forethought.runs.plan.record import Record
 from forethought.runs.store.folder import RunFolder
 
@@ -124,6 +127,7 @@ def finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
     speed = f"{1 / seen.dt:.3g} steps a second." if seen.table else "In real time."
     cards = {"video": (page.section("Video", speed, film), 0.75)}
     cards |= _figures(folder, seen)
+    cards |= _foreseen(folder, seen, facts)
     body = [
         f"<header><h1>{page.escape(seen.task)} <span>by "
         f"{page.escape(seen.planner)}</span></h1>"
@@ -134,6 +138,33 @@ def finished(folder: RunFolder, seen: Record) -> tuple[str, list[str]]:
         page.columns(cards.values()),
     ]
     return f"{seen.task} · {seen.planner}", body
+
+
+def _foreseen(
+    folder: RunFolder, seen: Record, facts: dict[str, Any]
+) -> dict[str, tuple[str, float]]:
+    """What a fitted model foresaw, where one was planned with; facts are added to."""
+    if not folder.has(FORESEEN):
+        return {}
+    told = Foreseen.load(folder)
+    realised = realised_returns(seen.rewards, seen.discounts, seen.values, seen.horizon)
+    if both := expected_and_met(seen.made, seen.planned, realised):
+        steps = f"over {seen.horizon} steps"
+        facts[f"plans expected {steps}, mean"] = number(both[0])
+        facts[f"then came {steps}, mean"] = number(both[1])
+    if np.isfinite(told.share).any():
+        share = 100 * float(np.nanmean(told.share))
+        facts["of the first plan's variance data would teach"] = f"{share:.2g} %"
+    figure = foreseen.foreseen(told)
+    content = png(figure)
+    folder.write("plots/foreseen.png", content)
+    title = "What the model foresaw of the first plan"
+    note = (
+        "Where its particles are led, what was met, and how far the model could know. "
+        "What is met parts from it where plans are made anew."
+    )
+    card = page.section(title, note, page.picture(content, title))
+    return {"foreseen": (card, figure.get_figheight() / figure.get_figwidth())}
 
 
 def chatter(seen: Record) -> float | None:

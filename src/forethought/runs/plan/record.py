@@ -7,6 +7,7 @@ that a folder brings along.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import moments
 from forethought.core.given.settings import key_of
-from forethought.core.readout import Readout
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.results import Either, Stats, names
 from forethought.core.spaces import Discrete
 from forethought.environments.base import AbstractSystem, Capsules
@@ -34,6 +35,8 @@ from forethought.runs.store.plain import flatten
 from forethought.training.control import Episode
 
 FILE = "episode.npz"
+Restore = Callable[[Array], PyTree]
+"""From what is believed, as a vector, to a state of the system."""
 SHADES, LINES = 8, 24
 """At most so many iterations of a search are kept, and lines of each."""
 
@@ -192,8 +195,11 @@ def record(run: Run) -> Record:
     shades = np.geomspace(1, max(len(fan), 1), SHADES).round().astype(int) - 1
     shades = np.unique(shades)[: len(fan)]
     fan = fan[shades][:, :LINES]
-    seen = host(_look(task.problem, task.system, episode, plan))
-    imagined = host(_imagine(task.problem, plan.beliefs, fan, key=key))
+    restore = _same if task.wanted is None or task.restore is None else task.restore
+    seen = host(
+        _look(task.problem, task.objective, restore, task.system, episode, plan)
+    )
+    imagined = host(_imagine(task.problem, restore, plan.beliefs, fan, key=key))
     space = task.system.action
     if isinstance(space, Discrete):
         low, high = np.zeros(1), np.full(1, space.n - 1.0)
@@ -276,9 +282,16 @@ def _table(problem: Problem, system: AbstractSystem) -> dict[str, np.ndarray]:
 
 
 @eqx.filter_jit
-def _look(problem: Problem, system: AbstractSystem, episode: Episode, plan: Plan):
+def _look(
+    problem: Problem,
+    objective: AbstractJudge,
+    restore: Restore,
+    system: AbstractSystem,
+    episode: Episode,
+    plan: Plan,
+):
     """What the episode's states are worth, look like, and were expected to be."""
-    objective, states = problem.objective, episode.states
+    states = episode.states
     seen = jax.vmap(Readout.of)(states, jnp.arange(episode.rewards.shape[0] + 1))
 
     def discount(before, action, after):
@@ -290,7 +303,7 @@ def _look(problem: Problem, system: AbstractSystem, episode: Episode, plan: Plan
         "states": jax.vmap(coordinates)(seen),
         "discounts": jnp.concatenate([jnp.ones_like(discounts[:1]), discounts]),
         "values": jax.vmap(objective.beyond)(seen),
-        "plan_states": _path(problem, plan.beliefs),
+        "plan_states": _path(problem, restore, plan.beliefs),
         **_expected(problem, plan),
         "sketch": {
             "start": sketch.start,
@@ -301,9 +314,20 @@ def _look(problem: Problem, system: AbstractSystem, episode: Episode, plan: Plan
     }
 
 
-def _path(problem: Problem, beliefs: PyTree) -> Float[Array, "time state"]:
+def _path(
+    problem: Problem, restore: Restore, beliefs: PyTree
+) -> Float[Array, "time state"]:
     """The states that beliefs are about, or their means."""
-    return jax.vmap(lambda each: coordinates(problem.model.readout(each)))(beliefs)
+
+    def state(belief: PyTree) -> Array:
+        vector = coordinates(problem.model.readout(belief))
+        return coordinates(Readout.of(restore(vector)))
+
+    return jax.vmap(state)(beliefs)
+
+
+def _same(vector: Array) -> Array:
+    return vector
 
 
 def _expected(problem: Problem, plan: Plan) -> dict[str, Array]:
@@ -324,17 +348,24 @@ def _steps(trail: PyTree, actions: Array) -> tuple[PyTree, Array, PyTree]:
 
 
 @eqx.filter_jit
-def _imagine(problem: Problem, beliefs: PyTree, fan: Either, *, key: PRNGKeyArray):
+def _imagine(
+    problem: Problem,
+    restore: Restore,
+    beliefs: PyTree,
+    fan: Either,
+    *,
+    key: PRNGKeyArray,
+):
     """Where the candidates of the first plan would have led from its first belief."""
     start = jax.tree.map(lambda leaf: leaf[0], beliefs)
-    size = coordinates(problem.model.readout(start)).shape[0]
+    size = _path(problem, restore, beliefs).shape[1]
     if fan.shape[0] == 0:
         shape = (*fan.shape[:2], fan.shape[2] + 1, size)
         return {"fan_states": jnp.zeros(shape), "fan_returns": jnp.zeros(shape[:2])}
 
     def imagine(actions):
         future = rollout(problem, start, actions, key=key)
-        return _path(problem, future.beliefs), future.value
+        return _path(problem, restore, future.beliefs), future.value
 
     fan_states, fan_returns = jax.vmap(jax.vmap(imagine))(fan)
     return {"fan_states": fan_states, "fan_returns": fan_returns}
@@ -349,35 +380,3 @@ def execution(run: Run) -> str:
     often = run.replan_every
     every = "every step" if often == 1 else f"every {often} steps"
     return f"closed loop: replanned {every}"
-
-
-def realised_returns(
-    rewards: np.ndarray, discounts: np.ndarray, values: np.ndarray, horizon: int
-) -> np.ndarray:
-    r"""What plans of a horizon should have expected, had they known.
-
-    $$G_t = \frac1{\gamma_t} \left( \sum_{i=t}^{t+H-1} r_i
-      + \gamma_{t+H} V(x_{t+H}) \right)$$
-
-    where rewards $r_i$ are already discounted by $\gamma_i$.
-
-    Args:
-        rewards: Discounted rewards, shape `[time]`.
-        discounts: $\gamma$, shape `[time + 1]`; zero once the episode ended.
-        values: $V(x)$, shape `[time + 1]`.
-        horizon: $H$.
-
-    Returns:
-        Shape `[time]`; NaN where the recording stopped before the horizon, and after
-        the end of the episode.
-    """
-    steps = len(rewards)
-    total = np.concatenate([[0.0], np.cumsum(rewards, dtype=float)])
-    beyond = np.where(discounts > 0, discounts * values, 0.0)
-    realised = np.full(steps, np.nan)
-    for t in range(steps):
-        end = min(t + horizon, steps)
-        known = t + horizon <= steps or discounts[steps] == 0
-        if known and discounts[t] > 0:
-            realised[t] = (total[end] - total[t] + beyond[end]) / discounts[t]
-    return realised

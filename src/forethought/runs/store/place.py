@@ -15,7 +15,7 @@ from typing import Any
 DONE = "done.json"
 """Says that a run came to its end."""
 MADE = (
-    *(DONE, "metrics.jsonl", "episode.npz", "policy.npz", "values.npz"),
+    *(DONE, "metrics.jsonl", "episode.npz", "foreseen.npz", "policy.npz", "values.npz"),
     *("bounds.json", "cost.json", "comparison.json", "comparison.csv", "video.mp4"),
     *("data.npz", "judged/*.npz", "models/*/checkpoints/0/leaves.npz"),
     *("models/*/checkpoints/0/host.json", "models/*/checkpoints/0/done"),
@@ -26,7 +26,7 @@ MADE = (
 PLOTS = (
     *("states", "actions", "returns", "fan", "search", "tree", "gains", "timing"),
     *("strip", "comparison", "learning", "fans", "errors", "calibration", "lengths"),
-    *("disagreement", "fit", "values", "forecasts", "where"),
+    *("disagreement", "fit", "values", "forecasts", "where", "foreseen"),
 )
 """Names of the figures in `plots/`."""
 ROOMS = (
