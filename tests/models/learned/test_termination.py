@@ -220,12 +220,14 @@ def test_each_particle_ends_where_its_own_member_takes_it():
 def test_a_learned_end_weighs_what_follows_by_what_members_believe(rule):
     model = drift(rule, "learned")
     odds = jnp.array([0.25, 0.75])
-    network = jax.tree.map(jnp.zeros_like, model.termination.network)
-    model = eqx.tree_at(
-        lambda m: (m.termination.network, m.termination.log_odds, m.termination.seen),
-        model,
-        (network, jnp.log(odds / (1 - odds)), jnp.ones(2, bool)),
+    end = model.termination
+    blank = jax.tree.map(jnp.zeros_like, (end.own, end.network))
+    end = eqx.tree_at(
+        lambda end: (end.own, end.network, end.log_odds, end.seen),
+        end,
+        (*blank, jnp.log(odds / (1 - odds)), jnp.ones(2, bool)),
     )
+    model = eqx.tree_at(lambda m: m.termination, model, end)
     # The second step is paid if the first did not end the episode, and so on. By TSinf
     # the same member answers throughout; by TS1 what two deals of two particles have
     # in common is left to chance, and to the tolerance.
