@@ -47,6 +47,7 @@ from forethought.planners import (
 )
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.reports import report
+from forethought.runs.collect import collect
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Run, control
 from forethought.runs.plan.controller import controller
@@ -105,6 +106,7 @@ __all__ = [
     "Task",
     "TimeStep",
     "Trained",
+    "collect",
     "compare",
     "control",
     "controller",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from forethought.cli.collecting import collect_command
 from forethought.cli.learning import (
     evaluate_command,
     resume_command,
@@ -153,6 +154,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "resume": resume_command,
     "evaluate": evaluate_command,
+    "collect": collect_command,
     "reproduce": reproduce_command,
     "tasks": tasks_command,
     "planners": planners_command,

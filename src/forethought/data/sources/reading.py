@@ -79,16 +79,34 @@ def read(
         ValueError: It is missing or cannot be read as what it seems to be; columns are
             unknown; rows are bad and not to be dropped; or it has no transition.
     """
-    table = read_table(path)
-    asked = {
-        "obs": obs,
-        "action": action,
-        "reward": reward,
-        "episode": episode,
-        "time": time,
-        "terminated": terminated,
-        "truncated": truncated,
-    }
+    return of_table(
+        read_table(path),
+        obs=obs,
+        action=action,
+        reward=reward,
+        episode=episode,
+        time=time,
+        terminated=terminated,
+        truncated=truncated,
+        bounds=bounds,
+        drop_bad=drop_bad,
+        discrete=discrete,
+    )
+
+
+def of_table(
+    table: Table,
+    *,
+    bounds: Bounds | None = None,
+    drop_bad: bool = False,
+    discrete: bool = False,
+    **asked: Patterns,
+) -> Logged:
+    """The transitions of a table; arguments are those of `read`.
+
+    Raises:
+        ValueError: As `read`.
+    """
     columns = choose(table, asked)
     return transitions(
         table, columns, bounds=bounds, drop_bad=drop_bad, discrete=discrete
