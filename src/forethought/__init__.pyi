@@ -47,6 +47,7 @@ from forethought.planners import (
 )
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.reports import report
+from forethought.runs.collect import collect
 from forethought.runs.fit.kept import Fitted
 from forethought.runs.fit.run import fit
 from forethought.runs.loading import load
@@ -108,6 +109,7 @@ __all__ = [
     "Task",
     "TimeStep",
     "Trained",
+    "collect",
     "compare",
     "control",
     "controller",

@@ -30,6 +30,8 @@ OVERVIEW = """forethought: acting by thinking ahead
   forethought train TASK_OR_GYM_ID  learn to act where the dynamics are unknown
   forethought resume DIR            go on with a training run
   forethought evaluate DIR          let act what a training run has learned
+  forethought collect TASK_OR_GYM_ID --out FILE
+                                    act, at random or as learned, and keep the data
   forethought reproduce NAME        put a published claim to the test (--list: all)
 
 Every command answers to --help. Try: forethought plan pendulum --planner cem"""

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from forethought.cli.collecting import collect_command
 from forethought.cli.fitting import fit_command
 from forethought.cli.learning import (
     evaluate_command,
@@ -221,6 +222,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "resume": resume_command,
     "evaluate": evaluate_command,
+    "collect": collect_command,
     "reproduce": reproduce_command,
     "tasks": tasks_command,
     "planners": planners_command,

@@ -53,7 +53,7 @@ def fit_command(arguments: list[str]) -> int:
     print(visible(fitted.table))
     print()
     for fit in fitted.fits:
-        for sentence in looks(fit, fitted.data, fitted.held):
+        for sentence in looks(fit, fitted.names, fitted.held):
             console.print(sentence)
     console.print(f"report  {report}", soft_wrap=True)
     return 0 if len(fitted.fits) == len(recipes) else INTERRUPTED

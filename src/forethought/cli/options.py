@@ -297,7 +297,7 @@ class FitOptions:
     precision: Annotated[
         Literal[32, 64] | None, tyro.conf.arg(metavar="BITS", help_behavior_hint="")
     ] = None
-    """32 or 64 bits of a number; if not given, 64 for models that need them."""
+    """Bits of a number; if not given, 64 for models that need them, else 32."""
 
     def __post_init__(self):
         """Check the numbers."""

@@ -7,7 +7,7 @@ from typing import Literal, NotRequired, TypedDict
 import numpy as np
 import pytest
 
-from forethought.runs.store.bits import UNREADABLE, packed, unpacked
+from forethought.data.bits import UNREADABLE, packed, unpacked
 from forethought.runs.store.schema import Real, fit, parsed, require
 
 

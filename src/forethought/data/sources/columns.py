@@ -90,7 +90,7 @@ def choose(table: Table, asked: dict[str, Patterns]) -> Columns:
         if role not in found:
             found[role] = _guess(role, left)
             left = [name for name in left if name not in found[role]]
-            if found[role]:
+            if any(not _plain(role, name) for name in found[role]):
                 guessed.append(f"{role} from {_listed(found[role])}")
     if not found["obs"] and found["action"]:
         found["obs"] = [name for name in left if numeric(table, name)]
@@ -168,6 +168,11 @@ def _guess(role: str, names: Sequence[str]) -> list[str]:
         if found:
             return found[:1] if role in SINGLE else found
     return []
+
+
+def _plain(role: str, name: str) -> bool:
+    """Whether a name says what it is, so that nothing is guessed."""
+    return name == role or (role in PREFIXES and name.startswith(PREFIXES[role]))
 
 
 def _next(names: Sequence[str], name: str) -> str | None:

@@ -17,6 +17,8 @@ Faults = dict[int, str]
 MISSING = frozenset({"", "na", "n/a", "null", "none", "-"})
 WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 COMMA = re.compile(r"[+-]?\d+,\d+")
+CELLS = 1 << 28
+"""Numbers that are read from one source, at most: 2 GiB."""
 NEVER = np.datetime64("NaT", "ns")
 SHOWN = 30
 """Letters of a cell that are shown, at most."""
@@ -34,6 +36,7 @@ class Table:
         unit: What that number counts, such as "line".
         faults: Rows that could not be taken apart.
         notes: What was assumed, a sentence each.
+        discrete: Whether the action is known to be the number of a choice.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Table:
     unit: str = "row"
     faults: Faults = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    discrete: bool = False
 
     @property
     def rows(self) -> int:
@@ -163,6 +167,22 @@ def shown(text: str) -> str:
     """A cell in a sentence."""
     word = text.strip()
     return repr(word if len(word) <= SHOWN else word[:SHOWN] + "…")
+
+
+def require_once(source: str, names: list[str]) -> None:
+    """Refuse two columns of one name.
+
+    Raises:
+        ValueError: There are two.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(
+                f"{source} has two columns named {shown(name)}; one of them needs "
+                "another name."
+            )
+        seen.add(name)
 
 
 def is_number(text: str) -> bool:

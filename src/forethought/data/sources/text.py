@@ -12,12 +12,10 @@ from typing import TextIO
 
 import numpy as np
 
-from forethought.data.sources.table import Faults, Table, is_number, shown
+from forethought.data.sources.table import CELLS, Faults, Table, is_number, require_once
 
 PIECE = 1 << 14
 """Rows that are taken apart together."""
-CELLS = 1 << 28
-"""Numbers that are read from one file, at most: 2 GiB."""
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 SNIFFED = 20
 """Lines of which the separator is told."""
@@ -113,22 +111,6 @@ def _names(source: str, head: list[str]) -> tuple[list[str] | None, tuple[str, .
     names = [name or f"col{i}" for i, name in enumerate(names)]
     require_once(source, names)
     return names, ()
-
-
-def require_once(source: str, names: list[str]) -> None:
-    """Refuse two columns of one name.
-
-    Raises:
-        ValueError: There are two.
-    """
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(
-                f"{source} has two columns named {shown(name)}; one of them needs "
-                "another name."
-            )
-        seen.add(name)
 
 
 def _pieces(source, reader, names, begin, lines):

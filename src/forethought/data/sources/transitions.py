@@ -30,7 +30,8 @@ def transitions(
         columns: What its columns are.
         bounds: The lowest and highest actions; rows beyond them are bad.
         drop_bad: Whether to go on without bad rows.
-        discrete: Whether the action is the number of a choice.
+        discrete: Whether the action is the number of a choice, even if the table does
+            not say so.
 
     Raises:
         ValueError: Rows are bad and not to be dropped, no transition is there, or a
@@ -69,7 +70,7 @@ def transitions(
     _, episode = np.unique(np.cumsum(begins)[shown], return_inverse=True)
     return Logged(
         obs=parts.obs[shown],
-        action=whole_numbers(columns, action) if discrete else action,
+        action=whole_numbers(columns, action) if discrete or table.discrete else action,
         next_obs=after[shown],
         reward=None if parts.reward is None else parts.reward[shown],
         terminated=terminated[shown],

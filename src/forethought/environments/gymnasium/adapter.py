@@ -95,6 +95,14 @@ class GymnasiumEnvironment:
             return [f"observation {i}" for i in range(size)]
         return observation_names(envs[0], size)
 
+    @property
+    def dt(self) -> float:
+        """Seconds of a step, where the environment tells them, else 1."""
+        envs = getattr(self._envs, "envs", None)
+        told: Any = None if envs is None else getattr(envs[0].unwrapped, "dt", None)
+        real = isinstance(told, int | float | np.number) and 0 < told < np.inf
+        return float(told) if real else 1.0
+
     def reset(self, *, seed: int | None = None) -> PyTree:
         """Begin an episode in every copy.
 

@@ -48,7 +48,9 @@ def body(fitted: Fitted) -> tuple[str, list[str]]:
     """Title and cards of the page; figures are saved in `plots/` on the way."""
     data, best = fitted.data, fitted.fits[0]
     told = [verdict(fit) for fit in fitted.fits]
-    told += [each for fit in fitted.fits for each in looks(fit, data, fitted.held)]
+    told += [
+        each for fit in fitted.fits for each in looks(fit, fitted.names, fitted.held)
+    ]
     said = "".join(f"<p>{page.escape(each)}</p>" for each in told)
     story = (
         f"{data.rows:,} steps of {data.episodes:,} episodes to learn from, "

@@ -127,7 +127,7 @@ class Judged:
 
 def overall(errors: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Errors of all dimensions in one, in standard deviations of the data."""
-    return np.sqrt(np.mean((errors / scale) ** 2, axis=-1))
+    return np.asarray(np.sqrt(np.mean((errors / scale) ** 2, axis=-1)))
 
 
 def hold(fitting: Logged, held: Logged) -> Held:
@@ -250,7 +250,7 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
         fan=far["bands"][: held.fans].swapaxes(1, 2),
         aleatoric=doubts[0][0],
         epistemic=doubts[0][1],
-        far=np.array([[_rms(part.ravel()) for part in each] for each in doubts]).T,
+        far=np.sqrt([[np.mean(part**2) for part in each] for each in doubts]).T,
     )
 
 

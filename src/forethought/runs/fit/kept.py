@@ -131,7 +131,7 @@ class Fitted:
         """What came out, in lines of at most 80 letters."""
         from forethought.runs.fit.told import table
 
-        return table(self.fits, self.data, self.held)
+        return table(self.fits, self.names, self.held)
 
     @property
     def verdict(self) -> list[str]:

@@ -63,7 +63,8 @@ def fit(
     """Fit models to logged episodes, and judge them on others that were held out.
 
     Args:
-        data: A file, or what was read of one.
+        data: A file, a data set or the folder of a run (as `forethought.runs.logged`
+            reads them), or what was read of one.
         models: Which ones: names (see `forethought models`) or recipes.
         obs: Columns of a file that were seen: names or patterns, in one string or
             several; guessed from usual names if not given.
@@ -124,7 +125,7 @@ def read(
                 "columns of a file."
             )
         return "data", data
-    from forethought.data.sources.reading import read
+    from forethought.runs.logged import read
 
     return pathlib.Path(data).stem, read(data, **asked)
 

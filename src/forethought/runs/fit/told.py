@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from forethought.core.words import duration
-from forethought.runs.fit.fitting import Data, Fit
+from forethought.runs.fit.fitting import Fit
 from forethought.runs.fit.judge import AHEAD, LEVELS, Held, Judged, overall
 
 WIDTH, NAME, DIMENSIONS = 80, 12, 20
@@ -27,15 +27,15 @@ def steps_told(held: Held, most: int = 10) -> int:
     return within[-1]
 
 
-def table(fits: Sequence[Fit], data: Data, held: Held) -> str:
+def table(fits: Sequence[Fit], names: Sequence[str], held: Held) -> str:
     """The ranking of models, and the errors of the best one."""
     out = io.StringIO()
     console = Console(file=out, width=WIDTH, markup=False, emoji=False, highlight=False)
     console.print(ranking(fits, held))
     console.print()
-    console.print(dimensions(fits[0], data, held))
-    if len(data.obs_names) > DIMENSIONS:
-        console.print(f"and {len(data.obs_names) - DIMENSIONS} more in the report")
+    console.print(dimensions(fits[0], names, held))
+    if len(names) > DIMENSIONS:
+        console.print(f"and {len(names) - DIMENSIONS} more in the report")
     lines = (line.rstrip() for line in out.getvalue().rstrip().splitlines())
     return "\n".join(lines)
 
@@ -69,7 +69,7 @@ def ranking(fits: Sequence[Fit], held: Held) -> Table:
     return shown
 
 
-def dimensions(fit: Fit, data: Data, held: Held) -> Table:
+def dimensions(fit: Fit, names: Sequence[str], held: Held) -> Table:
     """One line for each dimension of the observation, in the data's own units."""
     k, judged = steps_told(held), fit.judged
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -78,7 +78,7 @@ def dimensions(fit: Fit, data: Data, held: Held) -> Table:
     for head in (*heads, "CRPS", "50/80/95", "epist."):
         above = "error\n" if "step" in head else "\n"
         shown.add_column(above + head, justify="right", no_wrap=True)
-    for i, name in enumerate(data.obs_names[:DIMENSIONS]):
+    for i, name in enumerate(names[:DIMENSIONS]):
         told = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
         errors = [
             part[step, i]
@@ -174,7 +174,7 @@ def _sentence(found: np.ndarray, allowed: int) -> str:
     )
 
 
-def looks(fit: Fit, data: Data, held: Held) -> list[str]:
+def looks(fit: Fit, names: Sequence[str], held: Held) -> list[str]:
     """What else is to be said of a model: where thoughtless foresight does better."""
     said = []
     for words, errors in (
@@ -183,10 +183,9 @@ def looks(fit: Fit, data: Data, held: Held) -> list[str]:
     ):
         better = held.moves & (errors[0] < BETTER * fit.judged.errors[0])
         if better.any():
-            names = [data.obs_names[i] for i in np.flatnonzero(better)]
-            shown = ", ".join(names[:4]) + (
-                f" and {len(names) - 4} more" * (len(names) > 4)
-            )
+            told = [names[i] for i in np.flatnonzero(better)]
+            more = f" and {len(told) - 4} more" if len(told) > 4 else ""
+            shown = ", ".join(told[:4]) + more
             said.append(
                 f"One step ahead {words} foresees {shown} better than {fit.name}."
             )

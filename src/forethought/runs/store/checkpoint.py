@@ -32,8 +32,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from forethought.data.bits import UNREADABLE, from_bits, to_bits, unpacked
 from forethought.runs.store import files
-from forethought.runs.store.bits import UNREADABLE, from_bits, to_bits, unpacked
 from forethought.runs.store.files import flush, within
 from forethought.runs.store.schema import parsed, require
 

@@ -11,8 +11,7 @@ import stat
 from typing import Any
 
 LARGEST, MOST = 1 << 30, 1 << 33
-"""Bytes of a file that is read as a whole, at most, and of one that holds arrays; what
-is compressed may take as much as the former."""
+"""Bytes of a file that is read as a whole, at most, and of one that holds arrays."""
 _UNTRICKED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 

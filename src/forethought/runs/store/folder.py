@@ -36,8 +36,8 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from forethought.data.bits import UNREADABLE, packed, unpacked
 from forethought.runs.store import chain, files, lock
-from forethought.runs.store.bits import UNREADABLE, packed, unpacked
 from forethought.runs.store.place import DONE, clear, place_of, require_free
 from forethought.runs.store.plain import as_json, plain
 from forethought.runs.store.schema import fit, parsed, require

@@ -24,11 +24,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from forethought.data.bits import UNREADABLE, from_bits, packed, unpacked
 from forethought.data.parts import Counters, Part, counters, part_since, put_together
 from forethought.data.replay import Replay
 from forethought.data.rings import R, ReplayState
 from forethought.runs.store import files
-from forethought.runs.store.bits import UNREADABLE, from_bits, packed, unpacked
 from forethought.runs.store.plain import flatten, named
 
 ROOM = "replay"

@@ -37,9 +37,22 @@ def load(folder: str | os.PathLike) -> Actor:
         ValueError: It is no folder of a training run, has no usable checkpoint, or was
             trained in another precision than JAX computes in now.
     """
+    return actor_of(*learned("load", folder))
+
+
+def learned(who: str, folder: str | os.PathLike) -> tuple[Learning, PyTree]:
+    """The training run of a folder, and what it has learned so far.
+
+    Args:
+        who: Who asks, for messages.
+        folder: Of the run.
+
+    Raises:
+        ValueError: As `load`.
+    """
     opened = RunFolder.open(folder)
     config = opened.config()
-    learning = read_back("load", folder, config)
+    learning = read_back(who, folder, config)
     here, there = _bits(), config["options"].get("precision", _bits())
     if here != there:
         raise ValueError(
@@ -47,7 +60,7 @@ def load(folder: str | os.PathLike) -> Actor:
             f'call jax.config.update("jax_enable_x64", {there == 64}) first.'
         )
     like = learning.training.begin(key=key_of(learning.seed))
-    return actor_of(learning, load_learner(opened.path, like).tree.learner)
+    return learning, load_learner(opened.path, like).tree.learner
 
 
 def _bits() -> int:

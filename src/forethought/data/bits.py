@@ -17,8 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from forethought.runs.store.files import LARGEST
-
+LARGEST = 1 << 30
+"""Bytes that a compressed file may hold, unless it is as large itself."""
 UNREADABLE = (
     OSError,
     EOFError,
