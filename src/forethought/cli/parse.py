@@ -146,7 +146,7 @@ def listed(tokens: list[str], flag: str) -> list[str]:
         name, equals, value = token.partition("=")
         if name == flag:
             after = itertools.takewhile(
-                lambda word: not word.startswith("-"), tokens[i + 1 :]
+                lambda word: not re.match(r"-+[a-zA-Z]", word), tokens[i + 1 :]
             )
             found = [value] if equals else list(after)
     return found

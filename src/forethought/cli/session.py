@@ -1,7 +1,6 @@
 """A run at the terminal: live progress, a short table, and a folder with a report."""
 
 import collections
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,9 +24,11 @@ from forethought.reports.pages.comparison import (
 from forethought.reports.write import save_run
 from forethought.runs.events import Acted, Event, Scored
 from forethought.runs.fit.kept import Fitted
+from forethought.runs.plan.believed import FILE as FORESEEN
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
-from forethought.runs.plan.record import execution
+from forethought.runs.plan.realised import expected_and_met
+from forethought.runs.plan.record import Record, execution
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import Terminal
 from forethought.tasks.base import Task
@@ -84,7 +85,7 @@ def run_live(prepared: Prepared, folder: RunFolder, console: Terminal) -> Run:
         return execute(prepared, watch)
 
 
-def summary(run: Run, folder: pathlib.Path) -> Table:
+def summary(run: Run, folder: RunFolder) -> Table:
     """What happened, in a few lines."""
     episode = run.episode
     counts = collections.Counter(names(episode.result).tolist())
@@ -95,13 +96,17 @@ def summary(run: Run, folder: pathlib.Path) -> Table:
     table.add_row("return", f"{float(episode.value):.6g}")
     if run.optimum is not None:
         table.add_row("optimum", f"{run.optimum:.6g}")
+    if folder.has(FORESEEN) and (both := expected_and_met(Record.load(folder))):
+        expected, met = both
+        words = f"{expected:.6g} on average; then came {met:.6g}"
+        table.add_row("expected", words)
     table.add_row("steps", f"{int(np.sum(np.asarray(episode.alive)))}")
     table.add_row(
         "plan rate",
         f"{hertz(run.plan_rate)} (compiled in {run.compile_seconds:.1f} s)",
     )
     table.add_row("results", ", ".join(f"{n} {code}" for code, n in counts.items()))
-    table.add_row("report", str(folder / "report.html"))
+    table.add_row("report", str(folder.path / "report.html"))
     return table
 
 
@@ -124,7 +129,7 @@ def plan_session(
     for notice in save_run(run, folder, fitted):
         console.print(notice)
     folder.finish()
-    console.print(summary(run, folder.path))
+    console.print(summary(run, folder))
     return INTERRUPTED if run.interrupted else 0
 
 

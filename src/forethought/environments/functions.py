@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.given.code import naming_the_line
 from forethought.core.spaces import Box, Discrete, Space
@@ -65,10 +65,14 @@ class FunctionSystem(AbstractSystem[PyTree]):
         """As given; or a bead for each coordinate, on a wire of its own."""
         if self.draws is not None:
             return self.draws(state)
-        x = _coordinates(state)
-        places = [(i - (x.shape[0] - 1) / 2) for i in range(x.shape[0])]
-        wires = [Stroke((at, -1.0), (at, 1.0), 0.02, STILL) for at in places]
-        return draw(*wires, *[disc((at, x[i]), 0.2) for i, at in enumerate(places)])
+        return beads(_coordinates(state))
+
+
+def beads(x: Float[Array, " coordinate"]) -> Capsules:
+    """Numbers as beads on wires that reach from -1 to 1."""
+    places = [(i - (x.shape[0] - 1) / 2) for i in range(x.shape[0])]
+    wires = [Stroke((at, -1.0), (at, 1.0), 0.02, STILL) for at in places]
+    return draw(*wires, *[disc((at, x[i]), 0.2) for i, at in enumerate(places)])
 
 
 @naming_the_line()

@@ -1,6 +1,8 @@
 """A task as one sees it who learned a model of it, and was never told its dynamics."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,11 +13,13 @@ from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Box, Space
 from forethought.core.types import Action
 from forethought.environments.base import AbstractSystem, Capsules
+from forethought.environments.functions import beads
 from forethought.environments.plant import Shown, Told
 from forethought.models.around.doubting import Doubting, DoubtingCloud
 from forethought.models.base import AbstractLearned
 from forethought.objectives.cautious import Cautious
 from forethought.objectives.learned import Observed
+from forethought.planners.registry import PLANNERS
 from forethought.problem import Problem
 from forethought.tasks.base import Task, whole
 
@@ -50,8 +54,26 @@ def believing(task: Task, model: AbstractLearned, *, caution: float = 0.0) -> Ta
         model, Observed(task.objective, task.restore), task.problem.action, caution
     )
     return dataclasses.replace(
-        task, problem=problem, sensor=Shown, wanted=task.objective, optimum=None
+        task,
+        problem=problem,
+        sensor=Shown,
+        wanted=task.objective,
+        optimum=None,
+        settings=_with_particles(task.settings, model),
     )
+
+
+def _with_particles(
+    settings: Mapping[str, Mapping[str, Any]], model: AbstractLearned, **more: Any
+) -> dict[str, Mapping[str, Any]]:
+    """Settings by which planners draw as many futures as samples can share evenly."""
+    particles = model.cloud.enough(model, 1)
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, entry in PLANNERS.items():
+        known = {field.name for field in dataclasses.fields(entry.settings)}
+        own = more | ({"particles": particles} if "particles" in known else {})
+        found[name] = own | dict(settings.get(name, {}))
+    return found
 
 
 def planned_in(
@@ -79,6 +101,7 @@ class Imagined(AbstractSystem[Array]):
         first: The observation to begin with.
         action: What may be applied.
         names: Of observations and of actions.
+        usual: Mean and standard deviation of the data, for the drawing.
         dt: Seconds from one step to the next; data count steps.
     """
 
@@ -86,6 +109,7 @@ class Imagined(AbstractSystem[Array]):
     first: Float[Array, " observation"]
     action: Space  # pyright: ignore[reportIncompatibleVariableOverride]
     names: tuple[tuple[str, ...], tuple[str, ...]] = eqx.field(static=True)
+    usual: tuple[Float[Array, " observation"], Float[Array, " observation"]]
     dt: float = eqx.field(static=True, default=1.0)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
@@ -117,41 +141,30 @@ class Imagined(AbstractSystem[Array]):
         return state
 
     def sketch(self, state: Array) -> Capsules:
-        """Nothing: nobody knows what it looks like."""
-        none = jnp.zeros((0, 2), state.dtype)
-        return Capsules(none, none, none[:, 0], jnp.zeros((0,), jnp.int32))
+        """A bead for each number, two deviations of the data from end to end."""
+        middle, spread = (part.astype(state.dtype) for part in self.usual)
+        return beads((state - middle) / (2 * spread))
 
 
 def imagined(
-    name: str,
-    model: AbstractLearned,
-    objective: AbstractJudge,
-    start: Float[Array, " observation"],
-    action: Space,
-    *,
-    names: tuple[tuple[str, ...], tuple[str, ...]],
-    steps: int,
-    caution: float = 0.0,
+    name: str, system: Imagined, objective: AbstractJudge, *, steps: int, caution: float
 ) -> Task:
     """A task whose only world is a fitted model, planned once as a whole.
 
     Args:
         name: Of the data.
-        model: What would happen, as far as it knows.
+        system: The model.
         objective: What is wanted of observations.
-        start: The observation to begin with.
-        action: What may be applied.
-        names: Of observations and of actions.
         steps: How far to plan.
         caution: As for `believing`.
     """
     return Task(
         name=name,
         summary="what a fitted model says would happen",
-        system=Imagined(model=model, first=start, action=action, names=names),
-        problem=planned_in(model, objective, action, caution),
+        system=system,
+        problem=planned_in(system.model, objective, system.action, caution),
         steps=steps,
-        settings={},
+        settings=_with_particles({}, system.model, horizon=steps),
         replan_every=steps,
         restore=whole,
         sensor=Shown,

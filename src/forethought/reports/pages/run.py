@@ -13,7 +13,7 @@ from forethought.reports.figures import episode, foreseen, search, tables, tree
 from forethought.reports.style import gap, number, png
 from forethought.runs.plan.believed import FILE as FORESEEN
 from forethought.runs.plan.believed import Foreseen
-from forethought.runs.plan.realised import expected_and_met, realised_returns
+from forethought.runs.plan.realised import expected_and_met
 from forethought.runs.plan.record import Record
 from forethought.runs.store.folder import RunFolder
 
@@ -147,8 +147,7 @@ def _foreseen(
     if not folder.has(FORESEEN):
         return {}
     told = Foreseen.load(folder)
-    realised = realised_returns(seen.rewards, seen.discounts, seen.values, seen.horizon)
-    if both := expected_and_met(seen.made, seen.planned, realised):
+    if both := expected_and_met(seen):
         steps = f"over {seen.horizon} steps"
         facts[f"plans expected {steps}, mean"] = number(both[0])
         facts[f"then came {steps}, mean"] = number(both[1])

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from forethought.core.given.settings import key_of
+from forethought.core.linalg import as_float
 from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Discrete, Space
 from forethought.models.base import AbstractLearned
@@ -25,7 +26,7 @@ from forethought.runs.fit.kept import Fitted, load_fitted
 from forethought.runs.plan.control import Run
 from forethought.runs.store.folder import RunFolder
 from forethought.tasks.base import Task
-from forethought.tasks.believed import believing, imagined
+from forethought.tasks.believed import Imagined, believing, imagined
 from forethought.training.forecasts import forecast, quantiles
 
 FILE = "foreseen.npz"
@@ -169,16 +170,17 @@ def task_of(
             f"A plan needs a start of {len(names)} numbers ({', '.join(names)}), got "
             f"{len(start)}."
         )
-    return imagined(
-        fitted.data.name,
-        fitted.model,
-        objective,
-        jnp.asarray(np.asarray(start, float)),
-        fitted.spec.action,
-        names=(names, fitted.data.action_names),
-        steps=steps,
-        caution=caution,
+    data = fitted.data
+    spread = np.where(data.deviation > 0, data.deviation, 1.0)
+    first = as_float(np.asarray(start, float))
+    system = Imagined(
+        model=fitted.model,
+        first=first,
+        action=fitted.spec.action,
+        names=(names, data.action_names),
+        usual=(as_float(data.mean), as_float(spread)),
     )
+    return imagined(data.name, system, objective, steps=steps, caution=caution)
 
 
 def foresee(run: Run, data: Data) -> Foreseen:

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from forethought.agents.mpc import Planning
 from forethought.core.given.code import naming_the_line
@@ -21,7 +21,7 @@ from forethought.problem import Plan
 from forethought.runs.events import Acted, Watch, unwatched
 from forethought.runs.plan.first import KeepsFirst, KeptState
 from forethought.runs.plan.foresight import foresee_run
-from forethought.runs.plan.planning import make_planner, start_state
+from forethought.runs.plan.planning import first_belief, make_planner, start_state
 from forethought.runs.store.plain import config_with
 from forethought.tasks import load
 from forethought.tasks.base import Task
@@ -113,10 +113,12 @@ def controller_for(
         if replan_every is None:
             every = min(every, planner.horizon)
         controller = MPC(planner, every)
-    eqx.filter_eval_shape(
-        lambda key: controller.init(task.problem, task.system.start(key=key), key=key),
-        jax.random.key(0),
-    )
+
+    def begun(key: PRNGKeyArray) -> Any:
+        belief = first_belief(task, task.system.start(key=key), key=key)
+        return controller.init(task.problem, belief, key=key)
+
+    eqx.filter_eval_shape(begun, jax.random.key(0))
     foresee_run(task, controller, steps)
     return controller, steps
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from forethought.runs.plan.record import Record
+
 
 def realised_returns(
     rewards: np.ndarray, discounts: np.ndarray, values: np.ndarray, horizon: int
@@ -35,17 +37,14 @@ def realised_returns(
     return realised
 
 
-def expected_and_met(
-    made: np.ndarray, planned: np.ndarray, realised: np.ndarray
-) -> tuple[float, float] | None:
-    """What plans expected, and what then came, on average over plans that tell both.
+def expected_and_met(seen: Record) -> tuple[float, float] | None:
+    """What plans expected, and what came, on average over plans that tell both.
 
     Args:
-        made: The steps at which a plan was made.
-        planned: What each expected, `[time]`.
-        realised: What came over its horizon, NaN where that is not known.
+        seen: An episode; None where no plan's horizon was met.
     """
-    told = made[np.isfinite(realised[made]) & np.isfinite(planned[made])]
+    realised = realised_returns(seen.rewards, seen.discounts, seen.values, seen.horizon)
+    told = seen.made[np.isfinite(realised[seen.made] + seen.planned[seen.made])]
     if not len(told):
         return None
-    return float(np.mean(planned[told])), float(np.mean(realised[told]))
+    return float(np.mean(seen.planned[told])), float(np.mean(realised[told]))
