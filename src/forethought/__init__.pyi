@@ -48,6 +48,7 @@ from forethought.planners import (
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.reports import report
 from forethought.runs.collect import collect
+from forethought.runs.fit.believed import task_in_model, task_with_model
 from forethought.runs.fit.kept import Fitted
 from forethought.runs.fit.run import fit
 from forethought.runs.loading import load
@@ -124,6 +125,8 @@ __all__ = [
     "rollout",
     "system",
     "task",
+    "task_in_model",
+    "task_with_model",
     "tasks",
     "train",
 ]

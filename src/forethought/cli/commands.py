@@ -85,25 +85,24 @@ def plan_command(arguments: list[str]) -> int:
 
 def _planned(name: str, rest: list[str]) -> tuple[Any, Any]:
     """What is planned for, and the models that were fitted to it, where there are."""
-    model, objective = told(rest, "--model"), told(rest, "--objective")
-    caution = told(rest, "--caution") or "0"
+    objective, caution = told(rest, "--objective"), _number(told(rest, "--caution"))
     if pathlib.Path(name).is_dir():
         return _imagined(name, objective, rest)
-    task = load(name, objective)
+    task, model = load(name, objective), told(rest, "--model")
     if model is None:
-        if float_of(caution):
+        if caution:
             raise BadInput("--caution is the price of a model's doubt: give --model.")
         return task, None
-    from forethought.runs.plan.believed import fitted_of, task_with
+    from forethought.runs.fit.believed import fitted_of, task_with_model
 
     with bad_input():
         fitted = fitted_of(model)
-        return task_with(task, fitted, float_of(caution)), fitted
+        return task_with_model(task, fitted, caution), fitted
 
 
 def _imagined(folder: str, objective: str | None, rest: list[str]) -> tuple[Any, Any]:
     """A plan in a fitted model alone, for an objective that Python can import."""
-    from forethought.runs.plan.believed import fitted_of, task_of
+    from forethought.runs.fit.believed import fitted_of, task_in_model
     from forethought.tasks.user import find_objective
 
     with bad_input():
@@ -118,21 +117,21 @@ def _imagined(folder: str, objective: str | None, rest: list[str]) -> tuple[Any,
         wanted = find_objective(objective, beside=pathlib.Path(folder))
         steps = told(rest, "--steps") or told(rest, "--planner.horizon")
         return (
-            task_of(
+            task_in_model(
                 fitted,
                 wanted,
-                [float_of(each) for each in start],
-                steps=int(float_of(steps or str(AHEAD))),
-                caution=float_of(told(rest, "--caution") or "0"),
+                [_number(each) for each in start],
+                steps=max(1, int(_number(steps))) if steps else AHEAD,
+                caution=_number(told(rest, "--caution")),
             ),
             fitted,
         )
 
 
-def float_of(word: str) -> float:
+def _number(word: str | None) -> float:
     """A number, or zero for what is none: who parses all flags complains of it."""
     try:
-        return float(word)
+        return float(word or 0)
     except ValueError:
         return 0.0
 

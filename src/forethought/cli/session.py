@@ -23,8 +23,8 @@ from forethought.reports.pages.comparison import (
 )
 from forethought.reports.write import save_run
 from forethought.runs.events import Acted, Event, Scored
+from forethought.runs.fit.foreseen import FILE as FORESEEN
 from forethought.runs.fit.kept import Fitted
-from forethought.runs.plan.believed import FILE as FORESEEN
 from forethought.runs.plan.compare import Score, compare
 from forethought.runs.plan.control import Prepared, Run, execute
 from forethought.runs.plan.realised import expected_and_met

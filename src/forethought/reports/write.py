@@ -17,8 +17,8 @@ from forethought.reports.film.video import film, frames
 from forethought.reports.pages import claim, comparison, fit, learning
 from forethought.reports.pages import run as episode
 from forethought.runs.claims.kept import RESULT
+from forethought.runs.fit.foreseen import foresee
 from forethought.runs.fit.kept import KIND, Fitted, flat, load_fitted
-from forethought.runs.plan.believed import foresee
 from forethought.runs.plan.control import Run
 from forethought.runs.plan.record import FILE, Record, record
 from forethought.runs.store.folder import RunFolder

@@ -15,7 +15,7 @@ from forethought.reports.style import (
     logarithmic,
     panels,
 )
-from forethought.runs.plan.believed import Foreseen
+from forethought.runs.fit.foreseen import Foreseen
 
 DIMENSIONS = 6
 BANDS = ((0, 4, 0.16, "90 % of particles"), (1, 3, 0.3, "50 %"))

@@ -11,8 +11,8 @@ from forethought.core.results import NAMES
 from forethought.reports import page
 from forethought.reports.figures import episode, foreseen, search, tables, tree
 from forethought.reports.style import gap, number, png
-from forethought.runs.plan.believed import FILE as FORESEEN
-from forethought.runs.plan.believed import Foreseen
+from forethought.runs.fit.foreseen import FILE as FORESEEN
+from forethought.runs.fit.foreseen import Foreseen
 from forethought.runs.plan.realised import expected_and_met
 from forethought.runs.plan.record import Record
 from forethought.runs.store.folder import RunFolder
