@@ -35,20 +35,9 @@ class Doubting(AbstractModel[Doubted]):
 
     Args:
         model: It says what it doubts.
-
-    Raises:
-        TypeError: The model never learned, and doubts nothing.
     """
 
     model: AbstractLearned
-
-    def __check_init__(self):
-        """Check that the model can be asked."""
-        if not isinstance(self.model, AbstractLearned):
-            raise TypeError(
-                "Only a model that was learned doubts what it predicts, got "
-                f"{type(self.model).__name__}."
-            )
 
     def init(self, *, key: PRNGKeyArray) -> Doubted:
         """As the model does."""
@@ -106,7 +95,7 @@ class DoubtingCloud(AbstractCloud):
         doubting = cast(Doubting, model)
         after = self.cloud.predict(doubting.model, cloud.value, action, keys=keys)
         doubts = jax.vmap(lambda value: doubting.doubt(value, action))(cloud.value)
-        return Doubted(after, doubts)
+        return jax.vmap(Doubted)(after, doubts)
 
     def enough(self, model: AbstractModel, particles: int) -> int:
         """As many as the cloud inside needs."""
