@@ -6,18 +6,19 @@ from typing import Generic, TypeVar
 from forethought.agents.base import Brief
 from forethought.agents.parts.model_based import ModelBased, with_brief
 from forethought.core.given.settings import check_ranges
-from forethought.models.learned.recipes import EnsembleRecipe
+from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 from forethought.planners import AbstractPlanner, RandomShooting
 
 P = TypeVar("P", bound=AbstractPlanner)
+M = TypeVar("M", bound=AbstractRecipe)
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelBasedV2(Generic[P]):
+class ModelBasedV2(Generic[P, M]):
     """One deterministic network, replanned at every step: model-based RL v2.
 
     Args:
-        model: The network and how it is fitted.
+        model: The network and how it is fitted; or any other model that learns.
         planner: Who plans in it.
         known_reward: As for PETS.
 
@@ -27,7 +28,7 @@ class ModelBasedV2(Generic[P]):
         algorithm 1.
     """
 
-    model: EnsembleRecipe = EnsembleRecipe(  # noqa: RUF009  (a frozen setting)
+    model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
         members=1, probabilistic=False, propagation="E", termination="learned"
     )
     planner: P = RandomShooting(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]

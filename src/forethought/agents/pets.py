@@ -6,18 +6,19 @@ from typing import Generic, TypeVar
 from forethought.agents.base import Brief
 from forethought.agents.parts.model_based import ModelBased, with_brief
 from forethought.core.given.settings import check_ranges
-from forethought.models.learned.recipes import EnsembleRecipe
+from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 from forethought.planners import CEM, AbstractPlanner
 
 P = TypeVar("P", bound=AbstractPlanner)
+M = TypeVar("M", bound=AbstractRecipe)
 
 
 @dataclasses.dataclass(frozen=True)
-class PETS(Generic[P]):
+class PETS(Generic[P, M]):
     """An ensemble of Gaussian networks, and CEM over its particles.
 
     Args:
-        model: The ensemble and how it is fitted.
+        model: The ensemble and how it is fitted; or any other model that learns.
         planner: Who plans in it.
         known_reward: Whether the task's own reward and end are used where
             observations tell the state; otherwise the reward is learned, and the end
@@ -28,7 +29,7 @@ class PETS(Generic[P]):
         of trials using probabilistic dynamics models, 2018, arXiv:1805.12114.
     """
 
-    model: EnsembleRecipe = EnsembleRecipe(  # noqa: RUF009  (a frozen setting)
+    model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
         termination="learned"
     )
     planner: P = CEM(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]

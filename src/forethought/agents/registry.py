@@ -10,6 +10,7 @@ from forethought.agents.pets import PETS
 from forethought.agents.sweeping import Sweeping
 from forethought.core.spaces import Discrete, Space
 from forethought.core.words import unknown
+from forethought.models.learned.recipes import AbstractRecipe
 from forethought.planners import AbstractPlanner, CategoricalCEM
 
 
@@ -28,7 +29,7 @@ AGENTS: dict[str, type[Settings]] = {
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()
-CHOOSING = CategoricalCEM(50, population=64, elites=8, iterations=3, hold=2)
+CHOOSING = CategoricalCEM(100, population=64, elites=8, iterations=3, hold=2)
 """Who plans where actions are discrete, for agents that plan."""
 
 
@@ -69,3 +70,9 @@ def name_of(settings: Settings) -> str:
 def planner_of(settings: Settings) -> AbstractPlanner | None:
     """Who plans for an agent of these settings, where anyone does."""
     return getattr(settings, "planner", None)
+
+
+def recipe_in(settings: Settings) -> AbstractRecipe | None:
+    """How the model begins that an agent of these settings learns, if it learns one."""
+    found = getattr(settings, "model", None)
+    return found if isinstance(found, AbstractRecipe) else None

@@ -104,14 +104,15 @@ def read_training(
     options = TrainOptions() if kept is None else _options(kept)
     set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
-    from forethought.agents.registry import name_of, planner_of
+    from forethought.agents.registry import name_of, planner_of, recipe_in
     from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
-    from forethought.runs.train.config import with_planner
+    from forethought.runs.train.config import with_model, with_planner
     from forethought.runs.train.defaults import settings_for
     from forethought.runs.train.settings import Learning, check
 
     agent, planner = told(rest, "--agent"), told(rest, "--planner")
+    model = told(rest, "--model")
     with bad_input():
         if kept is not None and agent in (None, options.agent):
             settings = kept.settings
@@ -125,9 +126,17 @@ def read_training(
                     f"--planner {planner}."
                 )
             settings = with_planner(settings, planner)
+        if model is not None:
+            if recipe_in(settings) is None:
+                raise ValueError(
+                    f"{name_of(settings)} learns no model of this kind, got "
+                    f"--model {model}."
+                )
+            settings = with_model(settings, model)
     kind: Any = type(settings)
     if (plans := planner_of(settings)) is not None:
-        kind = kind[type(plans)]
+        recipe = recipe_in(settings)
+        kind = kind[type(plans)] if recipe is None else kind[type(plans), type(recipe)]
     form: Any = TrainArguments[kind]
     default = TrainArguments(options, settings)
     read: TrainArguments = parse(form, f"train {TARGET}", rest, default=default)

@@ -201,6 +201,10 @@ class TrainOptions:
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = None
     """Who plans; if not given, the agent's own planner."""
+    model: Annotated[
+        str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
+    ] = None
+    """What it learns (see `forethought models`); if not given, the agent's own."""
     steps: Number = None
     """Environment steps; six episodes if not given."""
     random_steps: Annotated[

@@ -7,6 +7,7 @@ This is the one table of models, which the command line lists. Models that wrap 
 import dataclasses
 from collections.abc import Mapping
 
+from forethought.core.words import unknown
 from forethought.models.base import AbstractModel
 from forethought.models.known import Known
 from forethought.models.learned.ensemble import Ensemble
@@ -68,3 +69,43 @@ MODELS: Mapping[str, Entry] = {
     ),
 }
 """Every model under its name on the command line."""
+
+
+def fitted_models() -> list[str]:
+    """The names of models that are fitted to rows."""
+    return [name for name, entry in MODELS.items() if entry.recipe is not None]
+
+
+def recipe_of(name: str) -> AbstractRecipe:
+    """How a model begins by default.
+
+    Raises:
+        ValueError: There is no model of that name, or it is not fitted to rows.
+    """
+    if name not in MODELS:
+        raise unknown("model", name, fitted_models())
+    if (recipe := MODELS[name].recipe) is None:
+        raise ValueError(
+            f"Fitting needs a model that is fitted to rows, such as "
+            f"{', '.join(fitted_models())}; {name} is made of {MODELS[name].made_of}."
+        )
+    return recipe
+
+
+def name_of(recipe: AbstractRecipe) -> str:
+    """The name of the model whose default settings are nearest.
+
+    Raises:
+        TypeError: No model begins by such a recipe.
+    """
+    near = {
+        name: sum(
+            getattr(recipe, field.name) != getattr(MODELS[name].recipe, field.name)
+            for field in dataclasses.fields(recipe)
+        )
+        for name in fitted_models()
+        if type(MODELS[name].recipe) is type(recipe)
+    }
+    if not near:
+        raise TypeError(f"{type(recipe).__name__} is the recipe of no model here.")
+    return min(near, key=lambda name: near[name])

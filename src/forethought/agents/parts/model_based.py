@@ -22,7 +22,7 @@ from forethought.core.readout import AbstractJudge
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
-from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
+from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
 from forethought.objectives.learned import Learned
 from forethought.planners.base import AbstractPlanner
@@ -98,7 +98,7 @@ class ModelBased(AbstractPlanning):
 
 
 def with_brief(
-    model: EnsembleRecipe, planner: AbstractPlanner, known_reward: bool, brief: Brief
+    model: AbstractRecipe, planner: AbstractPlanner, known_reward: bool, brief: Brief
 ) -> ModelBased:
     """An agent that learns only what a task does not tell.
 

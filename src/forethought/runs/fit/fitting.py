@@ -17,7 +17,7 @@ from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
-from forethought.models.registry import MODELS
+from forethought.models.registry import fitted_models, name_of, recipe_of
 from forethought.runs.fit.judge import Held, Judged, judge
 
 SAMPLE = 1000
@@ -117,46 +117,6 @@ def recipes_of(
             raise unknown(f"setting of {name} or of fit", strange[0], known)
         found[name] = dataclasses.replace(recipe, **settings)
     return found
-
-
-def fitted_models() -> list[str]:
-    """The names of models that are fitted to rows."""
-    return [name for name, entry in MODELS.items() if entry.recipe is not None]
-
-
-def recipe_of(name: str) -> AbstractRecipe:
-    """How a model begins by default.
-
-    Raises:
-        ValueError: There is no model of that name, or it is not fitted to rows.
-    """
-    if name not in MODELS:
-        raise unknown("model", name, fitted_models())
-    if (recipe := MODELS[name].recipe) is None:
-        raise ValueError(
-            f"fit needs a model that is fitted to rows, such as "
-            f"{', '.join(fitted_models())}; {name} is made of {MODELS[name].made_of}."
-        )
-    return recipe
-
-
-def name_of(recipe: AbstractRecipe) -> str:
-    """The name of the model whose default settings are nearest.
-
-    Raises:
-        TypeError: No model begins by such a recipe.
-    """
-    near = {
-        name: sum(
-            getattr(recipe, field.name) != getattr(MODELS[name].recipe, field.name)
-            for field in dataclasses.fields(recipe)
-        )
-        for name in fitted_models()
-        if type(MODELS[name].recipe) is type(recipe)
-    }
-    if not near:
-        raise TypeError(f"{type(recipe).__name__} is the recipe of no model here.")
-    return min(near, key=lambda name: near[name])
 
 
 def data_of(name: str, fitting: Logged, held: Logged) -> Data:

@@ -23,7 +23,8 @@ from forethought.core.given.settings import key_of
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
 from forethought.models.learned.recipes import AbstractRecipe
-from forethought.runs.fit.fitting import Data, Fit, ranked, recipe_of
+from forethought.models.registry import recipe_of
+from forethought.runs.fit.fitting import Data, Fit, ranked
 from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Held, Judged, overall
 from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder

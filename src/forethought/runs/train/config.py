@@ -13,8 +13,11 @@ from typing import Any, NotRequired, TypedDict
 import jax
 import jax.numpy as jnp
 
-from forethought.agents.registry import AGENTS, name_of, planner_of
+from forethought.agents.registry import AGENTS, name_of, planner_of, recipe_in
 from forethought.agents.schedule import Schedule
+from forethought.models.learned.recipes import AbstractRecipe
+from forethought.models.registry import name_of as name_of_model
+from forethought.models.registry import recipe_of
 from forethought.planners.registry import assemble, entry_of
 from forethought.planners.registry import name_of as name_of_planner
 from forethought.runs.store.plain import config_with, plain
@@ -48,6 +51,7 @@ class Options(TypedDict):
     evaluate_episodes: NotRequired[int]
     count: NotRequired[int]
     planner: NotRequired[str | None]
+    model: NotRequired[str | None]
     precision: NotRequired[int]
     env: NotRequired[dict[str, Any]]
 
@@ -68,6 +72,8 @@ def config_of(
     }
     if (planner := planner_of(learning.settings)) is not None:
         options["planner"] = name_of_planner(planner)
+    if (recipe := recipe_in(learning.settings)) is not None:
+        options["model"] = name_of_model(recipe)
     learns = [duty.every for duty in learning.duties]
     options |= {
         "learn": learns[0] if len(learns) == 1 else learns,
@@ -125,6 +131,8 @@ def learning_of(config: Mapping[str, Any]) -> Learning:
     like = settings_for(name, agent, env=env)
     if isinstance(planner := options.get("planner"), str):
         like = with_planner(like, planner)
+    if isinstance(model := options.get("model"), str):
+        like = with_model(like, model)
     return Learning(name, like_data(like, settings, "agent"), **given)
 
 
@@ -163,6 +171,16 @@ def with_planner(settings: Any, name: str) -> Any:
         }
 
     return dataclasses.replace(settings, planner=assemble(name, same))
+
+
+def with_model(settings: Any, name: str) -> Any:
+    """The settings of an agent that learns another model, of the same numbers."""
+    old, new = settings.model, recipe_of(name)
+    if name_of_model(old) == name:
+        return settings
+    shared = {field.name for field in dataclasses.fields(AbstractRecipe)}
+    same = {field: getattr(old, field) for field in shared}
+    return dataclasses.replace(settings, model=dataclasses.replace(new, **same))
 
 
 def like_data(like: Any, data: Any, name: str) -> Any:
