@@ -13,6 +13,8 @@ from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
+from forethought.models.linear.local import Local
+from forethought.models.linear.regression import LinearGaussianRecipe, LinearRegression
 from forethought.models.tables.tabular import Tabular, TabularCounts
 
 
@@ -61,6 +63,21 @@ MODELS: Mapping[str, Entry] = {
         "of one particle",
         ("pets",),
         EnsembleRecipe(),
+    ),
+    "linear-gaussian": Entry(
+        LinearRegression,
+        "transitions",
+        "an observation, its draw",
+        "of one particle",
+        ("Python",),
+        LinearGaussianRecipe(),
+    ),
+    "local": Entry(
+        Local,
+        "repeated roll-outs",
+        "mean and covariance, the time",
+        "exact",
+        ("Python",),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),
     "counts": Entry(
