@@ -7,7 +7,8 @@ that however costly it is to compile, it is compiled once.
 $$H \leftarrow (I - \rho s y^\top) H (I - \rho y s^\top) + \rho s s^\top, \qquad
   s = x' - x, \quad y = g' - g, \quad \rho = 1 / s^\top y$$
 
-**Notation.** $f, g$ value and gradient, $d = -H g$ the direction, $t$ the step along it.
+**Notation.** $f, g$ value and gradient; $d = -H g$ the direction, $t$ the step along
+it.
 """
 
 from collections.abc import Callable

@@ -8,6 +8,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from forethought.models.base import AbstractModel
+from forethought.models.gp.matched import MomentMatching
+from forethought.models.gp.recipe import GaussianProcessRecipe, MomentMatchingRecipe
+from forethought.models.gp.sampled import GaussianProcess
 from forethought.models.known import Known
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
@@ -63,6 +66,22 @@ MODELS: Mapping[str, Entry] = {
         "of one particle",
         ("pets",),
         EnsembleRecipe(),
+    ),
+    "gp": Entry(
+        GaussianProcess,
+        "transitions",
+        "an observation, its draw",
+        "of one particle",
+        ("Python",),
+        GaussianProcessRecipe(),
+    ),
+    "gp-moments": Entry(
+        MomentMatching,
+        "transitions",
+        "mean and covariance",
+        "exact",
+        ("Python",),
+        MomentMatchingRecipe(),
     ),
     "linear-gaussian": Entry(
         LinearRegression,

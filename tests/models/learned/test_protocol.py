@@ -10,8 +10,10 @@ import pytest
 
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
+from forethought.models.gp.hyper import SearchSettings
+from forethought.models.gp.recipe import GaussianProcessRecipe, MomentMatchingRecipe
 from forethought.models.learned.fitting import FitSettings
-from forethought.models.learned.propagation import Propagation
+from forethought.models.learned.propagation import AbstractPosterior, Propagation
 from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 from forethought.models.learned.rows import Rows
 from forethought.models.learned.uncertainty import mixture_doubt
@@ -26,7 +28,7 @@ TINY = {
         epochs=40, patience=40, batch=16, updates=8, learning_rate=1e-2
     ),
 }
-OBSERVATION, OUTPUTS, PARTICLES = 2, 3, 6
+OBSERVATION, PARTICLES = 2, 6
 
 
 @dataclasses.dataclass
@@ -47,6 +49,7 @@ class Row:
 
 # Long fits would take apart what rounding tells apart.
 SHORT = {"fitting": FitSettings(epochs=2, batch=4, updates=2)}
+FEW = {"search": SearchSettings(evaluations=3)}
 ROWS = {
     "ensemble": Row(EnsembleRecipe(members=3, **TINY), True, SHORT),
     "network": Row(
@@ -55,6 +58,10 @@ ROWS = {
         SHORT,
     ),
     "linear-gaussian": Row(LinearGaussianRecipe(samples=6, reward=True), True),
+    "gp": Row(
+        GaussianProcessRecipe(samples=3, points=64, waves=32, reward=True), True, FEW
+    ),
+    "gp-moments": Row(MomentMatchingRecipe(points=64), True, FEW),
 }
 KEY = jax.random.key(1)
 
@@ -132,8 +139,9 @@ def test_what_it_expects_and_doubts_is_finite_and_of_one_shape(row, precision):
 
     (now, after), doubt = asked(model, obs)
     np.testing.assert_allclose(now[0], obs, rtol=1e-6)
-    assert not np.allclose(after[0], obs)
-    for part, size in zip((*now, *after, *doubt), [2] * 4 + [OUTPUTS] * 2, strict=True):
+    assert not np.allclose(jnp.stack(after), jnp.stack(now))
+    sizes = [OBSERVATION] * 4 + [model.transform.outputs_shape] * 2
+    for part, size in zip((*now, *after, *doubt), sizes, strict=True):
         assert part.shape == (size,) and part.dtype == obs.dtype
         assert np.all(np.isfinite(part))
     for variance in (now[1], after[1], *doubt):
@@ -159,8 +167,9 @@ def test_epistemic_doubt_is_small_where_data_are_dense(row, fitted):
         return mixture_doubt(means[:1], variances[:1])[1]
 
     assert doubt_shrinks(epistemic) == row.doubts
-    # Doubt that does not look at how far samples disagree would not be found out else.
-    assert not doubt_shrinks(of_one)
+    if isinstance(model, AbstractPosterior):
+        # Doubt that does not look at how far samples disagree is found out.
+        assert not doubt_shrinks(of_one)
     if not row.doubts:
         np.testing.assert_array_equal(epistemic(jnp.ones(2), jnp.ones(1)), 0)
 
@@ -174,6 +183,8 @@ def test_it_comes_back_from_a_checkpoint(row, fitted, tmp_path):
 
 def test_particles_keep_their_sample_by_tsinf_and_are_dealt_anew_by_ts1(row, fitted):
     model, _ = fitted
+    if not isinstance(model, AbstractPosterior):
+        return  # Its belief is no particle.
 
     @eqx.filter_jit
     def samples(model, cloud):

@@ -26,7 +26,9 @@ SETTINGS = LocalSettings(clusters=5)
 def controller():
     """Actions that push a cart about, and feedback that keeps it near."""
     rng = np.random.default_rng(0)
-    return rng.normal(size=(STEPS, ACTION)).cumsum(0), np.array([[-1.0, 2.0, -1.0, 0.3]])
+    return rng.normal(size=(STEPS, ACTION)).cumsum(0), np.array(
+        [[-1.0, 2.0, -1.0, 0.3]]
+    )
 
 
 @jax.jit

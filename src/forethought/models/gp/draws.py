@@ -8,13 +8,13 @@ by the kernel, so that what is left of its chance is where no data are. Each fun
 has waves of its own, hence over many functions mean and variance are those of the
 Gaussian process, whatever the number of waves $F$.
 
-**Notation.** As in `forethought.models.gp.outputs`; $\beta_s$ the weights of function
-$s$.
+**Notation.** As in `forethought.models.gp.processes`; $\beta_s$ the weights of
+function $s$.
 
 References:
-    Wilson et al., Efficiently sampling functions from Gaussian process posteriors, 2020,
-    arXiv:2002.09309, equation 13; Rahimi and Recht, Random features for large-scale
-    kernel machines, 2007.
+    Wilson et al., Efficiently sampling functions from Gaussian process posteriors,
+    2020, arXiv:2002.09309, equation 13; Rahimi and Recht, Random features for
+    large-scale kernel machines, 2007.
 """
 
 import equinox as eqx
@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from forethought.models.gp.factors import product
 from forethought.models.gp.kernels import Kernel
-from forethought.models.gp.outputs import Outputs
+from forethought.models.gp.processes import Processes
 from forethought.models.gp.regression import along
 
 
@@ -51,7 +51,7 @@ class Draws(eqx.Module):
     r"""$\beta_s$."""
 
     def __call__(
-        self, outputs: Outputs, x: Float[Array, "sample row input"]
+        self, processes: Processes, x: Float[Array, "sample row input"]
     ) -> Float[Array, "sample row output"]:
         """What each function answers to rows of its own."""
 
@@ -60,10 +60,12 @@ class Draws(eqx.Module):
 
             def one(each: tuple) -> Array:
                 kernel, line, waves, weights = each
-                known = along(rows) @ line + kernel(rows, outputs.points) @ weights
+                known = along(rows) @ line + kernel(rows, processes.points) @ weights
                 return known + waves(rows)
 
-            return jax.lax.map(one, (outputs.kernel, outputs.line, waves, weights)).T
+            return jax.lax.map(
+                one, (processes.kernel, processes.line, waves, weights)
+            ).T
 
         return jax.lax.map(answer, (self.waves, self.weights, x))
 
@@ -87,21 +89,21 @@ def draw_waves(kernel: Kernel, count: int, *, key: PRNGKeyArray) -> Waves:
 
 
 def draw_prior(
-    outputs: Outputs, samples: int, count: int, *, key: PRNGKeyArray
+    processes: Processes, samples: int, count: int, *, key: PRNGKeyArray
 ) -> Draws:
     """Functions before anything was seen.
 
     Args:
-        outputs: Never fitted.
+        processes: Never fitted.
         samples: How many functions.
         count: $F$, of each.
         key: Consumed.
     """
-    number, points = outputs.weights.shape
+    number, points = processes.weights.shape
     keys = jax.random.split(key, (samples, number))
     drawn = jax.vmap(
         lambda keys: jax.vmap(lambda kernel, key: draw_waves(kernel, count, key=key))(
-            outputs.kernel, keys
+            processes.kernel, keys
         )
     )(keys)
     return Draws(drawn, jnp.zeros((samples, number, points)))

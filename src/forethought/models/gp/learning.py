@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from forethought.models.gp.draws import Draws, draw_waves
 from forethought.models.gp.hyper import SearchSettings, search
 from forethought.models.gp.kernels import Kernel
-from forethought.models.gp.outputs import Outputs
+from forethought.models.gp.processes import Processes
 from forethought.models.gp.regression import condition, left_out
 from forethought.models.gp.sparse import centres, induce
 
@@ -18,14 +18,14 @@ from forethought.models.gp.sparse import centres, induce
 class Learned(eqx.Module):
     """What was learned, and metrics of it."""
 
-    outputs: Outputs
+    processes: Processes
     draws: Draws
     """Of no functions, where none were wanted."""
     metrics: dict[str, Array]
 
 
 def learn(
-    before: Outputs,
+    before: Processes,
     x: Float[Array, "row input"],
     y: Float[Array, "row output"],
     valid: Bool[Array, " row"],
@@ -111,11 +111,11 @@ def learn(
     (kernel, lines, weights, root), drawn, told = jax.lax.map(
         one, (before.kernel, y.T, keys)
     )
-    outputs = eqx.tree_at(
+    processes = eqx.tree_at(
         lambda each: (each.kernel, each.line, each.points, each.weights, each.root),
         before,
         (kernel, lines, points, weights, root),
     )
     drawn = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), drawn)
     names = ("evidence", "holdout", "evaluations")
-    return Learned(outputs, Draws(*drawn), dict(zip(names, told, strict=True)))
+    return Learned(processes, Draws(*drawn), dict(zip(names, told, strict=True)))

@@ -1,8 +1,9 @@
 r"""What Gaussian processes answer to a Gaussian: exact moments.
 
-Inputs are $x \sim \mathcal N(m, S)$, each output is $y = f(x)$ with $f$ from a posterior
-under the squared exponential. Then mean, covariance and input–output covariance of $y$
-are integrals of Gaussians against Gaussians, in closed form, though $y$ is no Gaussian:
+Inputs are $x \sim \mathcal N(m, S)$, each output is $y = f(x)$ with $f$ from a
+posterior under the squared exponential. Then mean, covariance and input–output
+covariance of $y$ are integrals of Gaussians against Gaussians, in closed form, though
+$y$ is no Gaussian:
 
 $$\mathbb E\, y_a = \beta_a^\top q_a, \qquad
   \operatorname{cov}(x, y_a) = S V_a, \qquad
@@ -18,7 +19,7 @@ $$q_{ai} = s_a^2\, |S \Lambda_a^{-1} + I|^{-1/2}
   e^{\frac12 \zeta_{ij}^\top T^{-1/2} H\, T^{-1/2} \zeta_{ij}}$$
 
 with $T = \Lambda_a^{-1} + \Lambda_b^{-1}$, $H = (I + \tilde S)^{-1} \tilde S$ and
-$\tilde S = T^{1/2} S T^{1/2}$, so that $S$ itself is never inverted and may be singular.
+$\tilde S = T^{1/2} S T^{1/2}$, so that $S$ is never inverted and may be singular.
 
 The exponent of $Q$ is $e_i + e_j + r_i^\top \zeta_j$: one pass over pairs of points
 gives the sum *and* its derivatives by $e$, $r$ and $\zeta$, which are sums of the same
@@ -31,7 +32,8 @@ $\beta$ weights; $K^{-1}$ what data take off the variance.
 References:
     Deisenroth, Fox and Rasmussen, Gaussian processes for data-efficient learning in
     robotics and control, 2015, doi:10.1109/TPAMI.2013.218, equations 14 to 23; after
-    Quiñonero-Candela et al., Propagation of uncertainty in Bayesian kernel models, 2003.
+    Quiñonero-Candela et al., Propagation of uncertainty in Bayesian kernel models,
+    2003.
 
 Note:
     Variances are differences of numbers as large as $\beta^2$: the ratio of signal to
@@ -46,11 +48,11 @@ from jaxtyping import Array, Float
 
 from forethought.core.linalg import cholesky, symmetrise
 from forethought.models.gp.factors import product
-from forethought.models.gp.outputs import Outputs
+from forethought.models.gp.processes import Processes
 
 
 def match(
-    outputs: Outputs,
+    processes: Processes,
     precision: Float[Array, "output point point"],
     mean: Float[Array, " input"],
     cov: Float[Array, "input input"],
@@ -62,16 +64,16 @@ def match(
     r"""Moments of what is answered to a Gaussian, without noise.
 
     Args:
-        outputs: Under the squared exponential.
-        precision: $K^{-1}$ of each output (`Outputs.precision`).
+        processes: Under the squared exponential.
+        precision: $K^{-1}$ of each output (`Processes.precision`).
         mean: $m$.
         cov: $S$, which may be singular.
 
     Returns:
         Mean, covariance, and the slope $V$ with $\operatorname{cov}(x, y) = S V$.
     """
-    kernel, betas = outputs.kernel, outputs.weights
-    nu = outputs.points - mean[None]
+    kernel, betas = processes.kernel, processes.weights
+    nu = processes.points - mean[None]
     first, slope = jax.vmap(_means, (0, 0, 0, None, None))(
         kernel.log_lengths, kernel.log_signal, betas, nu, cov
     )
@@ -93,7 +95,7 @@ def match(
         second = second.at[a, b].set(found).at[b, a].set(found)
     second = second - first[:, None] * first[None, :]
     # A line adds what it makes of the inputs, and how that goes with the rest.
-    line, constant = outputs.line[:, :-1], outputs.line[:, -1]
+    line, constant = processes.line[:, :-1], processes.line[:, -1]
     spread = product(line, cov)
     both = product(spread, slope.T)
     second = second + product(spread, line.T) + both + both.T

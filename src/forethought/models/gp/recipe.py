@@ -7,8 +7,8 @@ from forethought.core.given.settings import Count
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.gp.hyper import SearchSettings
 from forethought.models.gp.kernels import Kind
-from forethought.models.gp.matching import MomentMatching
-from forethought.models.gp.process import GaussianProcess
+from forethought.models.gp.matched import MomentMatching
+from forethought.models.gp.sampled import GaussianProcess
 from forethought.models.learned.propagation import Rule
 from forethought.models.learned.recipes import AbstractRecipe
 

@@ -2,10 +2,11 @@ r"""A Gaussian process as a model: functions drawn from it are what particles fo
 
 $$p(o' \mid o, u) = \mathcal N\big(o';\, \mu(x), \sigma_f^2(x) + \sigma^2\big)$$
 
-in standardised units, with $x$ the inputs that observation and action make. $\sigma_f^2$
-is not known and shrinks with data, $\sigma^2$ is noise and stays. By TS1 and TSinf a
-particle follows a function that was drawn (`forethought.models.gp.draws`) and meets the
-noise; by E, DS and MM it is answered by $\mu$ and both variances in closed form.
+in standardised units, with $x$ the inputs that observation and action make.
+$\sigma_f^2$ is what is not known, and shrinks with data; $\sigma^2$ is noise and stays.
+By TS1 and TSinf a particle follows a function that was drawn
+(`forethought.models.gp.draws`) and meets the noise; by E, DS and MM it is answered by
+$\mu$ and both variances in closed form.
 """
 
 from typing import Literal
@@ -21,7 +22,7 @@ from forethought.models.gp.draws import Draws, draw_prior
 from forethought.models.gp.hyper import SearchSettings
 from forethought.models.gp.kernels import Kind
 from forethought.models.gp.learning import learn
-from forethought.models.gp.outputs import Outputs
+from forethought.models.gp.processes import Processes
 from forethought.models.learned.fitting import fit_ends
 from forethought.models.learned.propagation import (
     AbstractPosterior,
@@ -46,7 +47,7 @@ class GaussianProcess(AbstractPosterior):
 
     ```python
     >>> import jax
-    >>> from forethought.models.gp.process import GaussianProcess
+    >>> from forethought.models.gp.sampled import GaussianProcess
     >>> from forethought.models.learned.transforms import Transform
     >>> model = GaussianProcess(Transform(3, 1), points=8, key=jax.random.key(0))
     >>> belief = model.init(key=jax.random.key(1))
@@ -85,7 +86,7 @@ class GaussianProcess(AbstractPosterior):
         positive: what lies below that cannot be told from noise.
     """
 
-    outputs: Outputs
+    processes: Processes
     draws: Draws
     transform: Transform
     termination: LearnedEnd | ClosedForm | None
@@ -116,8 +117,8 @@ class GaussianProcess(AbstractPosterior):
         self.size, self.line, self.waves = size, line, waves
         self.search = search
         inputs, outputs = transform.inputs_shape, transform.outputs_shape
-        self.outputs = Outputs(inputs, outputs, points, kernel)
-        self.draws = draw_prior(self.outputs, size, waves, key=key)
+        self.processes = Processes(inputs, outputs, points, kernel)
+        self.draws = draw_prior(self.processes, size, waves, key=key)
         self.termination = ends_of(
             "GaussianProcess",
             termination,
@@ -139,24 +140,24 @@ class GaussianProcess(AbstractPosterior):
         self, x: Float[Array, "sample row input"]
     ) -> tuple[Float[Array, "sample row output"], Float[Array, "sample row output"]]:
         """What each function answers to rows of its own, and the noise."""
-        values = self.draws(self.outputs, x)
-        noise = self.outputs.kernel.noise
+        values = self.draws(self.processes, x)
+        noise = self.processes.kernel.noise
         return values, jnp.broadcast_to(noise[None, None], values.shape)
 
     def mixture(
         self, x: Float[Array, "row input"]
     ) -> tuple[Float[Array, "row output"], Float[Array, "row output"]]:
         """Mean and variance over all functions there are, not only those drawn."""
-        mean, variance = self.outputs.moments(x)
-        return mean, variance + self.outputs.kernel.noise[None]
+        mean, variance = self.processes.moments(x)
+        return mean, variance + self.processes.kernel.noise[None]
 
     def doubt(
         self, belief: PyTree, action: Action
     ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
         """The noise, and the variance of the functions that data allow."""
         x = self.transform.inputs(belief.obs, action)
-        _, variance = self.outputs.moments(x[None])
-        return self.outputs.kernel.noise, variance[0]
+        _, variance = self.processes.moments(x[None])
+        return self.processes.kernel.noise, variance[0]
 
 
 @eqx.filter_jit
@@ -168,7 +169,7 @@ def _fit(
     )
     model = eqx.tree_at(lambda model: model.transform, model, transform)
     found = learn(
-        model.outputs,
+        model.processes,
         jax.vmap(transform.inputs)(rows.obs, rows.action),
         jax.vmap(transform.targets)(rows.obs, rows.next_obs, rows.reward),
         rows.valid,
@@ -179,7 +180,9 @@ def _fit(
         key=key,
     )
     model = eqx.tree_at(
-        lambda model: (model.outputs, model.draws), model, (found.outputs, found.draws)
+        lambda model: (model.processes, model.draws),
+        model,
+        (found.processes, found.draws),
     )
     metrics = found.metrics
     if isinstance(model.termination, LearnedEnd):

@@ -22,7 +22,7 @@ from forethought.models.gp.kernels import Kernel, Kind, first_guess
 from forethought.models.gp.regression import along
 
 
-class Outputs(eqx.Module):
+class Processes(eqx.Module):
     """Gaussian processes that are fitted, or were never fitted.
 
     Args:

@@ -28,7 +28,7 @@ from forethought.models.base import AbstractLearned, Independent
 from forethought.models.gp.hyper import SearchSettings
 from forethought.models.gp.learning import learn
 from forethought.models.gp.moments import match
-from forethought.models.gp.outputs import Outputs
+from forethought.models.gp.processes import Processes
 from forethought.models.gp.turns import with_turns
 from forethought.models.learned.rows import Rows
 from forethought.models.learned.transforms import Transform
@@ -39,7 +39,7 @@ class MomentMatching(AbstractLearned[Gaussian]):
 
     ```python
     >>> import jax
-    >>> from forethought.models.gp.matching import MomentMatching
+    >>> from forethought.models.gp.matched import MomentMatching
     >>> from forethought.models.learned.transforms import Transform
     >>> model = MomentMatching(Transform(2, 1), points=8)
     >>> belief = model.init(key=jax.random.key(1))
@@ -71,7 +71,7 @@ class MomentMatching(AbstractLearned[Gaussian]):
         cosines, as if all of them were jointly normal.
     """
 
-    outputs: Outputs
+    processes: Processes
     precision: Float[Array, "output point point"]
     transform: Transform
     cloud: Independent
@@ -100,8 +100,8 @@ class MomentMatching(AbstractLearned[Gaussian]):
         self.transform, self.cloud = transform, Independent()
         self.line, self.search = line, search
         inputs, outputs = transform.inputs_shape, transform.outputs_shape
-        self.outputs = Outputs(inputs, outputs, points, "squared-exponential")
-        self.precision = self.outputs.precision()
+        self.processes = Processes(inputs, outputs, points, "squared-exponential")
+        self.precision = self.processes.precision()
 
     def init(self, *, key: PRNGKeyArray) -> Gaussian:
         """The mean observation of the data, for certain."""
@@ -114,10 +114,10 @@ class MomentMatching(AbstractLearned[Gaussian]):
     ) -> Gaussian:
         """The Gaussian of the moments that a step leads to; nothing is drawn."""
         x, away = self._seen(belief, action)
-        mean, cov, slope = match(self.outputs, self.precision, x.mean, x.cov)
+        mean, cov, slope = match(self.processes, self.precision, x.mean, x.cov)
         t, n = self.transform, belief.mean.shape[0]
         scale = t.output_scale
-        noise = jnp.diag(t.variance_scale * self.outputs.kernel.noise)
+        noise = jnp.diag(t.variance_scale * self.processes.kernel.noise)
         change = scale[:, None] * cov * scale[None] + noise
         # Of the state and the change, by way of what the processes see.
         cross = matmul(away, slope) * scale[None]
@@ -176,8 +176,8 @@ class MomentMatching(AbstractLearned[Gaussian]):
     ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
         """The noise, and what is not known of the functions at the belief's mean."""
         x = self.transform.inputs(belief.mean, action)
-        _, variance = self.outputs.moments(x[None])
-        return self.outputs.kernel.noise, variance[0]
+        _, variance = self.processes.moments(x[None])
+        return self.processes.kernel.noise, variance[0]
 
     def fit(
         self, data: PyTree, *, key: PRNGKeyArray
@@ -197,7 +197,7 @@ def _fit(
         rows.obs, rows.action, rows.next_obs, rows.reward, rows.valid
     )
     found = learn(
-        model.outputs,
+        model.processes,
         jax.vmap(transform.inputs)(rows.obs, rows.action),
         jax.vmap(transform.targets)(rows.obs, rows.next_obs, rows.reward),
         rows.valid,
@@ -206,8 +206,8 @@ def _fit(
         key=key,
     )
     model = eqx.tree_at(
-        lambda model: (model.outputs, model.precision, model.transform),
+        lambda model: (model.processes, model.precision, model.transform),
         model,
-        (found.outputs, found.outputs.precision(), transform),
+        (found.processes, found.processes.precision(), transform),
     )
     return model, found.metrics
