@@ -7,6 +7,8 @@ which processors do several times faster than triangular solutions.
 **Notation.** $K = L L^\top$, $R = L^{-1}$, $K^{-1} = R^\top R$.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -45,7 +47,7 @@ def lower_gram(R: Float[Array, "n n"]) -> Float[Array, "n n"]:
     panels = max(1, min(PANELS, 2 * n // LEAF))
     ends = [round(i * n / panels) for i in range(panels + 1)]
     found = jnp.zeros_like(R)
-    for a, b in zip(ends, ends[1:], strict=False):
+    for a, b in itertools.pairwise(ends):
         panel = product(R[a:, a:b].T, R[a:, :b])
         found = found.at[a:b, :b].set(panel)
     return jnp.tril(found)
