@@ -21,7 +21,7 @@ def below(kind):
 
 
 def test_every_model_that_wraps_no_other_is_named():
-    rooms = ("known", "learned", "linear", "tables")
+    rooms = ("gp", "known", "learned", "linear", "tables")
     kinds = {
         kind
         for kind in below(AbstractModel)

@@ -9,11 +9,16 @@ from collections.abc import Mapping
 
 from forethought.core.words import unknown
 from forethought.models.base import AbstractModel
+from forethought.models.gp.matched import MomentMatching
+from forethought.models.gp.recipe import GaussianProcessRecipe, MomentMatchingRecipe
+from forethought.models.gp.sampled import GaussianProcess
 from forethought.models.known import Known
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
+from forethought.models.linear.local import Local
+from forethought.models.linear.regression import LinearGaussianRecipe, LinearRegression
 from forethought.models.tables.tabular import Tabular, TabularCounts
 
 
@@ -62,6 +67,37 @@ MODELS: Mapping[str, Entry] = {
         "of one particle",
         ("fit", "pets"),
         EnsembleRecipe(),
+    ),
+    "gp": Entry(
+        GaussianProcess,
+        "transitions",
+        "an observation, its draw",
+        "of one particle",
+        ("Python",),
+        GaussianProcessRecipe(),
+    ),
+    "gp-moments": Entry(
+        MomentMatching,
+        "transitions",
+        "mean and covariance",
+        "exact",
+        ("Python",),
+        MomentMatchingRecipe(),
+    ),
+    "linear-gaussian": Entry(
+        LinearRegression,
+        "transitions",
+        "an observation, its draw",
+        "of one particle",
+        ("Python",),
+        LinearGaussianRecipe(),
+    ),
+    "local": Entry(
+        Local,
+        "repeated roll-outs",
+        "mean and covariance, the time",
+        "exact",
+        ("Python",),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),
     "counts": Entry(

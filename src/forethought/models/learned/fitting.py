@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Scalar
 
 from forethought.core.given.settings import (
     Count,
@@ -81,6 +81,7 @@ class FitSettings:
 
 
 Members = TypeVar("Members", bound="AbstractMembers")
+Posterior = TypeVar("Posterior", bound=AbstractPosterior)
 
 
 class AbstractMembers(AbstractPosterior):
@@ -273,14 +274,26 @@ def _fit(
         "curve": found.curve.T,
     }
     if isinstance(model.termination, LearnedEnd):
-        model, metrics["end_nats"] = _fit_ends(model, rows, counts, held, key)
+        model, metrics["end_nats"] = fit_ends(model, rows, counts, held, key)
     return model, metrics
 
 
-def _fit_ends(
-    model: Members, rows: Rows, counts: Array, held: Array, key: PRNGKeyArray
-) -> tuple[Members, Array]:
-    """The model with ends as its members learned them, and their hold-out scores."""
+def fit_ends(
+    model: Posterior,
+    rows: Rows,
+    counts: Float[Array, "sample row"],
+    held: Bool[Array, " row"],
+    key: PRNGKeyArray,
+) -> tuple[Posterior, Float[Array, " sample"]]:
+    """The model with ends as its samples learned them, and their hold-out scores.
+
+    Args:
+        model: Its ends are learned.
+        rows: The data.
+        counts: How often each row counts for each sample.
+        held: The rows of which scores are made.
+        key: Draws the minibatches.
+    """
     features = jax.vmap(model.transform.features)(rows.next_obs)
 
     def fit_member(end, counts, key):

@@ -183,7 +183,7 @@ class Propagation(AbstractCloud):
         if own:
             mean, variance = each(model.grouped, x)
         else:
-            mean, variance = jax.vmap(mixture_moments, 1)(*everyone(model.grouped, x))
+            mean, variance = model.mixture(x)
         if self.rule == "E":
             y = mean
         else:
@@ -232,6 +232,20 @@ class AbstractPosterior(AbstractLearned[Particle]):
         Returns:
             Means and variances, shape `[sample, row, output]`.
         """
+
+    def mixture(
+        self, x: Float[Array, "row input"]
+    ) -> tuple[Float[Array, "row output"], Float[Array, "row output"]]:
+        """Mean and variance of what samples answer together, noise among it.
+
+        Args:
+            x: Standardised inputs, shape `[row, input]`.
+
+        Returns:
+            Shapes `[row, output]`.
+        """
+        rows = jnp.broadcast_to(x, (self.size, *x.shape))
+        return jax.vmap(mixture_moments, 1)(*self.grouped(rows))
 
     def init(self, *, key: PRNGKeyArray) -> Particle:
         """The mean observation of the data, with a sample drawn at random."""

@@ -231,6 +231,40 @@ class ClosedForm(eqx.Module):
     ends: Ends = eqx.field(static=True)
 
 
+def ends_of(
+    who: str,
+    termination: Ends | Literal["learned"] | None,
+    features: int,
+    samples: int,
+    *,
+    key: PRNGKeyArray,
+) -> LearnedEnd | ClosedForm | None:
+    """Where episodes end, for each of several samples of a model.
+
+    Args:
+        who: Whose ends they are, for the message.
+        termination: Nowhere, where it is learned, or a function of the observation.
+        features: How many numbers are seen of an observation.
+        samples: How many samples; what is learned has a leading axis of them.
+        key: Draws the weights of what is learned.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if termination is None:
+        return None
+    if not isinstance(termination, str):
+        return ClosedForm(termination)
+    if termination == "learned":
+        return eqx.filter_vmap(lambda key: LearnedEnd(features, key=key))(
+            jax.random.split(key, samples)
+        )
+    raise ValueError(
+        f"{who} needs a termination that is None, 'learned' or a function of the "
+        f"observation, got {termination!r}."
+    )
+
+
 def inverted_pendulum(obs: Float[Array, "4"]) -> Bool[Array, ""]:
     """The pole leans by more than 0.2 rad."""
     return ~jnp.all(jnp.isfinite(obs)) | (jnp.abs(obs[1]) > 0.2)

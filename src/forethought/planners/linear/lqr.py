@@ -12,6 +12,7 @@ setting of it:
 | infinite horizon, stationary gain | `LQR(horizon, infinite=True)`, from `dare` |
 | stochastic regulator | a `LinearGaussian` model whose state is seen |
 | LQG | a `LinearGaussian` model with $H$ and $N$ |
+| regulator of a fitted trajectory | a `Local` model, whose mean it takes |
 """
 
 import equinox as eqx
@@ -43,9 +44,10 @@ class LQR(AbstractPlanner[None]):
     r"""Plans exactly for linear models, a `Quadratic` objective and free actions.
 
     The model is a `Linear`, or a `LinearGaussian`, on whose mean the same gains act
-    (certainty equivalence). Matrices that vary in time are read from the belief's time
-    on. The plan's feedback is the optimal controller, its value expansion exact: to
-    second order in the state, to first in a covariance.
+    (certainty equivalence), or a `Local` one, of which `value` counts the noise and not
+    what is unknown of its matrices. Those that vary in time are read from the belief's
+    time on. The plan's feedback is the optimal controller, its value expansion exact:
+    to second order in the state, to first in a covariance.
 
     Under noise `value` is the expected return of following the feedback while looking
     at every step, which is more than the actions earn with closed eyes:

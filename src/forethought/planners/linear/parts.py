@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from forethought.core.spaces import require_box
 from forethought.models.linear.dynamics import Linear, at
 from forethought.models.linear.kalman import LinearGaussian
+from forethought.models.linear.local import Local
 from forethought.objectives.quadratic import Quadratic
 from forethought.problem import Problem
 
@@ -75,7 +76,8 @@ def linear_parts(
     """The matrices of a problem that `LQR` can solve.
 
     Args:
-        problem: A `Linear` or `LinearGaussian` model, a `Quadratic`, free actions.
+        problem: A `Linear` or `LinearGaussian` model or a `Local` one, whose mean it
+            takes; a `Quadratic`; free actions.
         endless: Whether it must be constant in time.
         definite: Whether the action's cost must be positive definite.
 
@@ -87,6 +89,7 @@ def linear_parts(
     """
     box = require_box(problem.action, "LQR")
     model, objective = problem.model, problem.objective
+    model = model.linear if isinstance(model, Local) else model
     noisy = isinstance(model, LinearGaussian)
     linear = model.dynamics if noisy else model
     if not isinstance(linear, Linear) or not isinstance(objective, Quadratic):

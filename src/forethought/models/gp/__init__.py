@@ -1,0 +1,1 @@
+"""Gaussian processes: functions as random variables, one for each output."""
