@@ -25,7 +25,9 @@ class Rollouts(eqx.Module):
 
     @staticmethod
     def pad(
-        obs: Sequence[ArrayLike], action: Sequence[ArrayLike], steps: int | None = None
+        obs: Sequence[ArrayLike] | ArrayLike,
+        action: Sequence[ArrayLike] | ArrayLike,
+        steps: int | None = None,
     ) -> "Rollouts":
         """Roll-outs of any lengths, padded to a power of two, on the host.
 
@@ -38,8 +40,7 @@ class Rollouts(eqx.Module):
             ValueError: There are none, or one of them does not have an observation
                 more than actions, or more than `steps`.
         """
-        seen = [np.asarray(each) for each in obs]
-        done = [np.asarray(each) for each in action]
+        seen, done = ([np.asarray(one) for one in each] for each in (obs, action))
         lengths = [len(each) for each in done]
         if not lengths or [len(each) for each in seen] != [n + 1 for n in lengths]:
             raise ValueError(
