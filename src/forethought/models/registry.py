@@ -9,8 +9,13 @@ from collections.abc import Mapping
 
 from forethought.models.base import AbstractModel
 from forethought.models.known import Known
+from forethought.models.learned.bayesian import BayesianNetwork
 from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
+from forethought.models.learned.recipes import (
+    AbstractRecipe,
+    BayesianRecipe,
+    EnsembleRecipe,
+)
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.models.tables.tabular import Tabular, TabularCounts
@@ -61,6 +66,14 @@ MODELS: Mapping[str, Entry] = {
         "of one particle",
         ("pets",),
         EnsembleRecipe(),
+    ),
+    "bayesian": Entry(
+        BayesianNetwork,
+        "transitions",
+        "an observation, the number of its weights",
+        "of one particle",
+        ("Python",),
+        BayesianRecipe(),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),
     "counts": Entry(

@@ -18,7 +18,12 @@ from forethought.core.given.settings import Count, Seed, require
 from forethought.models.learned.fitting import AbstractMembers, FitSettings, fit
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.propagation import Propagation, Rule
-from forethought.models.learned.termination import ClosedForm, Ends, LearnedEnd
+from forethought.models.learned.termination import (
+    ClosedForm,
+    Ends,
+    LearnedEnd,
+    begin_ends,
+)
 from forethought.models.learned.transforms import Transform
 
 
@@ -90,11 +95,6 @@ class Ensemble(AbstractMembers):
     ):
         require("Ensemble", Count, size=size, width=width, depth=depth)
         require("Ensemble", Seed, seed=seed)
-        if isinstance(termination, str) and termination != "learned":
-            raise ValueError(
-                "Ensemble needs a termination that is None, 'learned' or a function of "
-                f"the observation, got {termination!r}."
-            )
         decay = fitting.weight_decay
         if isinstance(decay, tuple) and len(decay) != depth + 1:
             raise ValueError(
@@ -114,14 +114,13 @@ class Ensemble(AbstractMembers):
                 key=key,
             )
         )(jax.random.split(key, size))
-        if termination is None:
-            self.termination = None
-        elif isinstance(termination, str):
-            self.termination = eqx.filter_vmap(
-                lambda key: LearnedEnd(transform.features_shape, key=key)
-            )(jax.random.split(jax.random.fold_in(key, size), size))
-        else:
-            self.termination = ClosedForm(termination)
+        self.termination = begin_ends(
+            "Ensemble",
+            termination,
+            transform.features_shape,
+            size,
+            key=jax.random.fold_in(key, size),
+        )
 
     @property
     def probabilistic(self) -> bool:

@@ -33,7 +33,7 @@ from forethought.core.optimise import early_stopping, take_step
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.propagation import AbstractPosterior
 from forethought.models.learned.rows import Rows, split
-from forethought.models.learned.termination import LearnedEnd
+from forethought.models.learned.termination import LearnedEnd, fit_ends
 from forethought.models.learned.transforms import Transform
 
 JUDGED = 256
@@ -273,30 +273,18 @@ def _fit(
         "curve": found.curve.T,
     }
     if isinstance(model.termination, LearnedEnd):
-        model, metrics["end_nats"] = _fit_ends(model, rows, counts, held, key)
+        features = jax.vmap(model.transform.features)(rows.next_obs)
+        ends, metrics["end_nats"] = fit_ends(
+            model.termination,
+            features,
+            rows.terminated,
+            rows.valid,
+            counts,
+            held,
+            key=jax.random.fold_in(key, model.size),
+        )
+        model = eqx.tree_at(lambda m: m.termination, model, ends)
     return model, metrics
-
-
-def _fit_ends(
-    model: Members, rows: Rows, counts: Array, held: Array, key: PRNGKeyArray
-) -> tuple[Members, Array]:
-    """The model with ends as its members learned them, and their hold-out scores."""
-    features = jax.vmap(model.transform.features)(rows.next_obs)
-
-    def fit_member(end, counts, key):
-        end = end.fit(features, rows.terminated, rows.valid, counts, key=key)
-        return end, end.nats(features, rows.terminated, held)
-
-    def learn(ends):
-        keys = jax.random.split(jax.random.fold_in(key, model.size), model.size)
-        return eqx.filter_vmap(fit_member)(ends, counts, keys)
-
-    def skip(ends):
-        return ends, jnp.zeros((model.size,), counts.dtype)
-
-    ended = jnp.any(rows.valid & rows.terminated)
-    ends, nats = jax.lax.cond(ended, learn, skip, model.termination)
-    return eqx.tree_at(lambda m: m.termination, model, ends), nats
 
 
 def _optimiser(members: MLP, settings: FitSettings) -> optax.GradientTransformation:

@@ -201,6 +201,76 @@ class ClosedForm(eqx.Module):
     ends: Ends = eqx.field(static=True)
 
 
+def begin_ends(
+    who: str,
+    termination: Ends | Literal["learned"] | None,
+    features: int,
+    size: int,
+    *,
+    key: PRNGKeyArray,
+) -> LearnedEnd | ClosedForm | None:
+    """Where a model's episodes end, before anything was seen.
+
+    Args:
+        who: Whose they are, for the message.
+        termination: Nowhere, learned, or a function of the observation.
+        features: How many numbers a learned end sees of an observation.
+        size: How many samples learn it, each for itself.
+        key: Draws their weights.
+
+    Raises:
+        ValueError: A word that is not 'learned'.
+    """
+    if termination is None:
+        return None
+    if not isinstance(termination, str):
+        return ClosedForm(termination)
+    if termination != "learned":
+        raise ValueError(
+            f"{who} needs a termination that is None, 'learned' or a function of "
+            f"the observation, got {termination!r}."
+        )
+    return eqx.filter_vmap(lambda key: LearnedEnd(features, key=key))(
+        jax.random.split(key, size)
+    )
+
+
+def fit_ends(
+    ends: LearnedEnd,
+    features: Float[Array, "row feature"],
+    ended: Bool[Array, " row"],
+    valid: Bool[Array, " row"],
+    counts: Float[Array, "sample row"],
+    held: Bool[Array, " row"],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[LearnedEnd, Float[Array, " sample"]]:
+    """Ends as samples learned them, and what each costs per hold-out row.
+
+    Args:
+        ends: Leaves with a leading axis `[sample]`.
+        features: Of the observation that each row led to.
+        ended: Whether the episode ended there.
+        valid: Which rows hold data.
+        counts: What each row counts for each sample.
+        held: Which rows are held out.
+        key: Draws the minibatches.
+    """
+    size = counts.shape[0]
+
+    def learn_one(end, counts, key):
+        end = end.fit(features, ended, valid, counts, key=key)
+        return end, end.nats(features, ended, held)
+
+    def learn(ends):
+        return eqx.filter_vmap(learn_one)(ends, counts, jax.random.split(key, size))
+
+    def skip(ends):
+        return ends, jnp.zeros((size,), counts.dtype)
+
+    return jax.lax.cond(jnp.any(valid & ended), learn, skip, ends)
+
+
 def inverted_pendulum(obs: Float[Array, "4"]) -> Bool[Array, ""]:
     """The pole leans by more than 0.2 rad."""
     return ~jnp.all(jnp.isfinite(obs)) | (jnp.abs(obs[1]) > 0.2)
