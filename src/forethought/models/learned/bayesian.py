@@ -227,7 +227,7 @@ def _fit(
     )
     metrics = {
         "holdout": curve[-1:],
-        "epochs": jnp.full((1,), settings.epochs),
+        "epochs": jnp.full((1,), settings.epochs, jnp.int32),
         "curve": curve[:, None],
         "active": posterior.active(),
         "divergence": posterior.divergence(),

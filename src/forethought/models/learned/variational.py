@@ -29,7 +29,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, Scalar
 
 from forethought.core.given.settings import Positive, require
 from forethought.core.optimise import take_step
@@ -155,14 +155,14 @@ def maximise(
     loss: Loss,
     x: Float[Array, "row input"],
     y: Float[Array, "row output"],
-    learned: Array,
+    learned: Bool[Array, " row"],
     score: Callable[[GaussianMLP], Scalar],
     *,
     epochs: int,
     updates: int,
     batch: int,
     learning_rate: float,
-    temperature: float = 1.0,
+    temperature: ArrayLike = 1.0,
     key: PRNGKeyArray,
 ) -> tuple[GaussianMLP, Float[Array, " epoch"]]:
     r"""The posterior that maximises the bound, and its score after each epoch.
