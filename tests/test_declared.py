@@ -27,8 +27,9 @@ from forethought.core.given.settings import (
     ranges,
 )
 from forethought.core.returns import Risk
+from forethought.models.learned.bayesian import BoundSettings
 from forethought.models.learned.fitting import FitSettings
-from forethought.models.learned.recipes import EnsembleRecipe
+from forethought.models.learned.recipes import BayesianRecipe, EnsembleRecipe
 from forethought.planners import PLANNERS
 from forethought.planners.registry import assemble
 from forethought.planners.smooth.gradient import Optimiser
@@ -56,6 +57,7 @@ DECLARED = {
         *below(AbstractSettings),
         *of(options),
         *of(reproduce),
+        BoundSettings,
         FitSettings,
         Learning,
         Schedule,
@@ -103,7 +105,9 @@ EXAMPLES = (
     DefaultPolicy(),
     Widening(),
     FitSettings(),
+    BoundSettings(),
     EnsembleRecipe(),
+    BayesianRecipe(),
     Dyna(),
     Sweeping(),
     Schedule(1, "ratio"),

@@ -13,8 +13,13 @@ from forethought.models.gp.matched import MomentMatching
 from forethought.models.gp.recipe import GaussianProcessRecipe, MomentMatchingRecipe
 from forethought.models.gp.sampled import GaussianProcess
 from forethought.models.known import Known
+from forethought.models.learned.bayesian import BayesianNetwork
 from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
+from forethought.models.learned.recipes import (
+    AbstractRecipe,
+    BayesianRecipe,
+    EnsembleRecipe,
+)
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.models.linear.local import Local
@@ -98,6 +103,14 @@ MODELS: Mapping[str, Entry] = {
         "mean and covariance, the time",
         "exact",
         ("Python",),
+    ),
+    "bayesian": Entry(
+        BayesianNetwork,
+        "transitions",
+        "an observation, the number of its weights",
+        "of one particle",
+        ("Python",),
+        BayesianRecipe(),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),
     "counts": Entry(

@@ -12,22 +12,22 @@ from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.gp.hyper import SearchSettings
 from forethought.models.gp.recipe import GaussianProcessRecipe, MomentMatchingRecipe
+from forethought.models.learned.bayesian import BoundSettings
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.propagation import AbstractPosterior, Propagation
-from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
+from forethought.models.learned.recipes import (
+    AbstractRecipe,
+    BayesianRecipe,
+    EnsembleRecipe,
+)
 from forethought.models.learned.rows import Rows
 from forethought.models.learned.uncertainty import mixture_doubt
 from forethought.models.linear.regression import LinearGaussianRecipe
 from forethought.runs.store import checkpoint
 
-TINY = {
-    "width": 8,
-    "depth": 1,
-    "reward": True,
-    "fitting": FitSettings(
-        epochs=40, patience=40, batch=16, updates=8, learning_rate=1e-2
-    ),
-}
+TINY = {"width": 8, "depth": 1, "reward": True}
+MEMBERS = FitSettings(epochs=40, patience=40, batch=16, updates=8, learning_rate=1e-2)
+BOUND = BoundSettings(epochs=40, batch=16, updates=20, learning_rate=1e-2)
 OBSERVATION, PARTICLES = 2, 6
 
 
@@ -49,13 +49,19 @@ class Row:
 
 # Long fits would take apart what rounding tells apart.
 SHORT = {"fitting": FitSettings(epochs=2, batch=4, updates=2)}
+SHORT_BOUND = {"fitting": BoundSettings(epochs=2, batch=4, updates=2)}
 FEW = {"search": SearchSettings(evaluations=3)}
 ROWS = {
-    "ensemble": Row(EnsembleRecipe(members=3, **TINY), True, SHORT),
+    "ensemble": Row(EnsembleRecipe(members=3, fitting=MEMBERS, **TINY), True, SHORT),
     "network": Row(
-        EnsembleRecipe(members=1, probabilistic=False, propagation="E", **TINY),
+        EnsembleRecipe(
+            members=1, probabilistic=False, propagation="E", fitting=MEMBERS, **TINY
+        ),
         False,
         SHORT,
+    ),
+    "bayesian": Row(
+        BayesianRecipe(samples=3, fitting=BOUND, **TINY), True, SHORT_BOUND
     ),
     "linear-gaussian": Row(LinearGaussianRecipe(samples=6, reward=True), True),
     "gp": Row(
@@ -149,10 +155,10 @@ def test_what_it_expects_and_doubts_is_finite_and_of_one_shape(row, precision):
 
 
 def doubt_shrinks(doubt):
-    """Whether doubt among the data is far below what it is three times as far out."""
+    """Whether doubt among the data is far below what it is three widths further out."""
     places = jax.random.uniform(KEY, (32, OBSERVATION), minval=-1, maxval=1)
     ask = eqx.filter_jit(jax.vmap(lambda obs: doubt(obs, jnp.zeros(1))))
-    near, far = (float(jnp.mean(ask(scale * places))) for scale in (1.0, 3.0))
+    near, far = (float(jnp.mean(ask(scale * places))) for scale in (1.0, 7.0))
     return near < far / 4
 
 

@@ -6,20 +6,30 @@ from what it has not learned. Its log-variance is kept between two bounds that a
 learned with it, one pair per output: a network that is asked far from its data would
 otherwise answer with a variance of zero or of infinity.
 
+| units | far from the data they |
+|---|---|
+| `silu` | grow, or fall silent |
+| `tanh` | stay where they are |
+| `mixed` | the first half of a layer as tanh, the rest as SiLU |
+
 **Notation.** $x, y$ input and output, standardised; $\mu, \sigma^2$ mean and
 variance; $\ell = \log\sigma^2$.
 """
+
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from forethought.core.given.settings import Count, require
+from forethought.core.given.settings import Count, Whole, require
+
+Units = Literal["silu", "tanh", "mixed"]
 
 
 class MLP(eqx.Module):
-    r"""A multilayer perceptron with SiLU units, $x \mapsto (\mu, \sigma^2)$.
+    r"""A multilayer perceptron, $x \mapsto (\mu, \sigma^2)$.
 
     $$\sigma^2 = e^{\ell_{\min}} + e^{\ell_{\max}}
       \frac{1}{1 + e^{\ell_{\max} - \ell}}$$
@@ -30,8 +40,9 @@ class MLP(eqx.Module):
         inputs: Dimension of $x$.
         outputs: Dimension of $y$.
         width: Units of each hidden layer.
-        depth: How many hidden layers.
+        depth: How many hidden layers; none is a linear map.
         probabilistic: Whether the variance is predicted; otherwise it is zero.
+        units: What hidden units do with what they are given.
         key: Draws the weights, from a normal truncated at two standard deviations of
             $1 / (2\sqrt{n})$, with $n$ the layer's inputs; biases are zero.
 
@@ -54,6 +65,7 @@ class MLP(eqx.Module):
     max_log_variance: Float[Array, " output"]
     min_log_variance: Float[Array, " output"]
     probabilistic: bool = eqx.field(static=True)
+    units: Units = eqx.field(static=True)
 
     def __init__(
         self,
@@ -63,9 +75,11 @@ class MLP(eqx.Module):
         depth: int = 3,
         *,
         probabilistic: bool = True,
+        units: Units = "silu",
         key: PRNGKeyArray,
     ):
-        require("MLP", Count, inputs=inputs, outputs=outputs, width=width, depth=depth)
+        require("MLP", Count, inputs=inputs, outputs=outputs, width=width)
+        require("MLP", Whole, depth=depth)
         head = outputs * 2 if probabilistic else outputs
         sizes = (inputs, *([width] * depth), head)
         keys = jax.random.split(key, len(sizes) - 1)
@@ -77,15 +91,24 @@ class MLP(eqx.Module):
         # Sums, because a filled array is weakly typed and would recompile a fit.
         self.max_log_variance = jnp.zeros(outputs) + 0.5
         self.min_log_variance = jnp.zeros(outputs) - 10.0
-        self.probabilistic = probabilistic
+        self.probabilistic, self.units = probabilistic, units
 
     def __call__(
         self, x: Float[Array, " input"]
     ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
         """Mean and variance; a deterministic network's variance is zero."""
         for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = silu(x @ W + b)
-        y = x @ self.weights[-1] + self.biases[-1]
+            x = self.active(x @ W + b)
+        return self.answer(x @ self.weights[-1] + self.biases[-1])
+
+    def active(self, x: Float[Array, " unit"]) -> Float[Array, " unit"]:
+        """What a hidden layer answers."""
+        return UNITS[self.units](x)
+
+    def answer(
+        self, y: Float[Array, " head"]
+    ) -> tuple[Float[Array, " output"], Float[Array, " output"]]:
+        """What the numbers of the last layer mean: mean and variance."""
         if not self.probabilistic:
             return y, jnp.zeros_like(y)
         mean, raw = jnp.split(y, 2)
@@ -145,3 +168,12 @@ class MLP(eqx.Module):
 def silu(x: Float[Array, " unit"]) -> Float[Array, " unit"]:
     r"""$x / (1 + e^{-x})$, written by the hyperbolic tangent, which is cheaper."""
     return 0.5 * x * (1 + jnp.tanh(0.5 * x))
+
+
+def mixed(x: Float[Array, " unit"]) -> Float[Array, " unit"]:
+    """The hyperbolic tangent of the first half, SiLU of the rest."""
+    half = x.shape[0] // 2
+    return jnp.concatenate([jnp.tanh(x[:half]), silu(x[half:])])
+
+
+UNITS = {"silu": silu, "tanh": jnp.tanh, "mixed": mixed}

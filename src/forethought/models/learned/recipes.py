@@ -10,12 +10,21 @@ from typing import Annotated, Literal
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from forethought.core.given.settings import AbstractSettings, Count, Range, Seed, Whole
+from forethought.core.given.settings import (
+    AbstractSettings,
+    Count,
+    Positive,
+    Range,
+    Seed,
+    Whole,
+)
 from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
+from forethought.models.learned.bayesian import BayesianNetwork, BoundSettings
 from forethought.models.learned.ensemble import Ensemble
 from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.mlp import Units
 from forethought.models.learned.propagation import Rule
 from forethought.models.learned.termination import Ends, Termination, closed_form
 from forethought.models.learned.transforms import Transform
@@ -114,6 +123,55 @@ class EnsembleRecipe(AbstractRecipe):
             width=self.width,
             depth=self.depth,
             probabilistic=self.probabilistic,
+            propagation=self.propagation,
+            termination=self.ends(spec),
+            fitting=self.fitting,
+            seed=self.seed,
+            key=key,
+        )
+
+
+class BayesianRecipe(AbstractRecipe):
+    """Settings of a `BayesianNetwork`, besides those of every recipe.
+
+    Args:
+        samples: How many draws of the weights particles may follow.
+        width: Units of each hidden layer.
+        depth: How many hidden layers.
+        units: What hidden units do: `tanh` tell a gap among the data, `silu` how far
+            away it is, `mixed` are some of each.
+        scale: A weight's prior has a standard deviation of this over the root of its
+            layer's inputs.
+        propagation: How particles are carried through the samples.
+        fitting: How the posterior is fitted.
+        seed: Of what samples are drawn with, the same whatever was learned.
+    """
+
+    samples: Count = eqx.field(static=True, default=10)
+    width: Count = eqx.field(static=True, default=50)
+    depth: Annotated[int, Range(at_least=1, limit=100)] = eqx.field(
+        static=True, default=1
+    )
+    units: Units = eqx.field(static=True, default="mixed")
+    scale: Positive = eqx.field(static=True, default=1.0)
+    propagation: Rule = eqx.field(static=True, default="TSinf")
+    fitting: BoundSettings = eqx.field(static=True, default=BoundSettings())
+    seed: Seed = eqx.field(static=True, default=0)
+
+    def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> BayesianNetwork:
+        """A network whose weights are near their first draw.
+
+        Raises:
+            TypeError: Observations are no vectors of numbers.
+            ValueError: The known end is that of an environment of other observations.
+        """
+        return BayesianNetwork(
+            self.transform(spec),
+            size=self.samples,
+            width=self.width,
+            depth=self.depth,
+            units=self.units,
+            scale=self.scale,
             propagation=self.propagation,
             termination=self.ends(spec),
             fitting=self.fitting,
