@@ -10,17 +10,20 @@ from forethought.training.stop import INTERRUPTED
 
 
 class Failing(gymnasium.Env):
-    """Gives a reward that is no number."""
+    """Gives a reward that is no number, at its third step."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self.steps = 0
         return np.zeros(1, np.float32), {}
 
     def step(self, action):
-        return np.zeros(1, np.float32), float("nan"), False, False, {}
+        self.steps += 1
+        reward = float("nan") if self.steps == 3 else 0.0
+        return np.zeros(1, np.float32), reward, False, False, {}
 
 
 @pytest.fixture(autouse=True, scope="module")
