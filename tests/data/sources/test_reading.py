@@ -48,6 +48,14 @@ def test_what_is_not_said_is_guessed_and_the_guess_is_told(file):
     assert "action from u; obs from all others, x, y" in guessed.notes[0]
 
 
+def test_what_has_another_name_or_none_is_not_guessed_to_be_seen(file):
+    rows = [f"{i},{i / 2},1,0,{i}" for i in range(3)]
+    data = read(file(lines(*rows, head=",pos,u,terminated,t") + "\n"))
+    both = read(file(lines(*rows, head="t,pos,u,terminated,done")))
+    assert data.obs_names == both.obs_names == ("pos",)
+    assert any("Not used: done" in note for note in both.notes)
+
+
 SAME = {
     "semicolons": GOOD.replace(",", ";"),
     "tabs": GOOD.replace(",", "\t"),

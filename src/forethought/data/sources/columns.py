@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from forethought.core.words import unknown
-from forethought.data.sources.table import Table
+from forethought.data.sources.table import UNNAMED, Table
 
 Patterns = str | Sequence[str] | None
 GUESSES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -93,7 +93,7 @@ def choose(table: Table, asked: dict[str, Patterns]) -> Columns:
             if any(not _plain(role, name) for name in found[role]):
                 guessed.append(f"{role} from {_listed(found[role])}")
     if not found["obs"] and found["action"]:
-        found["obs"] = [name for name in left if numeric(table, name)]
+        found["obs"] = [name for name in left if _may_be_seen(table, name)]
         if found["obs"]:
             guessed.append(f"obs from all others, {_listed(found['obs'])}")
     used = {name for own in found.values() for name in own}
@@ -130,8 +130,10 @@ def short(role: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def numeric(table: Table, name: str) -> bool:
-    """Whether a column has numbers in it."""
+def _may_be_seen(table: Table, name: str) -> bool:
+    """Whether a column has numbers in it, and no name of something else."""
+    if name.startswith(UNNAMED) or any(_guess(role, [name]) for role in SINGLE):
+        return False
     try:
         table.numbers(name)
     except ValueError:

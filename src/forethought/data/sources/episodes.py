@@ -79,6 +79,6 @@ def _jumps(time: np.ndarray, begins: np.ndarray) -> np.ndarray:
 def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     if not len(one):
         return np.zeros(0, bool)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         size = np.nanmax(np.where(np.isfinite(other), np.abs(other), 0), axis=0)
         return np.any(np.abs(one - other) > ROUNDING * size, axis=1)

@@ -35,6 +35,8 @@ def of_memory(
     Raises:
         ValueError: Nothing is remembered.
     """
+    if not int(state.steps):
+        raise ValueError(f"{source} remembers nothing yet.")
     steps = np.arange(int(state.oldest), int(state.steps))
     lanes = np.arange(state.lanes)
     place = steps % state.capacity
@@ -70,8 +72,6 @@ def of_memory(
     }
     if dt is not None:
         arrays["time"] = (np.arange(len(episode)) - first[episode]) * dt
-    if not len(episode):
-        raise ValueError(f"{source} remembers nothing yet.")
     return from_arrays(source, arrays, discrete=action.ndim == 1)
 
 

@@ -19,6 +19,8 @@ WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 COMMA = re.compile(r"[+-]?\d+,\d+")
 CELLS = 1 << 28
 """Numbers that are read from one source, at most: 2 GiB."""
+UNNAMED = "Unnamed: "
+"""Begins the name of a column that has none in its file, as an index often has."""
 NEVER = np.datetime64("NaT", "ns")
 SHOWN = 30
 """Letters of a cell that are shown, at most."""

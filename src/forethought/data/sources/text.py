@@ -12,7 +12,14 @@ from typing import TextIO
 
 import numpy as np
 
-from forethought.data.sources.table import CELLS, Faults, Table, is_number, require_once
+from forethought.data.sources.table import (
+    CELLS,
+    UNNAMED,
+    Faults,
+    Table,
+    is_number,
+    require_once,
+)
 
 PIECE = 1 << 14
 """Rows that are taken apart together."""
@@ -108,7 +115,7 @@ def _names(source: str, head: list[str]) -> tuple[list[str] | None, tuple[str, .
         return None, ()
     names = [cell.strip() for cell in head]
     names[0] = names[0].removeprefix("#").strip()
-    names = [name or f"col{i}" for i, name in enumerate(names)]
+    names = [name or f"{UNNAMED}{i}" for i, name in enumerate(names)]
     require_once(source, names)
     return names, ()
 

@@ -118,7 +118,7 @@ def _constant(columns: Columns, parts: Values, shown: np.ndarray) -> list[str]:
         name
         for own, block in ((columns.obs, parts.obs), (columns.action, parts.action))
         for name, column in zip(own, block[shown].T, strict=True)
-        if np.ptp(column) == 0
+        if np.all(column == column[0])
     ]
     return [f"The same in all rows: {', '.join(names)}."] if names else []
 
