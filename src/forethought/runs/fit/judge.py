@@ -96,7 +96,7 @@ class Judged:
     """Root mean square error after 1, 2, … steps, `[step, observation]`."""
     coverage: np.ndarray
     """Share of what happened within the intervals of `LEVELS`, after so many steps,
-    `[level, step, observation]`."""
+    `[level, step, observation]`; NaN of what never changes."""
     calibration: np.ndarray
     """The same of `GRID` after one step, `[level, observation]`."""
     crps: np.ndarray
@@ -136,6 +136,9 @@ def hold(fitting: Logged, held: Logged) -> Held:
     Args:
         fitting: What models are fitted to.
         held: What none of them sees.
+
+    Raises:
+        ValueError: Nothing of what was observed ever changes.
     """
     steps = min(STEPS, int(np.bincount(held.episode).max()))
     firsts = np.flatnonzero(np.diff(held.episode, prepend=-1))
@@ -150,6 +153,11 @@ def hold(fitting: Logged, held: Logged) -> Held:
     rows = _spread(held.rows, ROWS)
     deviation = fitting.obs.std(axis=0)
     moves = deviation > FLAT * np.maximum(np.abs(fitting.obs.mean(axis=0)), FLAT)
+    if not moves.any():
+        raise ValueError(
+            "A model needs observations that change, but in the episodes to learn from "
+            f"{', '.join(fitting.obs_names)} never does."
+        )
     scale = np.where(moves, deviation, 1.0)
     some = _spread(fitting.rows, PLACES)
     actions, truth = held.action[inside], held.next_obs[inside]
@@ -232,8 +240,11 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
         for each in places
     ]
     squares = (far["mean"] - held.truth) ** 2
+    # Whether what never changes lies within an interval says nothing.
+    told = np.where(held.moves, 1.0, np.nan)
     coverage = [
-        _first(
+        told
+        * _first(
             _inside(one["rank"], level).mean(axis=0),
             _over_known(_inside(far["rank"], level), held.known),
         )
@@ -244,7 +255,8 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
             _rms(one["mean"] - held.next_obs), _over_known(squares, held.known) ** 0.5
         ),
         coverage=np.stack(coverage),
-        calibration=np.stack([_inside(one["rank"], p).mean(axis=0) for p in GRID]),
+        calibration=told
+        * np.stack([_inside(one["rank"], p).mean(axis=0) for p in GRID]),
         crps=one["crps"].mean(axis=0),
         nats=nats,
         fan=far["bands"][: held.fans].swapaxes(1, 2),
