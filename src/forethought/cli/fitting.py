@@ -9,7 +9,7 @@ from forethought.core.words import visible
 from forethought.training.stop import INTERRUPTED
 
 TARGET = "DATA"
-DOUBLE = {"gp", "linear-gaussian", "local"}
+DOUBLE = {"gp", "gp-moments", "linear-gaussian"}
 """Models that compute in 64 bits if nothing else is said."""
 
 

@@ -205,13 +205,14 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
     def given(values: np.ndarray) -> Array:
         return jnp.asarray(values if values.dtype.kind in "iu" else values.astype(real))
 
+    single = bool(_sure(model, given(held.obs[0]), given(held.action[0]), one_key))
     one = _foresee(
         model,
         given(held.obs),
         given(held.action[:, None]),
         given(held.next_obs[:, None]),
         jax.random.split(one_key, len(held.obs)),
-        DRAWS,
+        (1, DRAWS) if single else (DRAWS, 1),
     )
     far = _foresee(
         model,
@@ -219,7 +220,7 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
         given(held.actions),
         given(held.truth),
         jax.random.split(far_key, len(held.starts)),
-        PARTICLES,
+        (1, PARTICLES) if single else (PARTICLES, 1),
     )
     one = {name: np.asarray(part, float)[:, 0] for name, part in one.items()}
     far = {name: np.asarray(part, float) for name, part in far.items()}
@@ -273,16 +274,19 @@ def _foresee(
     actions: Array,
     truth: Array,
     keys: Key[Array, " start"],
-    particles: int,
+    counts: tuple[int, int],
 ) -> dict[str, Array]:
-    """Forecasts from each start, compared with what happened, `[start, step, …]`."""
+    """Forecasts from each start, compared with what happened, `[start, step, …]`.
+
+    `counts` are those of particles, and of what is drawn of each.
+    """
+    particles, draws = counts
 
     def one(inputs: tuple) -> dict[str, Array]:
         obs, actions, truth, key = inputs
         key, tie_key = jax.random.split(key)
-        cloud = forecast(
-            model, obs, actions, cloud=model.cloud, particles=particles, key=key
-        )[1:]
+        many = {"cloud": model.cloud, "particles": particles, "draws": draws}
+        cloud = forecast(model, obs, actions, **many, key=key)[1:]
         ties = jax.random.uniform(tie_key, truth.shape, truth.dtype)
         return {
             "mean": jnp.mean(cloud, axis=1),
@@ -293,6 +297,23 @@ def _foresee(
         }
 
     return jax.lax.map(one, (obs, actions, truth, keys))
+
+
+@eqx.filter_jit
+def _sure(
+    model: AbstractLearned, obs: Array, action: Array, key: PRNGKeyArray
+) -> Array:
+    """Whether a step leads to one belief, whatever is drawn: one particle says all."""
+    keys = jax.random.split(key)
+    belief = model.observe(model.init(key=key), obs, key=key)
+    one, other = (
+        jax.tree.leaves(
+            eqx.filter(model.predict(belief, action, key=each), eqx.is_array)
+        )
+        for each in keys
+    )
+    same = [jnp.array_equal(*pair) for pair in zip(one, other, strict=True)]
+    return jnp.all(jnp.stack(same)) & (model.cloud.enough(model, 1) == 1)
 
 
 @eqx.filter_jit

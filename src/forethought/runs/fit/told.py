@@ -14,7 +14,7 @@ from forethought.runs.fit.judge import AHEAD, LEVELS, Held, Judged, overall
 
 WIDTH, NAME, DIMENSIONS = 80, 12, 20
 """Letters of a line and of a dimension's name, and how many dimensions are told."""
-POINTS, LOOSER = 7, {"bayesian": 10, "gp": 10}
+POINTS, LOOSER = 7, {"bayesian": 10, "gp": 10, "gp-moments": 10}
 """By so many points of percent an interval may miss what it claims, and of which
 models more is allowed."""
 BETTER = 0.9
