@@ -9,7 +9,7 @@ from forethought.core.words import visible
 from forethought.training.stop import INTERRUPTED
 
 TARGET = "DATA"
-DOUBLE = {"gp", "linear-gaussian", "local"}
+DOUBLE = {"gp", "gp-moments", "linear-gaussian"}
 """Models that compute in 64 bits if nothing else is said."""
 
 
@@ -19,7 +19,7 @@ def fit_command(arguments: list[str]) -> int:
     options, recipes = read_fit(rest)
     from forethought.reports.write import write_report
     from forethought.runs.fit.run import fit_in, new_folder, prepare, read
-    from forethought.runs.fit.told import looks
+    from forethought.runs.fit.told import looks, verdict
     from forethought.runs.store.folder import RunFolder
     from forethought.runs.store.log import Terminal
 
@@ -53,8 +53,8 @@ def fit_command(arguments: list[str]) -> int:
     print(visible(fitted.table))
     print()
     for fit in fitted.fits:
-        for sentence in looks(fit, fitted.names, fitted.held):
-            console.print(sentence)
+        for said in (verdict(fit), *looks(fit, fitted.names, fitted.held)):
+            console.print(said)
     console.print(f"report  {report}", soft_wrap=True)
     return 0 if len(fitted.fits) == len(recipes) else INTERRUPTED
 

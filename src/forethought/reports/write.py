@@ -89,12 +89,12 @@ def write_report(folder: RunFolder | str | os.PathLike) -> Path:
     config, rows = folder.config(), folder.metrics()
     if folder.has(RESULT):
         return claim.write_reproduction(folder)
-    maker = "planner"
+    maker: str | None = "planner"
     if folder.has(comparison.FILE):
         return comparison.write_comparison(folder, comparison.read_rows(folder))
     if config.get("forethought") == KIND:
         title, body = fit.body(load_fitted(folder.path))
-        config, maker = flat(config), "model"
+        config, maker = flat(config)
     elif folder.has(FILE):
         seen = Record.load(folder)
         if not folder.has("video.mp4"):

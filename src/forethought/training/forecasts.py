@@ -264,6 +264,7 @@ def forecast(
     *,
     cloud: AbstractCloud,
     particles: int = PARTICLES,
+    draws: int = 1,
     key: PRNGKeyArray,
 ) -> Float[Array, "time particle observation"]:
     """Where particles are led by a sequence of actions, beginning with where they are.
@@ -274,6 +275,7 @@ def forecast(
         actions: One a step.
         cloud: How particles are carried.
         particles: How many, or as many more as the cloud needs.
+        draws: How often is drawn what would be seen of each.
         key: Draws what is random.
     """
     init_key, see_key, spread_key, key = jax.random.split(key, 4)
@@ -288,14 +290,15 @@ def forecast(
         return beliefs, jax.vmap(see)(beliefs, keys)
 
     def see(belief, key):
-        """A draw of what would be seen, apart from what the step draws."""
+        """Draws of what would be seen, apart from what the step draws."""
         mean, variance = model.expect(belief)
         key = jax.random.fold_in(key, particles)
-        noise = jax.random.normal(key, mean.shape, mean.dtype)
-        return mean + jnp.sqrt(variance) * noise
+        noise = jax.random.normal(key, (draws, *mean.shape), mean.dtype)
+        return mean[None] + jnp.sqrt(variance)[None] * noise
 
     keys = jax.random.split(key, actions.shape[0])
     _, after = jax.lax.scan(step, begun, (actions, keys))
+    after = after.reshape(after.shape[0], -1, after.shape[-1])
     first = jnp.broadcast_to(obs, after.shape[1:])
     return jnp.concatenate([first[None], after])
 

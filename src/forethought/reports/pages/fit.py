@@ -11,7 +11,15 @@ from forethought.reports.figures import fit as figures
 from forethought.reports.style import png
 from forethought.runs.fit.judge import AHEAD, overall
 from forethought.runs.fit.kept import Fitted
-from forethought.runs.fit.told import covered, looks, share, short, silent, verdict
+from forethought.runs.fit.told import (
+    covered,
+    inside,
+    looks,
+    share,
+    short,
+    silent,
+    verdict,
+)
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Fitted], Figure | None]]] = {
     "forecasts": (
@@ -95,7 +103,7 @@ def _facts(fitted: Fitted) -> dict[str, str]:
     }
     if not silent(judged):
         facts["log-likelihood of a step"] = short(judged.nats)
-        facts["in its 80 % interval"] = f"{100 * judged.coverage[1, 0].mean():.0f} %"
+        facts["in its 80 % interval"] = f"{100 * inside(judged, 1)[1]:.0f} %"
         facts["epistemic share"] = share(judged.epistemic_share)
     return facts | {"to fit": duration(fit.seconds)}
 
@@ -114,7 +122,7 @@ def _ranking(fitted: Fitted) -> str:
             short(fit.judged.nats),
             short(float(np.mean(fit.judged.crps / held.scale))),
             *map(short, overall(fit.judged.errors[index], held.scale)),
-            covered(fit.judged.coverage[:, 0].mean(axis=-1)),
+            covered(inside(fit.judged, 1)),
             share(fit.judged.epistemic_share),
             duration(fit.seconds),
         ]

@@ -96,7 +96,7 @@ class Judged:
     """Root mean square error after 1, 2, … steps, `[step, observation]`."""
     coverage: np.ndarray
     """Share of what happened within the intervals of `LEVELS`, after so many steps,
-    `[level, step, observation]`."""
+    `[level, step, observation]`; NaN of what never changes."""
     calibration: np.ndarray
     """The same of `GRID` after one step, `[level, observation]`."""
     crps: np.ndarray
@@ -136,6 +136,9 @@ def hold(fitting: Logged, held: Logged) -> Held:
     Args:
         fitting: What models are fitted to.
         held: What none of them sees.
+
+    Raises:
+        ValueError: Nothing of what was observed ever changes.
     """
     steps = min(STEPS, int(np.bincount(held.episode).max()))
     firsts = np.flatnonzero(np.diff(held.episode, prepend=-1))
@@ -150,6 +153,11 @@ def hold(fitting: Logged, held: Logged) -> Held:
     rows = _spread(held.rows, ROWS)
     deviation = fitting.obs.std(axis=0)
     moves = deviation > FLAT * np.maximum(np.abs(fitting.obs.mean(axis=0)), FLAT)
+    if not moves.any():
+        raise ValueError(
+            "A model needs observations that change, but in the episodes to learn from "
+            f"{', '.join(fitting.obs_names)} never does."
+        )
     scale = np.where(moves, deviation, 1.0)
     some = _spread(fitting.rows, PLACES)
     actions, truth = held.action[inside], held.next_obs[inside]
@@ -197,13 +205,14 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
     def given(values: np.ndarray) -> Array:
         return jnp.asarray(values if values.dtype.kind in "iu" else values.astype(real))
 
+    single = bool(_sure(model, given(held.obs[0]), given(held.action[0]), one_key))
     one = _foresee(
         model,
         given(held.obs),
         given(held.action[:, None]),
         given(held.next_obs[:, None]),
         jax.random.split(one_key, len(held.obs)),
-        DRAWS,
+        (1, DRAWS) if single else (DRAWS, 1),
     )
     far = _foresee(
         model,
@@ -211,7 +220,7 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
         given(held.actions),
         given(held.truth),
         jax.random.split(far_key, len(held.starts)),
-        PARTICLES,
+        (1, PARTICLES) if single else (PARTICLES, 1),
     )
     one = {name: np.asarray(part, float)[:, 0] for name, part in one.items()}
     far = {name: np.asarray(part, float) for name, part in far.items()}
@@ -232,8 +241,11 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
         for each in places
     ]
     squares = (far["mean"] - held.truth) ** 2
+    # Whether what never changes lies within an interval says nothing.
+    told = np.where(held.moves, 1.0, np.nan)
     coverage = [
-        _first(
+        told
+        * _first(
             _inside(one["rank"], level).mean(axis=0),
             _over_known(_inside(far["rank"], level), held.known),
         )
@@ -244,7 +256,8 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
             _rms(one["mean"] - held.next_obs), _over_known(squares, held.known) ** 0.5
         ),
         coverage=np.stack(coverage),
-        calibration=np.stack([_inside(one["rank"], p).mean(axis=0) for p in GRID]),
+        calibration=told
+        * np.stack([_inside(one["rank"], p).mean(axis=0) for p in GRID]),
         crps=one["crps"].mean(axis=0),
         nats=nats,
         fan=far["bands"][: held.fans].swapaxes(1, 2),
@@ -261,16 +274,19 @@ def _foresee(
     actions: Array,
     truth: Array,
     keys: Key[Array, " start"],
-    particles: int,
+    counts: tuple[int, int],
 ) -> dict[str, Array]:
-    """Forecasts from each start, compared with what happened, `[start, step, …]`."""
+    """Forecasts from each start, compared with what happened, `[start, step, …]`.
+
+    `counts` are those of particles, and of what is drawn of each.
+    """
+    particles, draws = counts
 
     def one(inputs: tuple) -> dict[str, Array]:
         obs, actions, truth, key = inputs
         key, tie_key = jax.random.split(key)
-        cloud = forecast(
-            model, obs, actions, cloud=model.cloud, particles=particles, key=key
-        )[1:]
+        many = {"cloud": model.cloud, "particles": particles, "draws": draws}
+        cloud = forecast(model, obs, actions, **many, key=key)[1:]
         ties = jax.random.uniform(tie_key, truth.shape, truth.dtype)
         return {
             "mean": jnp.mean(cloud, axis=1),
@@ -281,6 +297,23 @@ def _foresee(
         }
 
     return jax.lax.map(one, (obs, actions, truth, keys))
+
+
+@eqx.filter_jit
+def _sure(
+    model: AbstractLearned, obs: Array, action: Array, key: PRNGKeyArray
+) -> Array:
+    """Whether a step leads to one belief, whatever is drawn: one particle says all."""
+    keys = jax.random.split(key)
+    belief = model.observe(model.init(key=key), obs, key=key)
+    one, other = (
+        jax.tree.leaves(
+            eqx.filter(model.predict(belief, action, key=each), eqx.is_array)
+        )
+        for each in keys
+    )
+    same = [jnp.array_equal(*pair) for pair in zip(one, other, strict=True)]
+    return jnp.all(jnp.stack(same)) & (model.cloud.enough(model, 1) == 1)
 
 
 @eqx.filter_jit

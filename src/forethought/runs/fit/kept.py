@@ -213,7 +213,7 @@ def line_of(fit: Fit, scale: np.ndarray) -> dict[str, Any]:
         "metrics": fit.metrics,
     }
     for level, covered in zip(LEVELS, judged.coverage[:, 0], strict=True):
-        line[f"coverage_{100 * level:.0f}"] = float(covered.mean())
+        line[f"coverage_{100 * level:.0f}"] = float(np.nanmean(covered))
     return line
 
 
@@ -262,13 +262,13 @@ def read(folder: RunFolder) -> Read:
     return Read(config, lines, arrays, judged)
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as reports list it: of one model, settings as flags set them."""
-    hidden = ("data",) if len(config["settings"]) == 1 else ("data", "planner")
-    shown = {key: each for key, each in config.items() if key not in hidden}
-    if len(config["settings"]) == 1:
-        shown["settings"] = next(iter(config["settings"].values()))
-    return shown
+def flat(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A config as reports list it, and who made it: settings of one model are flags."""
+    shown = {key: each for key, each in config.items() if key != "data"}
+    if len(config["settings"]) > 1:
+        del shown["planner"]
+        return shown, None
+    return shown | {"settings": next(iter(config["settings"].values()))}, "model"
 
 
 def _action_form(config: Mapping[str, Any]) -> str:

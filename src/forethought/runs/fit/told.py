@@ -14,7 +14,7 @@ from forethought.runs.fit.judge import AHEAD, LEVELS, Held, Judged, overall
 
 WIDTH, NAME, DIMENSIONS = 80, 12, 20
 """Letters of a line and of a dimension's name, and how many dimensions are told."""
-POINTS, LOOSER = 7, {"bayesian": 10, "gp": 10}
+POINTS, LOOSER = 7, {"bayesian": 10, "gp": 10, "gp-moments": 10}
 """By so many points of percent an interval may miss what it claims, and of which
 models more is allowed."""
 BETTER = 0.9
@@ -56,7 +56,7 @@ def ranking(fits: Sequence[Fit], held: Held) -> Table:
             short(judged.nats),
             short(float(np.mean(judged.crps / held.scale))),
             *map(short, errors),
-            covered(judged.coverage[:, 0].mean(axis=-1)),
+            covered(inside(judged, 1)),
             share(judged.epistemic_share),
             duration(fit.seconds),
         )
@@ -120,8 +120,15 @@ def short(value: float) -> str:
     return text.replace("-", "−")
 
 
+def inside(judged: Judged, step: int) -> np.ndarray:
+    """The share within the intervals of each level, mean over what changes."""
+    return np.nanmean(judged.coverage[:, step - 1], axis=-1)
+
+
 def covered(shares: np.ndarray) -> str:
     """Shares within the intervals of all levels, in percent."""
+    if np.isnan(shares).any():
+        return "–"
     return "/".join(f"{100 * each:.0f}" for each in shares)
 
 
@@ -144,11 +151,11 @@ def verdict(fit: Fit) -> str:
         return (
             f"{fit.name} does not say how far off it is: its intervals have no width."
         )
-    one = judged.coverage[:, 0].mean(axis=-1)
+    one = inside(judged, 1)
     far = min(25, judged.coverage.shape[1])
     words = [f"{fit.name}: one step ahead {_sentence(one, allowed)}"]
     if far > 1:
-        later = judged.coverage[:, far - 1].mean(axis=-1)
+        later = inside(judged, far)
         words.append(f"{far} steps ahead {_sentence(later, allowed)}")
     return "; ".join(words) + "."
 
@@ -169,7 +176,7 @@ def _sentence(found: np.ndarray, allowed: int) -> str:
     worst = gaps[np.argmax(np.abs(gaps))]
     word = "too wide" if worst > 0 else "too narrow"
     return (
-        f"{said}: they are {word}, by up to {abs(worst):.0f} points where {allowed} "
+        f"{said}: they are {word}, by up to {abs(worst):.2g} points where {allowed} "
         "would do"
     )
 
