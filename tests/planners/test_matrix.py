@@ -1,6 +1,8 @@
 """Every planner on every kind of belief: it plans, or refuses for a correct reason."""
 
 import contextlib
+import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -14,17 +16,19 @@ from forethought.core.gaussian import Gaussian
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Opaque, Stamped
+from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractModel
-from forethought.models.learned.ensemble import Ensemble
-from forethought.models.learned.propagation import Particle
 from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
+from forethought.models.linear.local import Local
+from forethought.models.registry import MODELS
 from forethought.objectives.constrained import Constrained
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Widening
 from forethought.planners.registry import assemble
 from forethought.problem import Problem
+from forethought.tasks.believed import planned_in
 
 SETTINGS = {
     "random-shooting": {"population": 4},
@@ -93,12 +97,32 @@ def nested():
     return Problem(Nested(), toys.Near(), box), Nested().init(key=jax.random.key(0))
 
 
-def particle():
-    """One particle of an ensemble, with its member."""
-    model = Ensemble(Transform(2, 1), size=2, width=4, depth=1, key=jax.random.key(0))
-    one = jnp.ones(())
-    belief = Particle(jnp.ones(2), 0 * one, one, jnp.asarray(0))
-    return Problem(model, toys.Near(), Box([-1.0], [1.0])), belief
+SMALL = {
+    "network": {"width": 4, "depth": 1},
+    "ensemble": {"members": 2, "width": 4, "depth": 1},
+    "bayesian": {"samples": 2, "width": 4},
+    "gp": {"samples": 2, "points": 8, "waves": 4},
+    "gp-moments": {"points": 8},
+    "linear-gaussian": {"samples": 2},
+}
+SPEC = EnvironmentSpec(free_box(2), Box([-1.0], [1.0]), None)
+
+
+def learned(name):
+    """A model that learns, before it has seen anything, from what was observed."""
+    recipe = dataclasses.replace(MODELS[name].recipe, **SMALL[name])
+    model, key = recipe.begin(SPEC, key=jax.random.key(0)), jax.random.key(1)
+    return planned(model), model.observe(model.init(key=key), jnp.ones(2), key=key)
+
+
+def local():
+    """A local model of two steps."""
+    model, key = Local(Transform(2, 1), 2), jax.random.key(0)
+    return planned(model), model.observe(model.init(key=key), jnp.ones(2), key=key)
+
+
+def planned(model):
+    return planned_in(model, toys.Near(), SPEC.action, 0.0)
 
 
 KINDS = {
@@ -108,7 +132,8 @@ KINDS = {
     "mujoco": lambda: of_task("mujoco-cartpole"),
     "gaussian": gaussian,
     "nested": nested,
-    "particle": particle,
+    **{name: functools.partial(learned, name) for name in SMALL},
+    "local": local,
     "discrete": toys.thrusters,
     "table": lambda: of_task("exam"),
 }
@@ -117,6 +142,7 @@ ELSEWHERE = ("vector", "linear", "mujoco", "discrete")
 FAMILIES = ("cem", "ilqr", "lqr", "mcts")
 """One planner for each way of asking a model; for the others that is enough, too."""
 FINITE = ("discrete", "table")
+LEARNED = (*SMALL, "local")
 CONTINUOUS = [kind for kind in KINDS if kind not in FINITE]
 QUADRATIC = ("linear", "stamped", "gaussian")
 CAN = {name: entry.can for name, entry in PLANNERS.items()}
@@ -145,18 +171,24 @@ REFUSALS = (
 """Who refuses what, and the words that say why; everything else must plan."""
 
 
-def make(name):
-    """A planner with as little to do as it can."""
+def make(name, particles=1):
+    """A planner with as little to do as it can, that draws so many futures."""
     if name == "ddp":
         return ILQR(HORIZON, 1, step_sizes=2, second_order=True)
-    return assemble(name, lambda each: {"horizon": HORIZON} | SETTINGS[each])
+
+    def settings(each):
+        fields = {field.name for field in dataclasses.fields(PLANNERS[each].settings)}
+        drawn = {"particles": particles} if "particles" in fields else {}
+        return {"horizon": HORIZON} | drawn | SETTINGS[each]
+
+    return assemble(name, settings)
 
 
 def make_for(name, problem):
     """The same; a tree of continuous actions needs to be told how many."""
     if name == "mcts" and isinstance(problem.action, Box):
         return MCTS(HORIZON, 4, widening=Widening(2))
-    return make(name)
+    return make(name, problem.cloud.enough(problem.model, 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,7 +207,9 @@ def test_a_planner_plans_on_a_belief_or_says_what_is_missing(name, kind):
         with pytest.raises(TypeError, match=REFUSALS[name, kind]):
             plan(belief, jax.random.key(0))
         return
-    if kind in ELSEWHERE or name not in FAMILIES:
+    # Of models that learn, one of each kind of belief is planned in for real.
+    same = kind in LEARNED and kind not in ("ensemble", "gp-moments", "local")
+    if kind in ELSEWHERE or same or name not in FAMILIES:
         found, _ = jax.eval_shape(plan, belief, jax.random.key(0))
     else:
         found, _ = plan(belief, jax.random.key(0))
@@ -189,6 +223,8 @@ def test_a_planner_plans_on_a_belief_or_says_what_is_missing(name, kind):
 def test_the_table_names_every_planner():
     assert set(SETTINGS) == set(PLANNERS)
     assert PLANNERS["cem"].settings is CEM
+    fitted = {name for name, entry in MODELS.items() if entry.recipe is not None}
+    assert set(SMALL) == fitted
     assert all(eqx.is_array(leaf) for leaf in jax.tree.leaves(nested()[1]))
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Scalar
+from jaxtyping import Array, Scalar
 
 from forethought.core.gaussian import (
     Gaussian,
@@ -19,7 +19,6 @@ from forethought.core.gaussian import (
 )
 from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
-from forethought.objectives.base import AbstractObjective
 
 
 class Expected(AbstractJudge):
@@ -45,8 +44,9 @@ class Expected(AbstractJudge):
     ```
 
     Args:
-        objective: What is wanted of a state, which is a vector. A `Quadratic` takes
-            its expectation itself, in closed form.
+        objective: What is wanted of a state, which is a vector; of all that is read
+            out it is shown state and time. A `Quadratic` takes its expectation itself,
+            in closed form.
 
     Note:
         A readout does not say how a state and the one before it are correlated. Both
@@ -55,7 +55,7 @@ class Expected(AbstractJudge):
         chance to end counts as if it were independent from step to step.
     """
 
-    objective: AbstractObjective
+    objective: AbstractJudge
 
     def judge(
         self, before: Readout, action: Action | Response, after: Readout
@@ -71,8 +71,12 @@ class Expected(AbstractJudge):
         both, n = jnp.concatenate([uncertain, sure], axis=1), len(next_mean)
         next_x = Gaussian(next_mean, next_cov).unwhiten(xi[:, :n])
         x, u = both[:, :n], both[:, n:]
-        rewards = jax.vmap(self.objective.reward)(x, u, next_x)
-        discounts = jax.vmap(self.objective.discount)(x, u, next_x)
+
+        def judge(x: Array, u: Array, next_x: Array) -> tuple[Scalar, Scalar]:
+            seen = Readout(x, time=before.time), Readout(next_x, time=after.time)
+            return self.objective.judge(seen[0], u, seen[1])
+
+        rewards, discounts = jax.vmap(judge)(x, u, next_x)
         return jnp.mean(rewards), jnp.mean(discounts)
 
     def beyond(self, seen: Readout) -> Scalar:
@@ -81,4 +85,8 @@ class Expected(AbstractJudge):
         if cov is None:
             return self.objective.beyond(seen)
         points = Gaussian(mean, cov).unwhiten(sigma_points(len(mean), mean.dtype))
-        return jnp.mean(jax.vmap(self.objective.value)(points))
+        return jnp.mean(
+            jax.vmap(lambda x: self.objective.beyond(Readout(x, time=seen.time)))(
+                points
+            )
+        )

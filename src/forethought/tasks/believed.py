@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from forethought.core.gaussian import Gaussian
 from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Box, Space
 from forethought.core.types import Action
@@ -18,6 +19,7 @@ from forethought.environments.plant import Shown, Told
 from forethought.models.around.doubting import Doubting, DoubtingCloud
 from forethought.models.base import AbstractLearned
 from forethought.objectives.cautious import Cautious
+from forethought.objectives.expected import Expected
 from forethought.objectives.learned import Observed
 from forethought.planners.registry import PLANNERS
 from forethought.problem import Problem
@@ -83,10 +85,16 @@ def planned_in(
 
     Args:
         model: What would happen.
-        objective: How good it would be, by what the model reads out.
+        objective: How good it would be, by what the model reads out; on average, where
+            that is a distribution.
         action: What may be chosen.
         caution: The price of doubt; where it is zero, nobody asks the model for it.
     """
+    seen = eqx.filter_eval_shape(
+        lambda key: model.readout(model.init(key=key)), jax.random.key(0)
+    )
+    if isinstance(seen.x, Gaussian):
+        objective = Expected(objective)
     if not caution:
         return Problem(model, objective, action, model.cloud)
     careful = Cautious(objective, caution)
