@@ -318,9 +318,36 @@ CARTPOLE_SWINGUP = Reproduction(
     measured=0.6,
 )
 
+CARTPOLE_V1 = Reproduction(
+    claim="PETS solves CartPole-v1, whose end it learns: 475 of 500 in 8,000 steps",
+    variant=(
+        "Gymnasium's CartPole-v1: two choices, reward 1 a step, at most 500 steps. "
+        "Nothing is told of the reward, nor of where an episode ends. Plans are judged "
+        "by the worst two fifths of what members foresee."
+    ),
+    train=(
+        *("CartPole-v1", "--steps", "8000"),
+        *("--agent.planner.risk.measure", "cvar"),
+        *("--agent.planner.risk.level", "0.4"),
+    ),
+    checks=(
+        Check(
+            "the last ten planned episodes earn at least 475, on average",
+            last_planned(10),
+            "≥",
+            475.0,
+            "each",
+            (8000, 475.0),
+        ),
+    ),
+    published=(),
+    measured=4.0,
+)
+
 REPRODUCTIONS: dict[str, Reproduction] = {
     "pets-pendulum": PENDULUM,
     "pets-cartpole": PETS_CARTPOLE,
     "pets-cartpole-swingup": CARTPOLE_SWINGUP,
+    "pets-cartpole-v1": CARTPOLE_V1,
 }
 """Every reproduction under its name on the command line."""
