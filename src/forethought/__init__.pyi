@@ -11,6 +11,7 @@ from forethought.core.gaussian import Gaussian
 from forethought.core.readout import Readout
 from forethought.core.results import Result
 from forethought.core.spaces import Box, Discrete
+from forethought.data.logged import Logged
 from forethought.environments.base import (
     AbstractEnvironment,
     AbstractSystem,
@@ -93,6 +94,7 @@ __all__ = [
     "Known",
     "Linear",
     "LinearGaussian",
+    "Logged",
     "ModelBasedV2",
     "MuJoCo",
     "Plan",

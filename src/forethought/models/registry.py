@@ -15,6 +15,7 @@ from forethought.models.gp.sampled import GaussianProcess
 from forethought.models.known import Known
 from forethought.models.learned.bayesian import BayesianNetwork
 from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import (
     AbstractRecipe,
     BayesianRecipe,
@@ -71,7 +72,7 @@ MODELS: Mapping[str, Entry] = {
         "an observation, its member",
         "of one particle",
         ("fit", "pets"),
-        EnsembleRecipe(),
+        EnsembleRecipe(fitting=FitSettings(calibrate=True)),
     ),
     "gp": Entry(
         GaussianProcess,

@@ -30,6 +30,7 @@ from forethought.core.given.settings import (
     key_of,
 )
 from forethought.core.optimise import early_stopping, take_step
+from forethought.models.learned.calibration import calibrated
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.propagation import AbstractPosterior
 from forethought.models.learned.rows import Rows, split
@@ -59,6 +60,8 @@ class FitSettings:
             is fitted to all rows either way, and the first and the last layer are
             changed such that a warm fit begins at the same function of observations
             and actions (`Ensemble.under`). A model's first fit draws its weights.
+        calibrate: Scale the noise of each output to fit the rows that were held out
+            (`forethought.models.learned.calibration`).
 
     Raises:
         ValueError: A setting lies outside its range.
@@ -74,6 +77,7 @@ class FitSettings:
     weight_decay: Nonnegative | tuple[Nonnegative, ...] = 1e-4
     clip: Annotated[float, Range(above=0, endless=True)] = 10.0
     warm: bool = False
+    calibrate: bool = False
 
     def __post_init__(self):
         """Check the numbers."""
@@ -267,7 +271,10 @@ def _fit(
         )
     else:
         found = jax.vmap(fit_member)(model.members, counts, keys)
-    model = eqx.tree_at(lambda m: m.members, model, found.best)
+    members = found.best
+    if settings.calibrate and members.probabilistic and settings.holdout > 0:
+        members = calibrated(members, *judged)
+    model = eqx.tree_at(lambda m: m.members, model, members)
     metrics = {
         "holdout": found.score,
         "epochs": found.epochs,

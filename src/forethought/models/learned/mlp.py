@@ -116,6 +116,24 @@ class MLP(eqx.Module):
         variance = jnp.exp(bottom) + jnp.exp(top) * jax.nn.sigmoid(raw - top)
         return mean, variance
 
+    def with_noise(self, factor: Float[Array, " output"]) -> "MLP":
+        """The network with variances that are so many times as large."""
+        more = jnp.log(factor)
+        mean, raw = jnp.split(self.biases[-1], 2)
+        return eqx.tree_at(
+            lambda network: (
+                network.biases[-1],
+                network.max_log_variance,
+                network.min_log_variance,
+            ),
+            self,
+            (
+                jnp.concatenate([mean, raw + more]),
+                self.max_log_variance + more,
+                self.min_log_variance + more,
+            ),
+        )
+
     def rescaled(
         self,
         input_scale: Float[Array, " input"],
