@@ -32,7 +32,7 @@ from forethought.core.given.settings import (
     Whole,
     check_ranges,
 )
-from forethought.core.quasi_newton import quasi_newton
+from forethought.core.optimise import quasi_newton
 from forethought.models.gp.kernels import Kernel
 from forethought.models.gp.regression import condition, slopes
 from forethought.models.gp.sparse import bound

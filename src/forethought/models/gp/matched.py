@@ -24,7 +24,7 @@ from forethought.core.given.settings import Count, require
 from forethought.core.linalg import matmul, symmetrise
 from forethought.core.readout import Readout
 from forethought.core.types import Action
-from forethought.models.base import AbstractLearned, Independent
+from forethought.models.base import AbstractCloud, AbstractLearned, Independent
 from forethought.models.gp.hyper import SearchSettings
 from forethought.models.gp.learning import learn
 from forethought.models.gp.moments import match
@@ -74,7 +74,7 @@ class MomentMatching(AbstractLearned[Gaussian]):
     processes: Processes
     precision: Float[Array, "output point point"]
     transform: Transform
-    cloud: Independent
+    cloud: AbstractCloud
     line: bool = eqx.field(static=True)
     search: SearchSettings = eqx.field(static=True)
 
