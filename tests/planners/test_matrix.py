@@ -20,6 +20,8 @@ from forethought.models.learned.propagation import Particle
 from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
+from forethought.models.linear.local import Local
+from forethought.models.linear.regression import LinearRegression
 from forethought.objectives.constrained import Constrained
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Widening
@@ -101,6 +103,22 @@ def particle():
     return Problem(model, toys.Near(), Box([-1.0], [1.0])), belief
 
 
+def draw():
+    """One particle of a linear regression, with the draw that it follows."""
+    model = LinearRegression(Transform(2, 1), size=2, key=jax.random.key(0))
+    belief = model.observe(
+        model.init(key=jax.random.key(0)), jnp.ones(2), key=jax.random.key(0)
+    )
+    return Problem(model, toys.Near(), Box([-1.0], [1.0])), belief
+
+
+def local():
+    """Mean and covariance under a linear fit of each step."""
+    model = Local(Transform(2, 1), 3)
+    belief = Stamped(Gaussian(jnp.ones(2), jnp.eye(2)), jnp.asarray(0))
+    return Problem(model, Quadratic(jnp.eye(3)), free_box(1)), belief
+
+
 KINDS = {
     "vector": lambda: of_task("pendulum"),
     "linear": lambda: of_task("double-integrator"),
@@ -109,6 +127,8 @@ KINDS = {
     "gaussian": gaussian,
     "nested": nested,
     "particle": particle,
+    "draw": draw,
+    "local": local,
     "discrete": toys.thrusters,
     "table": lambda: of_task("exam"),
 }
@@ -118,7 +138,7 @@ FAMILIES = ("cem", "ilqr", "lqr", "mcts")
 """One planner for each way of asking a model; for the others that is enough, too."""
 FINITE = ("discrete", "table")
 CONTINUOUS = [kind for kind in KINDS if kind not in FINITE]
-QUADRATIC = ("linear", "stamped", "gaussian")
+QUADRATIC = ("linear", "stamped", "gaussian", "local")
 CAN = {name: entry.can for name, entry in PLANNERS.items()}
 CAN["ddp"] = CAN["ilqr"]
 REFUSALS = (
