@@ -115,14 +115,15 @@ def learned(name):
     return planned(model), model.observe(model.init(key=key), jnp.ones(2), key=key)
 
 
-def local():
-    """A local model of two steps."""
-    model, key = Local(Transform(2, 1), 2), jax.random.key(0)
-    return planned(model), model.observe(model.init(key=key), jnp.ones(2), key=key)
-
-
 def planned(model):
     return planned_in(model, toys.Near(), SPEC.action, 0.0)
+
+
+def local():
+    """Mean and covariance under a linear fit of each step."""
+    model = Local(Transform(2, 1), 3)
+    belief = Stamped(Gaussian(jnp.ones(2), jnp.eye(2)), jnp.asarray(0))
+    return Problem(model, Quadratic(jnp.eye(3)), free_box(1)), belief
 
 
 KINDS = {
@@ -144,7 +145,7 @@ FAMILIES = ("cem", "ilqr", "lqr", "mcts")
 FINITE = ("discrete", "table")
 LEARNED = (*SMALL, "local")
 CONTINUOUS = [kind for kind in KINDS if kind not in FINITE]
-QUADRATIC = ("linear", "stamped", "gaussian")
+QUADRATIC = ("linear", "stamped", "gaussian", "local")
 CAN = {name: entry.can for name, entry in PLANNERS.items()}
 CAN["ddp"] = CAN["ilqr"]
 REFUSALS = (

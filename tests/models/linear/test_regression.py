@@ -168,14 +168,18 @@ def begin(**settings):
 
 @eqx.filter_jit
 def doubt(model, obs, action):
+    """Noise and doubt in the data's own units, which change less than their scale."""
     belief = model.observe(model.init(key=KEY), obs, key=KEY)
-    return model.doubt(belief, action)
+    scale = model.transform.variance_scale
+    return tuple(scale * part for part in model.doubt(belief, action))
 
 
 @eqx.filter_jit
-def outputs(model, obs, action):
+def predictive(model, obs, action):
     reach = model.posterior.reach(model.transform.inputs(obs, action))
-    return mixture_moments(*model.outputs(obs, action)), reach
+    scale = model.transform.variance_scale
+    _, total = mixture_moments(*model.outputs(obs, action))
+    return scale * total, scale * jnp.diag(model.posterior.noise) * (1 + reach)
 
 
 def test_doubt_grows_far_away_and_shrinks_with_data_and_noise_does_neither():
@@ -197,9 +201,8 @@ def test_total_variance_is_noise_and_doubt_and_that_of_the_predictive(precision)
     model, _ = begin().fit(rows(30), key=KEY)
     obs, action = jnp.array([2.0, -1.0]), jnp.ones(1)
     noise, unknown = doubt(model, obs, action)
-    (_, total), reach = outputs(model, obs, action)
+    total, closed = predictive(model, obs, action)
     np.testing.assert_allclose(total, noise + unknown, rtol=1e-5)
-    closed = np.diag(model.posterior.noise) * (1 + float(reach))
     np.testing.assert_allclose(total, closed, rtol=1e-3 if precision == 32 else 1e-9)
     assert total.dtype == obs.dtype
 

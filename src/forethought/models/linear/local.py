@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from forethought.core.gaussian import Gaussian, Response, joint_moments
+from forethought.core.gaussian import Gaussian, Response
 from forethought.core.given.settings import (
     AbstractSettings,
     Count,
@@ -32,10 +32,10 @@ from forethought.core.given.settings import (
     Steps,
     require,
 )
-from forethought.core.linalg import matmul, matvec, symmetrise
+from forethought.core.linalg import matmul, symmetrise
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Stamped
-from forethought.models.base import AbstractLearned, Independent
+from forethought.models.base import AbstractCloud, AbstractLearned, Independent
 from forethought.models.learned.transforms import Transform
 from forethought.models.linear.dynamics import Linear, at
 from forethought.models.linear.kalman import LinearGaussian
@@ -110,7 +110,7 @@ class Local(AbstractLearned[Stamped[Gaussian]]):
     start: Gaussian
     """Of the first observations."""
     settings: LocalSettings
-    cloud: Independent
+    cloud: AbstractCloud
 
     def __init__(
         self,
@@ -121,11 +121,8 @@ class Local(AbstractLearned[Stamped[Gaussian]]):
     ):
         require("Local", Steps, steps=steps)
         require_affine("Local", transform)
-        n, p, d = (
-            transform.observation,
-            transform.inputs_shape + 1,
-            transform.outputs_shape,
-        )
+        n, d = transform.observation, transform.outputs_shape
+        p = transform.inputs_shape + 1
         self.transform, self.settings, self.cloud = transform, settings, Independent()
         self.start = Gaussian(jnp.zeros(n), jnp.zeros((n, n)))
         one = jnp.ones((steps, 1, 1))
@@ -185,11 +182,8 @@ class Local(AbstractLearned[Stamped[Gaussian]]):
         """
         here, x = self._at(belief.time), belief.value
         F, f, W = (part.astype(x.mean.dtype) for part in here.unscaled(self.transform))
-        z, cov = joint_moments(x, action)
-        known = cov.shape[0]
-        moved = Gaussian(z[:known], cov).affine(F[:, :known], jnp.zeros_like(f))
-        wider = 1 + self._reach(here, z, cov)
-        after = Gaussian(matvec(F, z) + f, moved.cov + symmetrise(wider * W))
+        z = _joint(x, action)
+        after = z.affine(F, f, symmetrise((1 + self._reach(here, z)) * W))
         return Stamped(after, belief.time + 1)
 
     def observe(
@@ -220,22 +214,19 @@ class Local(AbstractLearned[Stamped[Gaussian]]):
         r"""$\Sigma_{ii}$ and $\Sigma_{ii}\, \mathbb E[z^\top V z]$, standardised."""
         here = self._at(belief.time)
         noise = jnp.diag(here.noise)
-        return noise, noise * self._reach(here, *joint_moments(belief.value, action))
+        return noise, noise * self._reach(here, _joint(belief.value, action))
 
     def _at(self, time: Array) -> Regression:
         """What was fitted to a step."""
         return jax.tree.map(lambda leaf: at(leaf, leaf.ndim - 1, time), self.posterior)
 
-    def _reach(self, here: Regression, z: Array, cov: Array | None) -> Array:
+    def _reach(self, here: Regression, z: Gaussian) -> Array:
         r"""The expectation of $z^\top V z$, standardised."""
-        scale = self.transform.input_scale
-        seen = (z - self.transform.input_mean) / scale
-        reach = here.reach(seen.astype(here.root.dtype))
-        if cov is None:
-            return reach
-        known = cov.shape[0]
-        pulled = here.root[:known] / scale[:known, None]
-        return reach + jnp.sum(pulled * matmul(cov.astype(pulled.dtype), pulled))
+        scale, dtype = self.transform.input_scale, here.root.dtype
+        seen = (z.mean - self.transform.input_mean.astype(z.mean.dtype)).astype(dtype)
+        pulled = here.root[:-1] / scale[:, None]
+        spread = jnp.sum(pulled * matmul(z.cov.astype(dtype), pulled))
+        return (here.reach(seen / scale) + spread).astype(z.mean.dtype)
 
 
 @eqx.filter_jit
@@ -335,6 +326,15 @@ def condition(
         noise=L_y @ L_y.T / rest,
         freedom=rest + (outputs + 1),
     )
+
+
+def _joint(x: Gaussian, action: Action | Response) -> Gaussian:
+    """State and action together; an action that is known has no variance."""
+    if isinstance(action, Response):
+        return action.joint(x)
+    n, m, dtype = x.mean.shape[0], action.shape[0], x.mean.dtype
+    still = jnp.zeros((m, m), dtype), jnp.zeros((n, m), dtype)
+    return Response(action.astype(dtype), *still).joint(x)
 
 
 def _moments(points: Array, valid: Array) -> Gaussian:

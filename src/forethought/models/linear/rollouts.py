@@ -25,8 +25,8 @@ class Rollouts(eqx.Module):
 
     @staticmethod
     def pad(
-        obs: Sequence[ArrayLike] | ArrayLike,
-        action: Sequence[ArrayLike] | ArrayLike,
+        obs: Sequence[ArrayLike] | Array | np.ndarray,
+        action: Sequence[ArrayLike] | Array | np.ndarray,
         steps: int | None = None,
     ) -> "Rollouts":
         """Roll-outs of any lengths, padded to a power of two, on the host.
@@ -63,4 +63,5 @@ class Rollouts(eqx.Module):
         for i, length in enumerate(lengths):
             valid[i, :length] = True
             padded[0][i, : length + 1], padded[1][i, :length] = seen[i], done[i]
-        return Rollouts(*map(as_float, padded), jnp.asarray(valid))
+        seen, done = map(as_float, padded)
+        return Rollouts(seen, done, jnp.asarray(valid))
