@@ -147,8 +147,6 @@ class BayesianNetwork(AbstractPosterior):
         require("BayesianNetwork", Seed, seed=seed)
         self.transform, self.cloud = transform, Propagation(propagation)
         self.size, self.fitting, self.seed = size, fitting, seed
-        sizes = transform.inputs_shape, transform.outputs_shape, width, depth
-        self.posterior = GaussianMLP(MLP(*sizes, units=units, key=key), scale)
         self.termination = begin_ends(
             "BayesianNetwork",
             termination,
@@ -156,6 +154,8 @@ class BayesianNetwork(AbstractPosterior):
             size,
             key=jax.random.fold_in(key, size),
         )
+        sizes = transform.inputs_shape, transform.outputs_shape, width, depth
+        self.posterior = GaussianMLP(MLP(*sizes, units=units, key=key), scale)
 
     def fit(
         self, data: PyTree, *, key: PRNGKeyArray
