@@ -36,6 +36,7 @@ from forethought.models.learned.termination import (
     LearnedEnd,
     begin_ends,
     fit_ends,
+    new_ends,
 )
 from forethought.models.learned.transforms import Transform
 from forethought.models.learned.variational import GaussianMLP, gaussian_loss, maximise
@@ -136,7 +137,7 @@ class BayesianNetwork(AbstractPosterior):
         width: int = 50,
         depth: int = 1,
         units: Units = "mixed",
-        scale: float = 1.0,
+        scale: float = 2.0,
         propagation: Rule = "TSinf",
         termination: Ends | Literal["learned"] | None = None,
         fitting: BoundSettings = BoundSettings(),
@@ -237,9 +238,7 @@ def _fit(
     )
     if isinstance(model.termination, LearnedEnd):
         features = jax.vmap(transform.features)(rows.next_obs)
-        fresh = begin_ends(
-            "", "learned", transform.features_shape, model.size, key=init_key
-        )
+        fresh = new_ends(transform.features_shape, model.size, key=init_key)
         ends, metrics["end_nats"] = fit_ends(
             fresh,
             features,

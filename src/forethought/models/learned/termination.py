@@ -230,6 +230,11 @@ def begin_ends(
             f"{who} needs a termination that is None, 'learned' or a function of "
             f"the observation, got {termination!r}."
         )
+    return new_ends(features, size, key=key)
+
+
+def new_ends(features: int, size: int, *, key: PRNGKeyArray) -> LearnedEnd:
+    """Ends to be learned, leaves with a leading axis `[sample]`."""
     return eqx.filter_vmap(lambda key: LearnedEnd(features, key=key))(
         jax.random.split(key, size)
     )
