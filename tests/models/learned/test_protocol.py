@@ -173,10 +173,9 @@ def test_what_its_particles_vary_by_is_noise_and_doubt_together(row, fitted):
         keys = jax.random.split(KEY, many)
         after = cloud.predict(model, particles, jnp.zeros(1), keys=keys)
         found = jnp.column_stack([after.obs, after.reward])
-        parts = model.doubt(belief, jnp.zeros(1))
-        return jnp.var(found, axis=0), [
-            part * model.transform.variance_scale for part in parts
-        ]
+        scale = model.transform.variance_scale
+        parts = [scale * part for part in model.doubt(belief, jnp.zeros(1))]
+        return jnp.var(found, axis=0), *parts
 
     variance, aleatoric, epistemic = spread(model)
     # Five standard errors; the kurtosis of mixtures of three is at most 4 here.
