@@ -180,6 +180,28 @@ def test_epistemic_doubt_is_small_where_data_are_dense(row, fitted):
         np.testing.assert_array_equal(epistemic(jnp.ones(2), jnp.ones(1)), 0)
 
 
+def test_what_its_particles_vary_by_is_noise_and_doubt_together(row, fitted):
+    model, obs, many = fitted[0], jnp.array([0.5, -2.0]), 6000
+
+    @eqx.filter_jit
+    def spread(model):
+        cloud, belief = Propagation("TS1"), seen(model, obs)
+        particles = cloud.spread(model, belief, many, key=KEY)
+        keys = jax.random.split(KEY, many)
+        after = cloud.predict(model, particles, jnp.zeros(1), keys=keys)
+        found = jnp.column_stack([after.obs, after.reward])
+        scale = model.transform.variance_scale
+        parts = [scale * part for part in model.doubt(belief, jnp.zeros(1))]
+        return jnp.var(found, axis=0), *parts
+
+    variance, aleatoric, epistemic = spread(model)
+    # Five standard errors; the kurtosis of mixtures of three is at most 4 here.
+    error = 5 * np.sqrt(3 / many)
+    np.testing.assert_allclose(aleatoric + epistemic, variance, rtol=error, atol=1e-9)
+    if row.doubts:
+        assert np.all(aleatoric < (1 - error) * variance)
+
+
 def test_it_comes_back_from_a_checkpoint(row, fitted, tmp_path):
     checkpoint.save(tmp_path, 1, fitted[0], {})
     loaded = checkpoint.load(tmp_path, row.begin(seed=9)).tree

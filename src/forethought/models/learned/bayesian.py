@@ -135,7 +135,7 @@ class BayesianNetwork(AbstractPosterior):
         width: int = 50,
         depth: int = 1,
         units: Units = "mixed",
-        scale: float = 1.0,
+        scale: float = 2.0,
         propagation: Rule = "TSinf",
         termination: Ends | Literal["learned"] | None = None,
         fitting: BoundSettings = BoundSettings(),
@@ -146,8 +146,6 @@ class BayesianNetwork(AbstractPosterior):
         require("BayesianNetwork", Seed, seed=seed)
         self.transform, self.cloud = transform, Propagation(propagation)
         self.size, self.fitting, self.seed = size, fitting, seed
-        sizes = transform.inputs_shape, transform.outputs_shape, width, depth
-        self.posterior = GaussianMLP(MLP(*sizes, units=units, key=key), scale)
         self.termination = ends_of(
             "BayesianNetwork",
             termination,
@@ -155,6 +153,8 @@ class BayesianNetwork(AbstractPosterior):
             size,
             key=jax.random.fold_in(key, size),
         )
+        sizes = transform.inputs_shape, transform.outputs_shape, width, depth
+        self.posterior = GaussianMLP(MLP(*sizes, units=units, key=key), scale)
 
     def fit(
         self, data: PyTree, *, key: PRNGKeyArray

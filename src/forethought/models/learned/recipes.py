@@ -153,7 +153,7 @@ class BayesianRecipe(AbstractRecipe):
         static=True, default=1
     )
     units: Units = eqx.field(static=True, default="mixed")
-    scale: Positive = eqx.field(static=True, default=1.0)
+    scale: Positive = eqx.field(static=True, default=2.0)
     propagation: Rule = eqx.field(static=True, default="TSinf")
     fitting: BoundSettings = eqx.field(static=True, default=BoundSettings())
     seed: Seed = eqx.field(static=True, default=0)

@@ -24,6 +24,7 @@ its prior; a layer has $n$ inputs.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -124,7 +125,12 @@ class GaussianMLP(eqx.Module):
 
     def divergence(self) -> Scalar:
         r"""$\mathrm{KL}(q \,\|\, p)$, in nats."""
-        return sum(jnp.sum(part) for layer in self._nats() for part in layer)
+        layers = zip(self.mean.weights, self.mean.biases, *self.log_std, strict=True)
+        nats = jnp.zeros((), self.mean.biases[0].dtype)
+        for W, b, log_W, log_b in layers:
+            nats += jnp.sum(_kl(W, log_W, self.scale / W.shape[0] ** 0.5))
+            nats += jnp.sum(_kl(b, log_b, 1.0))
+        return nats
 
     def active(self) -> Int[Array, ""]:
         """How many hidden units have a weight out of them that is surely not zero.
@@ -140,14 +146,6 @@ class GaussianMLP(eqx.Module):
             ),
             start=jnp.zeros((), int),
         )
-
-    def _nats(self) -> list[tuple[Array, Array]]:
-        """What each weight and each bias costs, by layer."""
-        layers = zip(self.mean.weights, self.mean.biases, *self.log_std, strict=True)
-        return [
-            (_kl(W, log_W, self.scale / W.shape[0] ** 0.5), _kl(b, log_b, 1.0))
-            for W, b, log_W, log_b in layers
-        ]
 
 
 def maximise(
@@ -221,8 +219,9 @@ def maximise(
         posterior, state = jax.lax.fori_loop(0, updates, step, carry)
         return (posterior, state), score(posterior)
 
+    start: Any = posterior
     (posterior, _), curve = jax.lax.scan(
-        epoch, (posterior, optimiser.init(posterior)), jnp.arange(epochs)
+        epoch, (start, optimiser.init(start)), jnp.arange(epochs)
     )
     return posterior, curve
 
