@@ -127,7 +127,8 @@ class Judged:
 
 def overall(errors: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Errors of all dimensions in one, in standard deviations of the data."""
-    return np.asarray(np.sqrt(np.mean((errors / scale) ** 2, axis=-1)))
+    with np.errstate(over="ignore"):  # of a linear map that ran away
+        return np.asarray(np.sqrt(np.mean((errors / scale) ** 2, axis=-1)))
 
 
 def hold(fitting: Logged, held: Logged) -> Held:
@@ -163,7 +164,8 @@ def hold(fitting: Logged, held: Logged) -> Held:
     actions, truth = held.action[inside], held.next_obs[inside]
     guess = _Linear(fitting)
     still = np.broadcast_to(held.obs[starts][:, None], truth.shape)
-    walk = guess.walk(held.obs[starts], actions)
+    with np.errstate(over="ignore", invalid="ignore"):  # it may run away
+        strayed = (guess.walk(held.obs[starts], actions) - truth) ** 2
     parts = (held.obs[rows], held.action[rows], held.next_obs[rows])
     spreads = guess.spread(fitting), _rms(fitting.next_obs - fitting.obs)
     spreads = [np.maximum(each, FLAT * scale) for each in spreads]
@@ -181,7 +183,7 @@ def hold(fitting: Logged, held: Logged) -> Held:
         fitting.obs[some],
         fitting.action[some],
         constant=_first(_rms(gaps[1]), _over_known((still - truth) ** 2, known) ** 0.5),
-        linear=_first(_rms(gaps[0]), _over_known((walk - truth) ** 2, known) ** 0.5),
+        linear=_first(_rms(gaps[0]), _over_known(strayed, known) ** 0.5),
         count=known.sum(axis=0),
         nats={"linear": own, "constant": none},
     )
@@ -400,10 +402,9 @@ class _Linear:
     def walk(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The forecast of many steps from each start, `[start, step, observation]`."""
         found: list[np.ndarray] = []
-        with np.errstate(all="ignore"):  # a map that is not stable runs away
-            for t in range(actions.shape[1]):
-                obs = self(obs, actions[:, t])
-                found.append(obs)
+        for t in range(actions.shape[1]):
+            obs = self(obs, actions[:, t])
+            found.append(obs)
         return np.stack(found, axis=1)
 
     def spread(self, data: Logged) -> np.ndarray:
@@ -436,7 +437,8 @@ def _rms(values: np.ndarray) -> np.ndarray:
 
 def _over_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """The mean over starts of what is known, `[step, observation]`."""
-    total = np.where(known[:, :, None], values, 0).sum(axis=0)
+    with np.errstate(over="ignore"):
+        total = np.where(known[:, :, None], values, 0).sum(axis=0)
     return total / np.maximum(known.sum(axis=0), 1)[:, None]
 
 
