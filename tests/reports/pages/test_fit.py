@@ -10,7 +10,8 @@ from forethought.models.learned.transforms import Transform
 from forethought.reports.figures import fit as figures
 from forethought.reports.pages import fit as page
 from forethought.runs.fit.fitting import Data, Fit
-from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Held, Judged
+from forethought.runs.fit.held import Held
+from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Judged
 from forethought.runs.fit.kept import Fitted
 from forethought.runs.store.folder import RunFolder
 

@@ -25,7 +25,9 @@ from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.runs.fit.fitting import Data, Fit, ranked, recipe_of
-from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Held, Judged, overall
+from forethought.runs.fit.held import Held
+from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Judged
+from forethought.runs.fit.scores import overall
 from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.plain import config_with
