@@ -12,7 +12,8 @@ taken. What the draws of the cloud say is compared with what happened.
 | what of that would data teach? | `aleatoric` and `epistemic` variance, and where |
 
 Beside it stand two predictions that need no thought: that nothing changes, and the
-linear map that fits best by least squares (`forethought.runs.fit.held`). Scores are in `forethought.runs.fit.scores`.
+linear map that fits best by least squares (`forethought.runs.fit.held`). Scores are in
+`forethought.runs.fit.scores`.
 """
 
 import dataclasses
@@ -104,7 +105,8 @@ def judge(model: AbstractLearned, held: Held, *, key: PRNGKeyArray) -> Judged:
     def given(values: np.ndarray) -> Array:
         return jnp.asarray(values if values.dtype.kind in "iu" else values.astype(real))
 
-    single = bool(_sure(model, given(held.obs[0]), given(held.action[0]), one_key))
+    deed = np.asarray(held.action[0])
+    single = bool(_sure(model, given(held.obs[0]), given(deed), one_key))
     one = _foresee(
         model,
         given(held.obs),
