@@ -20,12 +20,17 @@ TINY = [
     *("--agent.planner.elites", "2", "--agent.planner.iterations", "1"),
     *("--agent.planner.particles", "2", "--steps", "180"),
 ]
+SMALL = [
+    *("--model.members", "2", "--model.width", "4", "--model.depth", "1"),
+    *("--model.fitting.epochs", "3", "--model.fitting.updates", "4"),
+]
 FEW = {"lqr": ["plan", "double-integrator", "--planner", "lqr", "--steps", "3"]}
 RUNS = FEW | {
     "plan": ["plan", "double-integrator", "--steps", "6"],
     "table": ["plan", "maze", "--planner", "mcts", "--steps", "3"],
     "train": ["train", "double-integrator", *TINY],
     "compare": ["compare", "double-integrator", "--planners", "lqr", "--seeds", "2"],
+    "fit": ["fit", "cart.csv", "--action", "push", *SMALL],
 }
 CLAIMS = {"claim": "pets-cartpole", "study": "dyna-maze"}
 VALUES = (
@@ -44,6 +49,11 @@ def at_home(tmp_path_factory, stay_at):
         save = Figure.savefig
         coarse = lambda figure, to, dpi, **rest: save(figure, to, dpi=20, **rest)  # noqa: E731
         patch.setattr(Figure, "savefig", coarse)
+        random = np.random.default_rng(0)
+        rows = [
+            f"{i // 9},{x},{u}" for i, (x, u) in enumerate(random.normal(size=(36, 2)))
+        ]
+        (home / "cart.csv").write_text("\n".join(["episode,place,push", *rows]) + "\n")
         for name, file in CLAIMS.items():
             folder = RunFolder.create(name, {"forethought": "reproduce"})
             result = json.loads((RESULTS / f"{file}.json").read_text())

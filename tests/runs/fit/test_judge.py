@@ -13,17 +13,9 @@ from forethought.data.logged import Logged
 from forethought.models.base import AbstractLearned, Independent
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.runs.fit.fitting import Fit
-from forethought.runs.fit.judge import (
-    AHEAD,
-    LEVELS,
-    ROWS,
-    STARTS,
-    crps,
-    hold,
-    judge,
-    overall,
-    rank,
-)
+from forethought.runs.fit.held import AHEAD, ROWS, STARTS, hold
+from forethought.runs.fit.judge import LEVELS, judge
+from forethought.runs.fit.scores import crps, overall, rank
 from forethought.runs.fit.told import looks, silent, verdict
 
 KEY = jax.random.key(0)

@@ -282,6 +282,7 @@ def edited(folder, to, change):
     ("change", "words"),
     [
         (lambda config: config["settings"]["ensemble"].update(width=5), "weights"),
+        (lambda config: config["settings"]["ensemble"].update(width=10**7), "weights"),
         (lambda config: config["settings"]["ensemble"].update(depht=5), "no setting"),
         (lambda config: config["settings"].pop("ensemble"), "'ensemble'"),
         (lambda config: config["settings"]["ensemble"].update(width="x"), "read back"),

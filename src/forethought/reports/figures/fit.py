@@ -20,8 +20,10 @@ from forethought.reports.style import (
     panels,
 )
 from forethought.runs.fit.fitting import Data, Fit
-from forethought.runs.fit.judge import FAR, GRID, LEVELS, Held, overall
+from forethought.runs.fit.held import Held
+from forethought.runs.fit.judge import FAR, GRID, LEVELS
 from forethought.runs.fit.kept import Fitted
+from forethought.runs.fit.scores import overall
 from forethought.runs.fit.told import points, silent
 
 WIDE = 2 * WIDTH

@@ -9,8 +9,9 @@ from forethought.core.words import duration
 from forethought.reports import page
 from forethought.reports.figures import fit as figures
 from forethought.reports.style import png
-from forethought.runs.fit.judge import AHEAD, overall
+from forethought.runs.fit.held import AHEAD
 from forethought.runs.fit.kept import Fitted
+from forethought.runs.fit.scores import overall
 from forethought.runs.fit.told import (
     covered,
     inside,

@@ -18,7 +18,8 @@ from forethought.models.base import AbstractLearned
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
 from forethought.models.registry import fitted_models, name_of, recipe_of
-from forethought.runs.fit.judge import Held, Judged, judge
+from forethought.runs.fit.held import Held
+from forethought.runs.fit.judge import Judged, judge
 
 SAMPLE = 1000
 """So many rows of the data are kept beside a model, at most."""

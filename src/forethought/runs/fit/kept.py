@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, NotRequired, TypedDict
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,9 @@ from forethought.models.base import AbstractLearned
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.registry import recipe_of
 from forethought.runs.fit.fitting import Data, Fit, ranked
-from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Held, Judged, overall
+from forethought.runs.fit.held import Held
+from forethought.runs.fit.judge import BANDS, FAR, GRID, LEVELS, Judged
+from forethought.runs.fit.scores import overall
 from forethought.runs.store import checkpoint
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.plain import config_with
@@ -297,13 +300,19 @@ def load_fitted(folder: str | os.PathLike) -> Fitted:
         for line in found.lines:
             name = line["model"]
             recipe = like_data(recipe_of(name), found.config["settings"][name], "model")
-            like = recipe.begin(data.spec, key=key_of(0))
-            model = checkpoint.load(opened.path / "models" / name, like).tree
+            model = checkpoint.load(
+                opened.path / "models" / name, _blank(recipe, data.spec)
+            ).tree
             judged = _judged(found.judged[name], line)
             told = {key: number(each) for key, each in line["metrics"].items()}
             fits.append(Fit(name, recipe, model, judged, line["seconds"], told))
     fits = [dataclasses.replace(fit, model=_as_here(fit.model)) for fit in fits]
     return Fitted(ranked(fits), data, held, opened)
+
+
+def _blank(recipe: AbstractRecipe, spec: EnvironmentSpec) -> Any:
+    """A model's structure and shapes; no array is made, whatever sizes settings say."""
+    return eqx.filter_eval_shape(lambda: recipe.begin(spec, key=key_of(0)))
 
 
 def _as_here(model: Any) -> Any:

@@ -31,7 +31,7 @@ from forethought.runs.fit.fitting import (
     ranked,
     recipes_of,
 )
-from forethought.runs.fit.judge import Held, hold
+from forethought.runs.fit.held import Held, hold
 from forethought.runs.fit.kept import Fitted, config_of, save_data, save_fit
 from forethought.runs.fit.told import progress_of
 from forethought.runs.store.folder import RunFolder

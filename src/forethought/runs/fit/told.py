@@ -10,7 +10,9 @@ from rich.table import Table
 
 from forethought.core.words import duration
 from forethought.runs.fit.fitting import Fit
-from forethought.runs.fit.judge import AHEAD, LEVELS, Held, Judged, overall
+from forethought.runs.fit.held import AHEAD, Held
+from forethought.runs.fit.judge import LEVELS, Judged
+from forethought.runs.fit.scores import overall
 
 WIDTH, NAME, DIMENSIONS = 80, 12, 20
 """Letters of a line and of a dimension's name, and how many dimensions are told."""
@@ -190,7 +192,7 @@ def looks(fit: Fit, names: Sequence[str], held: Held) -> list[str]:
     ):
         better = held.moves & (errors[0] < BETTER * fit.judged.errors[0])
         if better.any():
-            told = [names[i] for i in np.flatnonzero(better)]
+            told = [names[int(i)] for i in np.flatnonzero(better)]
             more = f" and {len(told) - 4} more" if len(told) > 4 else ""
             shown = ", ".join(told[:4]) + more
             said.append(
