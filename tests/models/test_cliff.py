@@ -20,6 +20,7 @@ import pytest
 
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
+from forethought.models.gp.recipe import GaussianProcessRecipe
 from forethought.models.learned.bayesian import BoundSettings
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import (
@@ -60,6 +61,12 @@ ROWS = {
     "ensemble": Row(EnsembleRecipe(), 5, 2, EnsembleRecipe(width=32, fitting=MEMBERS)),
     "bayesian": Row(
         BayesianRecipe(**BAYESIAN), 2, 2, BayesianRecipe(**BAYESIAN, fitting=BOUND)
+    ),
+    "gp": Row(
+        GaussianProcessRecipe(),
+        5,
+        2,
+        GaussianProcessRecipe(points=64, samples=2, waves=8),
     ),
 }
 KNOWS_NOTHING = {"network"}

@@ -79,7 +79,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "an observation, its draw",
         "of one particle",
-        ("Python",),
+        ("fit",),
         GaussianProcessRecipe(),
     ),
     "gp-moments": Entry(
@@ -87,7 +87,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "mean and covariance",
         "exact",
-        ("Python",),
+        ("fit",),
         MomentMatchingRecipe(),
     ),
     "linear-gaussian": Entry(
@@ -95,7 +95,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "an observation, its draw",
         "of one particle",
-        ("Python",),
+        ("fit",),
         LinearGaussianRecipe(),
     ),
     "local": Entry(
@@ -110,7 +110,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "an observation, the number of its weights",
         "of one particle",
-        ("Python",),
+        ("fit",),
         BayesianRecipe(),
     ),
     "tabular": Entry(Tabular, "a table", "a state's number", "none", ("plan",)),
