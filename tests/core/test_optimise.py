@@ -6,7 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from forethought.core.optimise import Record, early_stopping, iterate, take_step
+from forethought.core.optimise import (
+    Record,
+    early_stopping,
+    iterate,
+    quasi_newton,
+    take_step,
+)
 
 SCORES = jnp.array([5.0, 3.0, 2.9, 2.8, 4.0, 1.0, 6.0, 6.0])
 """Of the start, and after each of seven epochs."""
@@ -123,3 +129,21 @@ def test_an_optimiser_of_optax_steps_downhill_on_any_pytree(name):
     assert jax.tree.structure(memory) == jax.tree.structure(optimiser.init(params))
     if name == "sgd":
         np.testing.assert_allclose(moved["b"], -1.6, rtol=1e-6)
+
+
+def test_a_quasi_newton_search_finds_the_end_of_a_bent_valley_past_what_is_not_finite():
+    def valley(x):
+        bent = 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+        # A step that is too long meets no number at all.
+        return jnp.where(jnp.abs(x[0]) > 1.5, jnp.nan, bent)
+
+    with jax.enable_x64(True):
+        function = jax.value_and_grad(valley)
+        found = jax.jit(lambda x: quasi_newton(function, x, limit=200))(
+            jnp.array([-1.2, 1.0])
+        )
+        np.testing.assert_allclose(found.x, 1, atol=1e-4)
+        # Steepest descent alone would need some thousands of evaluations.
+        assert found.converged and found.evaluations < 80
+        lost = quasi_newton(function, jnp.array([2.0, 1.0]), limit=200)
+        assert not lost.converged and lost.evaluations == 1
