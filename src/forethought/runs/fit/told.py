@@ -192,7 +192,7 @@ def looks(fit: Fit, names: Sequence[str], held: Held) -> list[str]:
     ):
         better = held.moves & (errors[0] < BETTER * fit.judged.errors[0])
         if better.any():
-            told = [names[i] for i in np.flatnonzero(better)]
+            told = [names[int(i)] for i in np.flatnonzero(better)]
             more = f" and {len(told) - 4} more" if len(told) > 4 else ""
             shown = ", ".join(told[:4]) + more
             said.append(
