@@ -15,7 +15,7 @@ def load(folder: str | os.PathLike) -> Actor | Fitted:
     >>> import forethought as ft
     >>> agent = ft.load("runs/Pendulum-v1-pets")  # doctest: +SKIP
     >>> action = agent.act(obs)  # doctest: +SKIP
-    >>> model = ft.load("runs/fit-swings-ensemble").model  # doctest: +SKIP
+    >>> model = ft.load("runs/swings-ensemble").model  # doctest: +SKIP
 
     ```
 
