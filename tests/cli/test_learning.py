@@ -21,7 +21,7 @@ from forethought.cli import main
 from forethought.cli.learning import read_training
 from forethought.cli.parse import environment_settings
 from forethought.models.learned.fitting import FitSettings
-from forethought.models.learned.recipes import EnsembleRecipe
+from forethought.models.learned.recipes import BayesianRecipe, EnsembleRecipe
 from forethought.planners import CEM, RandomShooting
 from forethought.runs.events import Line
 from forethought.runs.store.folder import RunFolder
@@ -268,6 +268,9 @@ def test_a_config_that_cannot_be_read_back_is_refused_in_one_line(
     [
         (["--planner", "cme"], "did you mean 'cem'"),
         (["--planner", "lqr"], "LQR needs"),
+        (["--model", "ensembel"], "did you mean 'ensemble'"),
+        (["--model", "tabular"], "tabular is made of a table"),
+        (["--agent", "dyna", "--model", "gp"], "learns no model of this kind"),
         (["--agent.planner.particles", "3"], "share evenly"),
         (["--agent.planner.tolerance", "3"], "no flag named"),
         (["--steps", "10"], "needs more steps than the 60 random ones"),
@@ -293,6 +296,18 @@ def test_any_planner_has_its_own_fields_and_looks_as_far_ahead():
     own = ft.PETS().planner
     assert planner.hold == 2
     assert (planner.horizon, planner.particles) == (own.horizon, own.particles)
+
+
+def test_any_model_that_is_fitted_to_rows_can_be_learned():
+    words = ["--model", "bayesian", "--agent.model.width", "7"]
+    _, learning = read_training("double-integrator", words)
+    model, planner = learning.settings.model, learning.settings.planner
+    assert isinstance(model, BayesianRecipe) and model.width == 7
+    # The end is learned as the agent learns it, and samples are shared evenly.
+    assert model.termination == ft.PETS().model.termination == "learned"
+    assert planner.particles == model.samples > ft.PETS().planner.particles
+    again = learning_of(json.loads(json.dumps(plain(config_of(learning)))))
+    assert again.settings == learning.settings
 
 
 def test_schedules_are_flags():

@@ -52,6 +52,11 @@ class AbstractRecipe(AbstractSettings):
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> AbstractLearned:
         """The model before anything was seen."""
 
+    @property
+    def size(self) -> int:
+        """How many samples of it there are, which particles have to share evenly."""
+        return getattr(self, "samples", 1)
+
     def transform(self, spec: EnvironmentSpec) -> Transform:
         """What the model sees and answers, before anything was seen.
 
@@ -109,6 +114,11 @@ class EnsembleRecipe(AbstractRecipe):
     propagation: Rule = eqx.field(static=True, default="TSinf")
     fitting: FitSettings = eqx.field(static=True, default=FitSettings())
     seed: Seed = eqx.field(static=True, default=0)
+
+    @property
+    def size(self) -> int:
+        """How many networks."""
+        return self.members
 
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Ensemble:
         """Networks that have seen nothing.
