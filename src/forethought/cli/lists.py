@@ -92,6 +92,7 @@ def models_command(arguments: list[str]) -> int:
         )
     parse(NoOptions, "models", arguments, description="List what can be planned in.")
     table = _table("model", "made of", "belief", "derivatives", "serves")
+    table.columns[3].no_wrap = True
     for name, entry in MODELS.items():
         row = (entry.made_of, entry.belief, entry.derivatives)
         table.add_row(name, *row, ", ".join(entry.serves))

@@ -27,7 +27,7 @@ Futures = Annotated[int, Range(at_least=0, limit=100_000)]
 
 @dataclasses.dataclass(frozen=True)
 class PlanOptions:
-    """Act on a task by planning; or plan in DIR, a run of fit, where there is no world.
+    """Act on a task by planning; or plan in DIR, a run of fit, without a world.
 
     Fields of the planner: --planner.FIELD, as `forethought planners NAME` shows.
     """
@@ -204,7 +204,7 @@ class TrainOptions:
     model: Annotated[
         str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = None
-    """What it learns (see `forethought models`); if not given, the agent's own."""
+    """What it learns, if not its own (see `forethought models`)."""
     steps: Number = None
     """Environment steps; six episodes if not given."""
     random_steps: Annotated[

@@ -1,5 +1,6 @@
 """A Gaussian over weights is the best that there is, and no surer than the data."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np

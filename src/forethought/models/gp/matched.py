@@ -115,6 +115,8 @@ class MomentMatching(AbstractLearned[Gaussian]):
         """The Gaussian of the moments that a step leads to; nothing is drawn."""
         x, away = self._seen(belief, action)
         mean, cov, slope = match(self.processes, self.precision, x.mean, x.cov)
+        # Rounding may take more off a variance than there is.
+        cov = cov + jnp.diag(jnp.maximum(-jnp.diag(cov), 0))
         t, n = self.transform, belief.mean.shape[0]
         scale = t.output_scale
         noise = jnp.diag(t.variance_scale * self.processes.kernel.noise)
