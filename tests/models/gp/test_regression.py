@@ -135,6 +135,7 @@ def test_slopes_in_closed_form_are_derivatives_and_padding_changes_nothing(line,
     np.testing.assert_allclose(slope_too.log_lengths, slope.log_lengths, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_functions_that_are_drawn_have_the_mean_and_variance_of_the_process(x64):
     count, samples = 30, 4000
     x, y = map(jnp.asarray, rows(count))

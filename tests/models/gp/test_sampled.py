@@ -13,6 +13,7 @@ from forethought.models.learned.rows import Rows
 from forethought.models.learned.transforms import Transform
 
 NOISE = 0.1
+pytestmark = pytest.mark.long
 
 
 def wave(count, seed=0):

@@ -10,6 +10,7 @@ from forethought.models.gp.regression import condition, left_out
 from forethought.models.gp.sparse import bound, centres, induce
 
 
+@pytest.mark.long
 def test_with_all_data_as_points_it_is_exact_and_with_fewer_it_is_a_bound(x64):
     (x, y), (at, _) = rows(30), rows(10, seed=1)
     x, y, at = map(jnp.asarray, (x, y, at))

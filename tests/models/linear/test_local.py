@@ -117,6 +117,7 @@ def test_five_rollouts_are_enough_with_the_prior_and_not_without(held):
     assert np.all(misses[:, 1] > 1.3 * misses[:, 0])
 
 
+@pytest.mark.long
 def test_with_five_hundred_rollouts_the_prior_does_not_matter(held):
     data = rollouts(500, 7)
     model, _ = begin().fit(data, key=KEY)
@@ -235,6 +236,7 @@ def test_variance_is_noise_and_doubt_together_and_doubt_grows_far_away():
     assert np.all(less < more / 2) and np.all(same > 0)
 
 
+@pytest.mark.long
 def test_a_second_fit_compiles_nothing_and_comes_back_from_a_file(
     compilations, precision, tmp_path
 ):
@@ -287,6 +289,7 @@ def linear_rollouts(count, steps):
     return Rollouts.pad(np.stack(obs, 1).astype("float32"), action.astype("float32"))
 
 
+@pytest.mark.long
 def test_lqr_and_ilqr_on_a_fitted_model_earn_what_lqr_earns_with_the_true_one():
     steps, x = 15, jnp.array([1.0, 0.0])
     model, _ = Local(Transform(2, 1), steps).fit(linear_rollouts(32, steps), key=KEY)

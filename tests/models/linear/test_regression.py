@@ -74,6 +74,7 @@ def test_with_a_flat_prior_it_is_least_squares_and_its_unbiased_noise(x64):
     np.testing.assert_allclose(np.diag(found.noise), rest / (40 - 4 + 1), rtol=1e-9)
 
 
+@pytest.mark.long
 def test_sixteen_times_the_rows_miss_the_truth_by_a_quarter(x64):
     rng, seeds = np.random.default_rng(2), 40
 
@@ -118,6 +119,7 @@ def test_draws_have_the_moments_of_the_posterior_if_there_are_more_than_inputs(x
             assert not np.allclose(apart, expected, rtol=1e-2)
 
 
+@pytest.mark.long
 def test_single_draws_are_those_of_the_matrix_normal_inverse_wishart(x64):
     x, y = draw(10, np.random.default_rng(3))
     known = fit_rows(jnp.asarray(x), jnp.asarray(y), jnp.ones(10, bool))
@@ -229,6 +231,7 @@ def test_its_linear_model_is_its_own_mean_in_the_datas_units():
         _ = bent.linear
 
 
+@pytest.mark.long
 def test_lqr_and_ilqr_earn_with_it_what_lqr_earns_with_the_true_matrices():
     model, _ = begin().fit(rows(2000, noise=0.02), key=KEY)
     objective, steps, x = (
