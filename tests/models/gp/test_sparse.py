@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from processes import KEY, kernel, rows
 
 from forethought.models.gp.regression import condition, left_out
