@@ -58,7 +58,13 @@ ROWS = {
             members=1, probabilistic=False, propagation="E", width=32, fitting=MEMBERS
         ),
     ),
-    "ensemble": Row(EnsembleRecipe(), 5, 2, EnsembleRecipe(width=32, fitting=MEMBERS)),
+    # Members that stop early differ by where they began more than by their data.
+    "ensemble": Row(
+        EnsembleRecipe(fitting=FitSettings(patience=30, threshold=0.002)),
+        5,
+        2,
+        EnsembleRecipe(width=32, fitting=MEMBERS),
+    ),
     "bayesian": Row(
         BayesianRecipe(**BAYESIAN), 2, 2, BayesianRecipe(**BAYESIAN, fitting=BOUND)
     ),

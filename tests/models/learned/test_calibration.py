@@ -46,14 +46,14 @@ def test_variances_become_those_of_what_was_held_out_and_means_stay(members):
     assert np.all(np.abs(np.log(wrong / wanted)) > 2 * np.log(STEP))
 
 
-def test_rows_that_are_padding_have_no_say_and_none_at_all_change_nothing(members):
+def test_rows_that_are_padding_have_no_say_and_few_change_nothing(members):
     x, y = held(members)
     far = y.at[700:].add(1e3)
-    some, all_of_them = (
-        jax.jit(calibrated)(members, x, far, jnp.asarray(count)) for count in (700, 0)
+    some, few = (
+        jax.jit(calibrated)(members, x, far, jnp.asarray(count)) for count in (700, 99)
     )
     plain = jax.jit(calibrated)(members, x, y, jnp.asarray(700))
-    for one, other in ((some, plain), (all_of_them, members)):
+    for one, other in ((some, plain), (few, members)):
         for left, right in zip(
             jax.tree.leaves(one), jax.tree.leaves(other), strict=True
         ):

@@ -34,6 +34,8 @@ from forethought.models.learned.uncertainty import TINY, mixture_doubt
 
 FACTORS = tuple(10 ** (i / 8 - 3) for i in range(33))
 """From a thousandth to ten."""
+ENOUGH = 100
+"""Rows of which a factor is made, at least: of 50 it would be off by a fifth."""
 BLOCK = 256
 """Rows that are judged at once."""
 
@@ -50,7 +52,7 @@ def calibrated(
         members: Leaves with a leading axis `[member]`; probabilistic.
         x: Inputs, standardised.
         y: Targets, standardised.
-        count: How many rows are there; without any, nothing changes.
+        count: How many rows are there; of fewer than `ENOUGH` nothing is learned.
     """
     factors = jnp.asarray(FACTORS, y.dtype)
     block = min(BLOCK, x.shape[0])
@@ -72,5 +74,5 @@ def calibrated(
     start = jnp.zeros((len(FACTORS), y.shape[1]), y.dtype)
     total = jax.lax.fori_loop(0, blocks, add, start)
     best = factors[jnp.argmin(total, axis=0)]
-    best = jnp.where(count > 0, best, jnp.ones_like(best))
+    best = jnp.where(count >= ENOUGH, best, jnp.ones_like(best))
     return jax.vmap(lambda member: member.with_noise(best))(members)
