@@ -73,6 +73,11 @@ def agree(arrays: Mapping[str, np.ndarray], name: str) -> None:
         found["parents before their children"] = bool(
             0 < size <= len(parent) and before.all()
         )
+    for each in ("visits", "root_visits"):
+        visits = arrays.get(f"plan_stats/tree/{each}", np.zeros(0))
+        found[f"{each} that can be counted"] = bool(
+            (np.isfinite(visits) & (visits >= 0)).all()
+        )
     if wrong := [words for words, holds in found.items() if not holds]:
         raise ValueError(f"{name} needs {wrong[0]}.")
 
