@@ -35,6 +35,11 @@ class GaussianProcessRecipe(AbstractRecipe):
     propagation: Rule = eqx.field(static=True, default="TSinf")
     search: SearchSettings = eqx.field(static=True, default=SearchSettings())
 
+    @property
+    def size(self) -> int:
+        """How many draws."""
+        return self.samples
+
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> GaussianProcess:
         """Processes that have seen nothing.
 

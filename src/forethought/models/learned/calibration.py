@@ -30,14 +30,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from forethought.models.learned.mlp import MLP
+from forethought.models.learned.rows import summed
 from forethought.models.learned.uncertainty import TINY, mixture_doubt
 
 FACTORS = tuple(10 ** (i / 8 - 3) for i in range(33))
 """From a thousandth to ten."""
 ENOUGH = 100
 """Rows of which a factor is made, at least: of 50 it would be off by a fifth."""
-BLOCK = 256
-"""Rows that are judged at once."""
 
 
 def calibrated(
@@ -55,24 +54,18 @@ def calibrated(
         count: How many rows are there; of fewer than `ENOUGH` nothing is learned.
     """
     factors = jnp.asarray(FACTORS, y.dtype)
-    block = min(BLOCK, x.shape[0])
 
-    def add(i, total):
-        rows = i * block + jnp.arange(block)
-        seen, wanted = (jnp.take(part, rows, axis=0, mode="clip") for part in (x, y))
-        mean, variance = jax.lax.map(lambda each: jax.vmap(each)(seen), members)
+    def scores(x, y):
+        mean, variance = jax.lax.map(lambda each: jax.vmap(each)(x), members)
         aleatoric, epistemic = jax.vmap(mixture_doubt, 1)(mean, variance)
         noise = factors[:, None, None] * aleatoric[None]
         spread = jnp.sqrt(noise + epistemic[None] + TINY)
-        off = (wanted - jnp.mean(mean, axis=0))[None] / spread
+        off = (y - jnp.mean(mean, axis=0))[None] / spread
         density = jnp.exp(-0.5 * off**2) / math.sqrt(2 * math.pi)
-        scores = spread * (off * (2 * jax.scipy.special.ndtr(off) - 1) + 2 * density)
-        scores = scores - spread / math.sqrt(math.pi)
-        return total + jnp.sum(jnp.where((rows < count)[None, :, None], scores, 0), 1)
+        found = spread * (off * (2 * jax.scipy.special.ndtr(off) - 1) + 2 * density)
+        return found - spread / math.sqrt(math.pi)
 
-    blocks = (count + block - 1) // block
-    start = jnp.zeros((len(FACTORS), y.shape[1]), y.dtype)
-    total = jax.lax.fori_loop(0, blocks, add, start)
+    total = summed(scores, x, y, count, len(FACTORS))
     best = factors[jnp.argmin(total, axis=0)]
     best = jnp.where(count >= ENOUGH, best, jnp.ones_like(best))
     return jax.vmap(lambda member: member.with_noise(best))(members)

@@ -33,12 +33,9 @@ from forethought.core.optimise import early_stopping, take_step
 from forethought.models.learned.calibration import calibrated
 from forethought.models.learned.mlp import MLP
 from forethought.models.learned.propagation import AbstractPosterior
-from forethought.models.learned.rows import Rows, split
+from forethought.models.learned.rows import Rows, split, summed
 from forethought.models.learned.termination import LearnedEnd
 from forethought.models.learned.transforms import Transform
-
-JUDGED = 256
-"""Hold-out rows that are judged at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,19 +152,14 @@ def score(
     first epochs; here it costs the logarithm of that. A deterministic network's is the
     logarithm of its errors, so that one threshold serves both.
     """
-    block = min(JUDGED, x.shape[0])
 
-    def add(i, total):
-        rows = i * block + jnp.arange(block)
-        seen, wanted = (jnp.take(part, rows, axis=0, mode="clip") for part in (x, y))
-        mean, variance = jax.vmap(network)(seen)
+    def terms(x, y):
+        mean, variance = jax.vmap(network)(x)
         if not network.probabilistic:
             variance = jnp.ones_like(mean)
-        terms = jnp.stack([(mean - wanted) ** 2 / variance, jnp.log(variance)])
-        return total + jnp.sum(jnp.where((rows < count)[None, :, None], terms, 0), 1)
+        return jnp.stack([(mean - y) ** 2 / variance, jnp.log(variance)])
 
-    blocks = (count + block - 1) // block
-    total = jax.lax.fori_loop(0, blocks, add, jnp.zeros((2, y.shape[1]), y.dtype))
+    total = summed(terms, x, y, count, 2)
     errors, logs = total / jnp.maximum(count, 1).astype(y.dtype)
     return 0.5 * jnp.mean(jnp.log(jnp.maximum(errors, 1e-12)) + logs)
 

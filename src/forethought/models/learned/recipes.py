@@ -55,7 +55,7 @@ class AbstractRecipe(AbstractSettings):
     @property
     def size(self) -> int:
         """How many samples of it there are, which particles have to share evenly."""
-        return getattr(self, "samples", 1)
+        return 1
 
     def transform(self, spec: EnvironmentSpec) -> Transform:
         """What the model sees and answers, before anything was seen.
@@ -167,6 +167,11 @@ class BayesianRecipe(AbstractRecipe):
     propagation: Rule = eqx.field(static=True, default="TSinf")
     fitting: BoundSettings = eqx.field(static=True, default=BoundSettings())
     seed: Seed = eqx.field(static=True, default=0)
+
+    @property
+    def size(self) -> int:
+        """How many draws."""
+        return self.samples
 
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> BayesianNetwork:
         """A network whose weights are near their first draw.

@@ -10,17 +10,22 @@ References:
     Oza and Russell, Online bagging and boosting, 2001.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from forethought.core.linalg import as_float
 
 # P(c <= k) of a Poisson variable of mean one, up to where single precision ends.
 POISSON = (0.36787944, 0.73575888, 0.9196986, 0.98101184, 0.99634015, 0.99940582)
 POISSON = (*POISSON, 0.99991676, 0.99998975, 0.99999887)
+
+BLOCK = 256
+"""Rows that are summed over at once."""
 
 
 class Rows(eqx.Module):
@@ -130,3 +135,31 @@ def split(
     alike = jnp.where(learned, 1.0, 0.0).astype(counts.dtype)[None, :]
     counts = jnp.where(none[:, None], alike, counts)
     return counts, jnp.where(possible, held, valid)
+
+
+def summed(
+    terms: Callable[[Array, Array], Float[Array, "term row output"]],
+    x: Float[Array, "row input"],
+    y: Float[Array, "row output"],
+    count: Int[Array, ""],
+    number: int,
+) -> Float[Array, "term output"]:
+    """Terms summed over the first `count` rows, without a look at all others.
+
+    Args:
+        terms: Of some inputs and targets, `number` of them for each row and output.
+        x: Inputs.
+        y: Targets.
+        count: How many rows are there.
+        number: How many terms.
+    """
+    block = min(BLOCK, x.shape[0])
+
+    def add(i, total):
+        rows = i * block + jnp.arange(block)
+        found = terms(*(jnp.take(part, rows, axis=0, mode="clip") for part in (x, y)))
+        return total + jnp.sum(jnp.where((rows < count)[None, :, None], found, 0), 1)
+
+    blocks = (count + block - 1) // block
+    start = jnp.zeros((number, y.shape[1]), y.dtype)
+    return jax.lax.fori_loop(0, blocks, add, start)

@@ -238,6 +238,11 @@ class LinearGaussianRecipe(AbstractRecipe):
     propagation: Rule = eqx.field(static=True, default="TSinf")
     seed: Seed = eqx.field(static=True, default=0)
 
+    @property
+    def size(self) -> int:
+        """How many draws."""
+        return self.samples
+
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> LinearRegression:
         """Draws of the prior.
 
