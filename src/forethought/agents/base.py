@@ -167,3 +167,25 @@ class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):
         Real numbers are averaged over time, counts and truths are added up, so that
         which of the two a number is, its dtype says.
         """
+
+
+class AbstractFixed(AbstractAgent[Learner, Carry]):
+    """Acts, learns nothing, and has nothing to tell of it."""
+
+    @property
+    def duties(self) -> tuple[Duty, ...]:
+        """None: nothing is learned."""
+        return ()
+
+    def update(
+        self, learner: Learner, memory: Memory, *, duty: Duty, key: PRNGKeyArray
+    ) -> tuple[Learner, Metrics]:
+        """Nothing is learned."""
+        return learner, {}
+
+    def examined(self, learner: Learner) -> None:
+        """No model is learned."""
+
+    def watch(self, carry: Carry) -> Metrics:
+        """Nothing is told."""
+        return {}

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.agents.base import AbstractAgent, Duty, Metrics
+from forethought.agents.base import AbstractAgent, AbstractFixed
 from forethought.agents.random import Random
 from forethought.core.given.code import naming_the_line
 from forethought.core.given.settings import (
@@ -33,7 +33,6 @@ from forethought.core.given.settings import (
 from forethought.core.spaces import Discrete, Space
 from forethought.core.types import Action, Mode
 from forethought.data.logged import Logged
-from forethought.data.memory import Memory
 from forethought.data.parts import power_of_two
 from forethought.data.replay import Replay
 from forethought.data.sources.memory import of_memory
@@ -57,7 +56,7 @@ PIECE, LOOK = 1000, 0.5
 """Steps between two looks, at most; and seconds, about."""
 
 
-class Following(AbstractAgent[PyTree, PyTree]):
+class Following(AbstractFixed[PyTree, PyTree]):
     """An agent that does its best, learns nothing, and is disturbed on the way.
 
     Args:
@@ -72,11 +71,6 @@ class Following(AbstractAgent[PyTree, PyTree]):
     learner: PyTree
     action: Space
     noise: Share = 0.0
-
-    @property
-    def duties(self) -> tuple[Duty, ...]:
-        """None: nothing is learned."""
-        return ()
 
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> PyTree:
         """What was learned before."""
@@ -109,19 +103,6 @@ class Following(AbstractAgent[PyTree, PyTree]):
         _, half = self.action.centre_and_scale(action.dtype)
         drawn = jax.random.normal(draw_key, action.shape, action.dtype)
         return self.action.clip(action + self.noise * half * drawn), carry, None
-
-    def examined(self, learner: PyTree) -> None:
-        """No model is looked at."""
-
-    def watch(self, carry: PyTree) -> Metrics:
-        """Nothing is told."""
-        return {}
-
-    def update(
-        self, learner: PyTree, memory: Memory, *, duty: Duty, key: PRNGKeyArray
-    ) -> tuple[PyTree, Metrics]:
-        """Nothing is learned."""
-        return learner, {}
 
 
 @dataclasses.dataclass(frozen=True)
