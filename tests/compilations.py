@@ -13,6 +13,7 @@ import collections
 import ctypes
 import gc
 import json
+import sys
 
 import jax
 import pytest
@@ -32,7 +33,12 @@ def is_long(item):
 
 
 def forget():
-    """Let go of all compiled programs, and give their memory back."""
+    """Let go of what a module leaves: compiled programs, their memory, environments."""
+    gymnasium = sys.modules.get("gymnasium")
+    if gymnasium is not None:  # those of packages are named by strings, ours are classes
+        for name, spec in list(gymnasium.registry.items()):
+            if callable(spec.entry_point):
+                del gymnasium.registry[name]
     jax.clear_caches()
     gc.collect()
     # The C library of Linux keeps what was freed, in gigabytes, unless it is asked.
