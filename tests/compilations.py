@@ -35,7 +35,7 @@ def is_long(item):
 def forget():
     """Let go of what a module leaves: compiled programs, their memory, environments."""
     gymnasium = sys.modules.get("gymnasium")
-    if gymnasium is not None:  # those of packages are named by strings, ours are classes
+    if gymnasium is not None:  # packages name theirs by strings
         for name, spec in list(gymnasium.registry.items()):
             if callable(spec.entry_point):
                 del gymnasium.registry[name]
