@@ -89,7 +89,7 @@ def _list() -> int:
         table.add_row(name, entry.claim, arms, f"{entry.steps}", time)
     for name, study in STUDIES.items():
         time = f"{study.seconds / study.seeds:.2g} s"
-        table.add_row(name, study.claim, f"{len(study.arms)}", f"{study.steps}", time)
+        table.add_row(name, study.claim, f"{len(study.arms)}", f"{study.longest}", time)
     Terminal().print(table)
     print("steps: of the environment, at most, for each seed of an arm")
     print("a seed: of all arms, measured on two cores")
@@ -123,10 +123,10 @@ def _replication(name: str, options: ReproduceOptions) -> Any:
 
 
 def _study(name: str, options: ReproduceOptions, out: str) -> int:
-    """Make a figure of a book again, and return the exit code."""
+    """Make a figure again, and return the exit code."""
     with bad_input():
         if options.paper:
-            raise ValueError(f"{name} has no other settings than those of the book.")
+            raise ValueError(f"{name} has no other settings than its own.")
     set_up(32)
 
     from forethought.reports.pages.claim import publish, write_reproduction

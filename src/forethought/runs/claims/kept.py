@@ -154,6 +154,7 @@ class Figure(Shared):
 
     source: str
     measure: str
+    axis: NotRequired[str]
     marks: list[float]
     seeds: list[Integral]
     checks: list[Promised]
