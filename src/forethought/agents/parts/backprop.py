@@ -40,6 +40,7 @@ from forethought.core.given.settings import (
     Count,
     Nonnegative,
     Range,
+    Share,
     Steps,
 )
 from forethought.core.optimise import take_step
@@ -69,6 +70,8 @@ class Improvement(AbstractSettings):
             the action box (in units of the action where it is free).
         optimiser: Who chooses the steps.
         clip: The longest gradient; longer ones are shortened to it. Infinity for any.
+        decay: Share of every parameter that is taken off at each update, so that a
+            squashed policy is not driven where it has no slope left.
         truncate: Back-propagation ends at every so many steps; None for never.
         terminal: Whether a value is learned for what lies beyond the horizon; without
             one the objective's own counts.
@@ -92,6 +95,7 @@ class Improvement(AbstractSettings):
     noise: Nonnegative = eqx.field(static=True, default=0.0)
     optimiser: Optimiser = Optimiser("adam", 0.003)
     clip: Clip = 1.0
+    decay: Share = 3e-3
     truncate: Count | None = eqx.field(static=True, default=None)
     terminal: bool = eqx.field(static=True, default=False)
     gamma: Discount = eqx.field(static=True, default=0.99)
@@ -187,7 +191,10 @@ def improve(
         finite = jnp.isfinite(found.value) & jnp.isfinite(length)
         shorter = jnp.minimum(1, settings.clip / jnp.maximum(length, 1e-30))
         uphill = scaled(found.gradient, -shorter.astype(dtype))
-        moved = take_step(optimiser, ascent.params, ascent.memory, uphill)
+        params, memory = take_step(optimiser, ascent.params, ascent.memory, uphill)
+        params = jax.tree.map(
+            lambda new, old: new - settings.decay * old, params, ascent.params
+        )
         told = {
             "imagined": found.value,
             "gradient": length,
@@ -196,7 +203,7 @@ def improve(
         }
         valued: Any = (None, None)
         if value is not None:
-            value, memory, told["value_error"] = terminal.fit(
+            value, value_memory, told["value_error"] = terminal.fit(
                 wanted,
                 value,
                 found.futures,
@@ -204,8 +211,8 @@ def improve(
                 optimiser,
                 ascent.value_memory,
             )
-            valued = (eqx.filter(value, eqx.is_array), memory)
-        after = _Ascent(*moved, *valued)
+            valued = (eqx.filter(value, eqx.is_array), value_memory)
+        after = _Ascent(params, memory, *valued)
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, ascent)
         return kept, told | {"non_finite": ~finite}
 
