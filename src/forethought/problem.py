@@ -197,6 +197,7 @@ def imagine(
     horizon: int,
     *,
     follow: AbstractFollow = Sampled(),  # noqa: B008  (a frozen setting)
+    truncate: int | None = None,
     key: PRNGKeyArray,
 ) -> Rollout:
     """Imagine what a policy would do.
@@ -212,6 +213,9 @@ def imagine(
         horizon: How many steps.
         follow: How policy and model step together: by an action that is drawn, or by
             the joint distribution of state and action (`Moments`).
+        truncate: Derivatives end at every so many steps: there the belief counts as
+            given, for the policy, the model and the reward of the step that begins.
+            The discount that was carried on does not. None for never.
         key: Consumed; under it the model's noise is that of a `rollout`.
 
     Returns:
@@ -230,8 +234,10 @@ def imagine(
 
     keys = jax.random.split(key, horizon)
     policy_keys = jax.random.split(jax.random.fold_in(key, horizon), horizon)
+    times = jnp.arange(horizon)
+    cut = None if truncate is None else times % truncate == 0
     beliefs, rewards, final, (actions, kept) = _ahead(
-        problem, belief, choose, (jnp.arange(horizon), policy_keys), keys
+        problem, belief, choose, (times, policy_keys), keys, cut
     )
     return Rollout(beliefs, actions, rewards, final, kept)
 
@@ -242,12 +248,19 @@ def _ahead(
     choose: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
     inputs: PyTree,
     keys: Key[Array, " horizon"],
+    cut: Bool[Array, " horizon"] | None = None,
 ) -> tuple[PyTree, Array, Scalar, PyTree]:
     """Step on, by what is chosen in each belief, and gather what is told of it."""
 
+    def still(cut, leaf):
+        real = eqx.is_inexact_array(leaf)
+        return jnp.where(cut, jax.lax.stop_gradient(leaf), leaf) if real else leaf
+
     def step(carry, here):
         belief, discount = carry
-        here, key = here
+        here, key, cut = here
+        if cut is not None:
+            belief = jax.tree.map(lambda leaf: still(cut, leaf), belief)
         action, told = choose(belief, here)
         next_belief, reward, factor = problem.step(belief, action, key=key)
         _require_alike(problem, belief, next_belief)
@@ -255,7 +268,7 @@ def _ahead(
 
     one = jnp.ones_like(problem.value(belief))
     (last, discount), (beliefs, rewards, told) = jax.lax.scan(
-        step, (belief, one), (inputs, keys)
+        step, (belief, one), (inputs, keys, cut)
     )
     beliefs = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[None], rest]), belief, beliefs

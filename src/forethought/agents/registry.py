@@ -5,6 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
 from forethought.agents.dyna import Dyna
+from forethought.agents.mbrl_v0 import ModelBasedV0
+from forethought.agents.mbrl_v1 import ModelBasedV1
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
 from forethought.agents.sweeping import Sweeping
@@ -23,6 +25,8 @@ class Settings(Protocol):
 
 AGENTS: dict[str, type[Settings]] = {
     "pets": PETS,
+    "mbrl-v0": ModelBasedV0,
+    "mbrl-v1": ModelBasedV1,
     "mbrl-v2": ModelBasedV2,
     "dyna": Dyna,
     "sweeping": Sweeping,

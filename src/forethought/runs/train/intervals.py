@@ -55,7 +55,7 @@ def learn(
     | `seconds`, `cpu` | wall time of all of it, and that of all cores together |
 
     and what the agent told: while acting, the means of real numbers (where finite) and
-    the sums of counts; while learning, means. In between, a model is examined on what
+    the sums of counts; while learning, as well. In between, a model is examined on what
     it has not learned yet (`forethought.training.forecasts`).
 
     Args:
@@ -291,14 +291,18 @@ def _acting(watched: Metrics) -> Row:
 
 
 def _learning(told: list[Metrics]) -> Row:
-    """What the agent told while learning: means, over members and updates too."""
-    if not told:
-        return {}
-    return {
-        name: _number(np.mean([np.mean(np.asarray(each[name])) for each in told]))
-        for name, value in told[-1].items()
-        if np.ndim(value) <= 1
-    }
+    """What the agent told while learning: means, over members and updates too.
+
+    A single whole number is a count, and counts add up.
+    """
+    row: Row = {}
+    for name in told[-1] if told else ():
+        values = [np.asarray(each[name]) for each in told]
+        if values[-1].ndim == 0 and values[-1].dtype.kind in "iu":
+            row[name] = int(np.sum(values))
+        elif values[-1].ndim <= 1:
+            row[name] = _number(np.mean([np.mean(each) for each in values]))
+    return row
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,241 @@
+r"""Gradients of an imagined return in a policy's parameters, of two kinds and mixed.
+
+| estimator | is | where it is noisy |
+|---|---|---|
+| `reparametrised` | back-propagation through time, $\nabla_\theta J(\theta, \epsilon)$ | chaos: it grows with the Jacobians of all steps |
+| `score` | likelihood ratios, $\sum_t \nabla_\theta \log \pi_\theta(u_t \mid x_t)\,(G_t - b_t)$ | it grows with the horizon, and as $1 / \sigma$ |
+| `mixture` | both, weighted by their inverse variances | as the better of the two |
+
+All three have the same expectation where actions are shaken by noise. The baseline
+$b_t$ of a future is the mean of what the *others* of the batch earn from there on, so
+that it knows nothing of this future's own noise.
+
+**Notation.** $\theta$ parameters, $J$ imagined return, $\epsilon$ everything drawn;
+$G_t$ discounted rewards from step $t$ on, with what lies beyond; $\sigma$ noise on
+actions; $B$ futures of a batch.
+"""  # noqa: E501  (a table)
+
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, Scalar
+
+from forethought.core.types import ravel
+from forethought.policies.base import AbstractPolicy
+from forethought.policies.follow import AbstractFollow, Sampled
+from forethought.policies.shaken import Shaken
+from forethought.problem import Problem, Rollout, imagine
+
+Estimator = Literal["reparametrised", "score", "mixture"]
+
+
+class Way(NamedTuple):
+    """How futures are imagined.
+
+    Args:
+        horizon: Steps of each.
+        std: Noise on actions, shape `[action]`; None for none.
+        truncate: Steps after which back-propagation ends, as `imagine` takes them.
+        follow: How policy and model step together.
+    """
+
+    horizon: int
+    std: Float[Array, " action"] | None = None
+    truncate: int | None = None
+    follow: AbstractFollow | None = None
+
+
+class Estimate(eqx.Module):
+    """A gradient of the mean return of a batch, and what it was made of."""
+
+    gradient: PyTree
+    """Like the policy; None where it has no real numbers."""
+    futures: Rollout
+    """Leaves with a leading axis `[batch]`; no derivatives go through it."""
+    share: Scalar
+    """The weight of the reparametrised part: one, nought, or between."""
+
+    @property
+    def value(self) -> Scalar:
+        """The mean return."""
+        return jnp.mean(jax.vmap(lambda future: future.value)(self.futures))
+
+
+def estimate(
+    estimator: Estimator,
+    problem: Problem,
+    policy: AbstractPolicy,
+    beliefs: PyTree,
+    way: Way,
+    *,
+    keys: Key[Array, " batch"],
+) -> Estimate:
+    r"""The gradient of the mean imagined return in a policy's parameters.
+
+    Args:
+        estimator: Which one.
+        problem: Model and objective.
+        policy: Its real numbers are the parameters.
+        beliefs: Where futures begin, leaves `[batch, ...]`.
+        way: How they are imagined; `score` and `mixture` need noise on actions.
+        keys: One for each future.
+
+    Returns:
+        The gradient, with what was imagined.
+
+    Raises:
+        ValueError: Likelihood ratios are asked for without noise.
+
+    References:
+        Williams, Simple statistical gradient-following algorithms for connectionist
+        reinforcement learning, 1992 (score). Parmas, Rasmussen, Peters and Doya, PIPPS:
+        flexible model-based policy search robust to the curse of chaos, 2018,
+        arXiv:1902.01240, §3.2 (mixing by $\sigma^{-2}$).
+
+    Note:
+        The paper mixes anew at each step backwards in time; here the two gradients are
+        mixed once. Weights come from the same batch as the gradients, which the paper
+        does as well: they are independent only as the batch grows.
+    """
+    params, rest = eqx.partition(policy, eqx.is_inexact_array)
+    parts = {
+        "reparametrised": lambda *given: _pathwise(problem, *given, way),
+        "score": lambda *given: _ratios(problem, *given, way),
+    }
+    if estimator != "reparametrised" and way.std is None:
+        raise ValueError(
+            f"The estimator {estimator} needs noise on imagined actions, got noise=0."
+        )
+    if estimator != "mixture":
+        part = parts[estimator]
+        gradient, futures = jax.grad(
+            lambda params: part(eqx.combine(params, rest), beliefs, keys),
+            has_aux=True,
+        )(params)
+        path = jnp.asarray(float(estimator == "reparametrised"), futures.rewards.dtype)
+        return Estimate(gradient, still(futures), path)
+    # With parameters of its own, each future has a gradient of its own.
+    count = keys.shape[0]
+    copies = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), params
+    )
+    found = {}
+    for name, part in parts.items():
+        found[name] = jax.grad(
+            lambda copies, part=part: part(
+                eqx.combine(copies, rest), beliefs, keys, own=True
+            ),
+            has_aux=True,
+        )(copies)
+    path, futures = found["reparametrised"]
+    # Each is the derivative of a mean, and so a share of it.
+    alone = {name: scaled(each, count) for name, (each, _) in found.items()}
+    spread = {name: _variance(each) for name, each in alone.items()}
+    total = spread["score"] + spread["reparametrised"]
+    share = jnp.where(total > 0, spread["score"] / total, jnp.ones_like(total))
+    # Where one of the two is no number the other stands alone.
+    share = jnp.where(jnp.isfinite(spread["reparametrised"]), share, 0)
+    share = jnp.where(jnp.isfinite(spread["score"]), share, 1)
+
+    def mix(path: Array, score: Array) -> Array:
+        mixed = share * jnp.mean(path, 0) + (1 - share) * jnp.mean(score, 0)
+        only = jnp.where(share == 1, jnp.mean(path, 0), mixed)
+        return jnp.where(share == 0, jnp.mean(score, 0), only)
+
+    gradient = jax.tree.map(mix, alone["reparametrised"], alone["score"])
+    return Estimate(gradient, still(futures), share)
+
+
+def _pathwise(
+    problem: Problem,
+    policy: PyTree,
+    beliefs: PyTree,
+    keys: Key[Array, " batch"],
+    way: Way,
+    *,
+    own: bool = False,
+) -> tuple[Scalar, Rollout]:
+    """The mean return, through which derivatives go."""
+    futures = _imagined(problem, policy, beliefs, keys, way, own)
+    return jnp.mean(jax.vmap(lambda future: future.value)(futures)), futures
+
+
+def _ratios(
+    problem: Problem,
+    policy: PyTree,
+    beliefs: PyTree,
+    keys: Key[Array, " batch"],
+    way: Way,
+    *,
+    own: bool = False,
+) -> tuple[Scalar, Rollout]:
+    """A number whose derivative is that of the mean return by likelihood ratios."""
+    # Cut at every step, each log-probability is that of an action in a given state.
+    way = way._replace(truncate=1)
+    futures = _imagined(problem, policy, beliefs, keys, way, own)
+    rewards, final = still((futures.rewards, futures.final))
+    onward = jnp.cumsum(rewards[:, ::-1], axis=1)[:, ::-1] + final[:, None]
+    advantage = onward - others(onward)
+    return jnp.mean(jnp.sum(futures.kept * advantage, axis=1)), futures
+
+
+def others(earned: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
+    """What the others of a batch earn on average; nought where there are none."""
+    count = earned.shape[0]
+    total = jnp.sum(earned, axis=0, keepdims=True)
+    return (total - earned) / max(1, count - 1)
+
+
+def _imagined(
+    problem: Problem,
+    policy: PyTree,
+    beliefs: PyTree,
+    keys: Key[Array, " batch"],
+    way: Way,
+    own: bool,
+) -> Rollout:
+    """Futures of a batch, under one policy or with one of its own for each."""
+    axes = jax.tree.map(
+        lambda leaf: 0 if own and eqx.is_inexact_array(leaf) else None, policy
+    )
+
+    def one(policy: AbstractPolicy, belief: PyTree, key: Array) -> Rollout:
+        acting = policy if way.std is None else Shaken(policy, way.std)
+        drawn = Sampled("exploit" if way.std is None else "explore")
+        return imagine(
+            problem,
+            acting,
+            belief,
+            way.horizon,
+            follow=drawn if way.follow is None else way.follow,
+            truncate=way.truncate,
+            key=key,
+        )
+
+    return eqx.filter_vmap(one, in_axes=(axes, 0, 0))(policy, beliefs, keys)
+
+
+def still(tree: PyTree) -> PyTree:
+    """The same, through which no derivatives go."""
+    return jax.tree.map(jax.lax.stop_gradient, tree)
+
+
+def scaled(tree: PyTree, factor: float | Scalar) -> PyTree:
+    """All of its numbers times a factor."""
+    return jax.tree.map(lambda leaf: factor * leaf, tree)
+
+
+def norm(tree: PyTree) -> Scalar:
+    """The length of all numbers together."""
+    flat = ravel(tree)[0]
+    return jnp.sqrt(jnp.sum(flat**2))
+
+
+def _variance(gradients: PyTree) -> Scalar:
+    """The summed variance of all numbers over a batch."""
+    each = [
+        jnp.sum(jnp.var(leaf, axis=0, ddof=1)) for leaf in jax.tree.leaves(gradients)
+    ]
+    return jnp.sum(jnp.stack(each))
