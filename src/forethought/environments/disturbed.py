@@ -4,10 +4,9 @@ $$x_{t+1} = f(x_t, u_t) + \sigma \odot \varepsilon_t, \qquad
   \varepsilon_t \sim \mathcal N(0, I)$$
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.spaces import Space
 from forethought.core.types import Action, ravel
@@ -24,7 +23,7 @@ class Disturbed(AbstractSystem[PyTree]):
     """
 
     system: AbstractSystem
-    std: tuple[float, ...] = eqx.field(static=True)
+    std: tuple[float | Scalar, ...]
 
     @property
     def action(self) -> Space:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -3,10 +3,11 @@
 from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import AbstractStudy
 from forethought.runs.entries.mazes import MAZES
+from forethought.runs.entries.naive import NAIVE
 from forethought.runs.entries.pets import PETS
 from forethought.runs.entries.planning import PLANNING
 
-REPRODUCTIONS: dict[str, Reproduction] = {**PETS}
+REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE}
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING}
 """Figures whose seeds run side by side."""

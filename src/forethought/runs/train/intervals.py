@@ -194,7 +194,7 @@ def _compiled_collect(
     return training.collect(state, **stretch)
 
 
-_compiled_evaluate = eqx.filter_jit(evaluate)
+compiled_evaluate = eqx.filter_jit(evaluate)
 
 
 def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def _evaluated(
 ) -> np.ndarray:
     agent, environment = run.training.agent, run.apart
     if isinstance(environment, AbstractEnvironment):
-        found = _compiled_evaluate(
+        found = compiled_evaluate(
             agent, environment, learner, episodes=episodes, key=key
         )
     else:
