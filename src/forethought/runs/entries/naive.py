@@ -150,7 +150,7 @@ PENDULUM = Reproduction(
     variant=(
         "Pendulum-v1, eight episodes, the first random. v0 and v1 back-propagate into "
         "an MLP policy through a network fitted to all that was seen, v0 once; v2 "
-        "plans in it by random shooting. At the end the agent is evaluated on 20 others."
+        "plans in it by random shooting. At its end each is evaluated on 20 others."
     ),
     train=(
         *("pendulum", "--steps", "1600", "--evaluate.every", "1600"),
