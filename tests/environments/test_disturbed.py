@@ -13,12 +13,12 @@ def test_the_noise_is_added_to_what_the_system_does():
     state, action = np.float32([0.3, -0.2]), np.float32([1.0])
 
     @jax.jit
-    def steps(key):
+    def steps(key, state, action):
         keys = jax.random.split(key, 4000)
         after = jax.vmap(lambda key: pushed.step(state, action, key=key))(keys)
         return after, system.step(state, action, key=key)
 
-    after, calm = map(np.asarray, steps(jax.random.key(0)))
+    after, calm = map(np.asarray, steps(jax.random.key(0), state, action))
     np.testing.assert_allclose(after[:, 0], calm[0], rtol=1e-6)
     off = after[:, 1] - calm[1]
     # Four standard errors of a mean and of a standard deviation.
