@@ -19,6 +19,7 @@ from forethought import cli
 from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.schedule import Schedule
+from forethought.cli import learning as learning_commands
 from forethought.cli.learning import read_training
 from forethought.models.learned.fitting import FitSettings
 from forethought.planners import CEM
@@ -49,6 +50,7 @@ from forethought.runs.claims.reproductions import (
 from forethought.runs.entries.registry import REPRODUCTIONS
 from forethought.runs.events import Line, Notice
 from forethought.runs.store.folder import RunFolder
+from forethought.runs.train import trained as trained_runs
 from forethought.runs.train.bounds import summary
 from forethought.runs.train.settings import Learning
 
@@ -577,3 +579,22 @@ def test_the_flags_of_the_paper_make_the_papers_agent():
     # Sine, cosine, position, two speeds and the force; four means and variances.
     sizes = [(5, 6, 500), (5, 500, 500), (5, 500, 500), (5, 500, 8)]
     assert [each.shape for each in networks] == sizes
+
+
+def test_the_command_runs_all_arms_and_judges_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(REPRODUCTIONS, "armed", ARMED)
+    monkeypatch.setattr(reproduce, "write_bounds", lambda *_, **__: BOUNDS)
+    monkeypatch.setattr(reproduce, "learn", pretend)
+    monkeypatch.setattr(trained_runs, "state_cost", lambda *_: None)
+    monkeypatch.setattr(learning_commands, "set_up", lambda precision: None)
+    words = ["reproduce", "armed", "--seeds", "2", "--out", str(tmp_path / "run")]
+    for _ in range(2):  # the second time nothing is trained
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*words, "--results", str(tmp_path / "results")])
+        assert stop.value.code == 0
+        printed = capsys.readouterr().out
+        assert "long seed 102" in printed and "passed: longer" in printed
+        monkeypatch.setattr(reproduce, "learn", None)
+    config = RunFolder.open(tmp_path / "run" / "long" / "seed-102").config()
+    assert config["command"][-4:] == ["--steps", "1800", "--seed", "102"]
+    assert sorted(os.listdir(tmp_path / "results")) == ["armed.json", "armed.png"]

@@ -6,7 +6,7 @@ v2 plans at every step from what it sees, so that a model's errors have no time 
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ DOTS = 250
 EPISODES = 10
 """In each strength of the wind."""
 Runs = Mapping[str, Sequence[tuple[Learning, RunFolder]]]
+Plane = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""From two clouds of observations to the same in two dimensions."""
 
 
 def visited(run: Learning, folder: RunFolder) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +59,15 @@ def thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def angle_and_speed(seen: np.ndarray) -> np.ndarray:
     """The pendulum's phase plane: angle from upright, and angular velocity."""
     return np.stack([np.arctan2(seen[:, 1], seen[:, 0]), seen[:, 2]], axis=1)
+
+
+def principal(seen: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two clouds `[row, dimension]` in the plane in which they spread most."""
+    both = np.concatenate([seen, others])
+    scale = np.maximum(both.std(axis=0), 1e-6)
+    _, _, axes = np.linalg.svd((both - both.mean(axis=0)) / scale, full_matrices=False)
+    first, second = ((part - both.mean(axis=0)) / scale for part in (seen, others))
+    return first @ axes[:2].T, second @ axes[:2].T
 
 
 def errors(runs: Runs, name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -110,39 +121,50 @@ def _earned(run: Learning, learner, std: Sequence[float]) -> float:
     return float(np.mean(returns))
 
 
-def _argument(runs: Runs) -> list[Panel]:
-    """Two phase planes, errors of the model where the agent went, and wind."""
-    v0_data, v0_went = map(angle_and_speed, visited(*runs[V0][0]))
-    v1_data, v1_went = map(angle_and_speed, visited(*runs[V1][0]))
-    last = len(v1_went) // 7  # the last episode; the model knows those before
+def _clouds(runs: Runs, axes: tuple[str, str], plane: Plane) -> list[Panel]:
+    """Of the first seed: what v0 and v1 were fitted to, and where they then went."""
+    v0_data, v0_went = visited(*runs[V0][0])
+    v1_data, v1_went = visited(*runs[V1][0])
+    run = runs[V1][0][0]
+    last = run.length or len(v1_went)  # its model knows all episodes before that one
     known = np.concatenate([v1_data, v1_went[:-last]])
+    found = []
+    for title, data, went in (
+        ("v0: its data, and what its policy visits", v0_data, v0_went),
+        ("v1: its data at last, and what its policy visits", known, v1_went[-last:]),
+    ):
+        clouds = zip(("data", "policy"), plane(data, went), strict=True)
+        series = {name: thinned(cloud) for name, cloud in clouds}
+        found.append(Panel(title, *axes, series))
+    return found
+
+
+def _foreseen(runs: Runs) -> Panel:
+    title = "The model's error over 25 steps, where the agent went"
+    words = ("environment steps", "error (std)")
+    return Panel(title, *words, errors(runs, "error_25"), "line")
+
+
+def _pendulum(runs: Runs) -> list[Panel]:
+    """Phase planes, errors of the model where the agent went, and wind."""
     axes = ("angle from upright (rad)", "angular velocity (rad/s)")
-    return [
-        Panel(
-            "v0: its data, and what its policy visits",
-            *axes,
-            {"random data": thinned(v0_data), "policy": thinned(v0_went)},
-        ),
-        Panel(
-            "v1: its data at last, and what its policy visits",
-            *axes,
-            {"data": thinned(known), "policy": thinned(v1_went[-last:])},
-        ),
-        Panel(
-            "The model's error over 25 steps, where the agent went",
-            "environment steps",
-            "error (std)",
-            errors(runs, "error_25"),
-            "line",
-        ),
-        Panel(
-            "Last agents in wind that they never felt",
-            "noise on the speed (rad/s a step)",
-            "return",
-            in_wind(runs, (0.0, 0.2, 0.4), (0.0, 1.0)),
-            "line",
-        ),
-    ]
+    wind = Panel(
+        "Last agents in wind that they never felt",
+        "noise on the speed (rad/s a step)",
+        "return",
+        in_wind(runs, (0.0, 0.2, 0.4), (0.0, 1.0)),
+        "line",
+    )
+    clouds = _clouds(
+        runs, axes, lambda *both: (angle_and_speed(both[0]), angle_and_speed(both[1]))
+    )
+    return [*clouds, _foreseen(runs), wind]
+
+
+def _cartpole(runs: Runs) -> list[Panel]:
+    """The plane of most spread, and errors of the model where the agent went."""
+    axes = ("first principal direction", "second")
+    return [*_clouds(runs, axes, principal), _foreseen(runs)]
 
 
 PENDULUM = Reproduction(
@@ -193,7 +215,42 @@ PENDULUM = Reproduction(
             arm=V0,
         ),
     ),
-    evidence=_argument,
+    evidence=_pendulum,
 )
 
-NAIVE: dict[str, Reproduction] = {"v0-v1-v2-pendulum": PENDULUM}
+CARTPOLE = Reproduction(
+    claim="v2 > v1 > v0 on the cart-pole of PETS",
+    variant=(
+        "The cart-pole of Chua et al. (2018), ten episodes, the first random, with "
+        "the arms of v0-v1-v2-pendulum. At its end each is evaluated on 20 others."
+    ),
+    train=(
+        *("pets-cartpole", "--steps", "2000", "--evaluate.every", "2000"),
+        *("--evaluate.unit", "steps", "--evaluate-episodes", "20"),
+    ),
+    arms=ARMS,
+    checks=(
+        Check(
+            "the last v2 earns more than the last v1",
+            last_evaluation(),
+            ">",
+            Than(V1),
+            "evaluation",
+            arm=V2,
+        ),
+        Check(
+            "the last v1 earns at least 30 more than the last v0",
+            last_evaluation(),
+            "≥",
+            Than(V0, plus=30.0),
+            "evaluation",
+            arm=V1,
+        ),
+    ),
+    evidence=_cartpole,
+)
+
+NAIVE: dict[str, Reproduction] = {
+    "v0-v1-v2-pendulum": PENDULUM,
+    "v0-v1-v2-cartpole": CARTPOLE,
+}
