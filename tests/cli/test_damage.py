@@ -32,7 +32,11 @@ RUNS = FEW | {
     "compare": ["compare", "double-integrator", "--planners", "lqr", "--seeds", "2"],
     "fit": ["fit", "cart.csv", "--action", "push", *SMALL],
 }
-CLAIMS = {"claim": "pets-cartpole", "study": "dyna-maze"}
+CLAIMS = {
+    "claim": "pets-cartpole",
+    "arms": "v0-v1-v2-pendulum",
+    "study": "dyna-maze",
+}
 VALUES = (
     *(None, True, -1, 0, 3, 2.5, 1e308, -1e308, 10**30, "x", "", "Infinity", "\ud800"),
     *([], {}, [1], [[]], {"a": None}, "[red]", "$\\frac"),
@@ -73,7 +77,7 @@ def begun(home, runs):
 
 @pytest.fixture(scope="module")
 def few(at_home):
-    """A plan and two claims."""
+    """A plan and three claims."""
     return begun(at_home, FEW)
 
 

@@ -25,15 +25,12 @@ class Disturbed(AbstractSystem[PyTree]):
     system: AbstractSystem
     std: tuple[float | Scalar, ...]
 
-    @property
-    def action(self) -> Space:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What may be applied."""
-        return self.system.action
+    action: Space
+    dt: float
 
-    @property
-    def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Seconds from one step to the next."""
-        return self.system.dt
+    def __init__(self, system: AbstractSystem, std: tuple[float | Scalar, ...]):
+        self.system, self.std = system, std
+        self.action, self.dt = system.action, system.dt
 
     @property
     def state_names(self) -> tuple[str, ...]:

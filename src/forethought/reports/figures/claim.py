@@ -44,7 +44,7 @@ def figure(result: Result) -> Figure:
         result: The content of `reproduction.json`.
     """
     names, evidence = _curves(result), result.get("evidence", [])
-    columns = max(len(names), min(len(evidence), 3))
+    columns = len(names) if len(evidence) % 3 else max(len(names), len(evidence) and 3)
     rows = 1 + math.ceil(len(evidence) / columns)
     drawn, grid = panels(rows, columns, height=3.5, share=False)
     drawn.set_size_inches(5.2 * columns, 4.6 + 3.4 * (rows - 1))
@@ -156,7 +156,14 @@ def _arm(
         axis.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0, label=words)
         for i, row in enumerate(values):
             words = "" if i or name else "each seed"
-            axis.plot(steps, row, color=colour, lw=0.8, alpha=0.4, label=words)
+            alone = "" if len(steps) > 1 else "."
+            axis.plot(
+                *(steps, row, alone or "-"),
+                color=colour,
+                lw=0.8,
+                alpha=0.4,
+                label=words,
+            )
     words = of + ("median of seeds" if len(values) > 1 else "one seed")
     style = "o-" if len(steps) <= DOTTED else "-"
     axis.plot(steps, middle, style, color=colour, lw=2.2, ms=4.5, label=words, zorder=4)
@@ -275,7 +282,8 @@ def _mark(axis: Axes, check: Mapping[str, Any]) -> None:
         zorder=6,
     )
     axis.annotate(
-        f"{'≥' if check['relation'] == '≥' else '>'} {number(check['mark'][1])}",
+        f"{'>' if check['relation'] == '≤' else check['relation']} "
+        f"{number(check['mark'][1])}",
         check["mark"],
         xytext=(5, -7),
         textcoords="offset points",

@@ -46,11 +46,12 @@ def found(check: Mapping[str, Any]) -> str:
 
 def wanted(check: Mapping[str, Any]) -> str:
     """What a check asks for."""
-    goal = shown(check["goal"])
+    asked = f"{check['relation']} {shown(check['goal'])}"
+    if "wanted" not in check:
+        return f"{asked}, from {check['than']}" if "than" in check else asked
     if "than" in check:
-        goal = f"{goal}, from {check['than']}"
-    asked = f"{check['relation']} {goal}"
-    return f"{asked} of {check['wanted']}" if "wanted" in check else asked
+        asked = f"{check['relation']} what {check['than']} sets on the same seed"
+    return f"{check['wanted']}: {asked}"
 
 
 def yardstick(value: Mapping[str, Any] | None) -> str:

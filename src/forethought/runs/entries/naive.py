@@ -179,6 +179,7 @@ PENDULUM = Reproduction(
         *("--evaluate.unit", "steps", "--evaluate-episodes", "20"),
     ),
     arms=ARMS,
+    measured=0.3,
     checks=(
         Check(
             "the last v2 earns more than the last v1",

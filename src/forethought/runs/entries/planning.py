@@ -120,7 +120,7 @@ REPLANNING = PlanningStudy(
             low=100.0,
         ),
     ),
-    seconds=100.0,
+    seconds=120.0,
 )
 
 SHORT_HORIZONS = PlanningStudy(
@@ -159,7 +159,7 @@ SHORT_HORIZONS = PlanningStudy(
             high=-900.0,
         ),
     ),
-    seconds=100.0,
+    seconds=90.0,
 )
 
 PLANNING: dict[str, PlanningStudy] = {
