@@ -116,7 +116,7 @@ class PPO(AbstractAgent[ActorCritic, None]):
     scale: bool = eqx.field(static=True, default=True)
     width: Count = eqx.field(static=True, default=64)
     depth: Count = eqx.field(static=True, default=2)
-    std: Positive = 0.6
+    std: Positive = 1.0
     step: Literal["clip", "trust-region"] = eqx.field(static=True, default="clip")
 
     @property
