@@ -4,8 +4,9 @@ from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import Study
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.pets import PETS
+from forethought.runs.entries.ppo import PPO
 
-REPRODUCTIONS: dict[str, Reproduction] = {**PETS}
+REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **PPO}
 """Training runs, each seed a folder."""
 STUDIES: dict[str, Study] = {**MAZES}
 """Figures whose seeds run side by side."""
