@@ -116,7 +116,9 @@ class PPO(AbstractAgent[ActorCritic, None]):
     target_kl: Positive | None = None
     scale: bool = eqx.field(static=True, default=True)
     width: Count = eqx.field(static=True, default=64)
-    depth: Count = eqx.field(static=True, default=2)
+    depth: Annotated[int, Range(at_least=1, limit=100)] = eqx.field(
+        static=True, default=2
+    )
     std: Positive = 1.0
     step: Literal["clip", "trust-region"] = eqx.field(static=True, default="clip")
 
