@@ -6,8 +6,9 @@ from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.naive import NAIVE
 from forethought.runs.entries.pets import PETS
 from forethought.runs.entries.planning import PLANNING
+from forethought.runs.entries.ppo import PPO
 
-REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE}
+REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE, **PPO}
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING}
 """Figures whose seeds run side by side."""

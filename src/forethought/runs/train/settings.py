@@ -42,7 +42,7 @@ class Learning:
             that a module registers when it is imported.
         settings: Of the agent.
         steps: Environment steps, over all environments; six episodes in each of them
-            if not given.
+            if not given, or twenty updates of a policy from its own actions.
         seed: Of everything random.
         learn: When the agent learns; as it says itself if not given.
         interval: How often there is a line of metrics and a checkpoint, besides those
@@ -51,7 +51,8 @@ class Learning:
             length after 1,000 steps.
         random_steps: Environment steps that begin the run with random actions, an
             interval of their own; one episode in each environment if not given, or
-            none for an agent that learns inside alone.
+            none for an agent that learns inside alone, or from its own actions
+            alone.
         evaluate: When the agent is evaluated, in episodes apart; never if None.
         evaluate_episodes: How many episodes these are.
         count: Environments that are acted in side by side.
@@ -181,14 +182,21 @@ class Learning:
     @property
     def total_steps(self) -> int:
         """Environment steps of the whole run, unless copies have to round them up."""
-        return 6 * self._period if self.steps is None else self.steps
+        if self.steps is not None:
+            return self.steps
+        own = [duty.every for duty in self.outside if duty.on_policy]
+        updates = [
+            math.ceil(20 * clock.every) for clock in own if clock.unit == "steps"
+        ]
+        return max(6 * self._period, *updates, 0)
 
     @property
     def first_steps(self) -> int:
         """Environment steps with random actions."""
         if self.random_steps is not None:
             return self.random_steps
-        return self._period if self.outside else 0
+        wanted = any(not duty.on_policy for duty in self.outside)
+        return self._period if wanted else 0
 
     @property
     def interval_steps(self) -> int:
