@@ -15,7 +15,7 @@ $G_t$ discounted rewards from step $t$ on, with what lies beyond; $\sigma$ noise
 actions; $B$ futures of a batch.
 """  # noqa: E501  (a table)
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -95,25 +95,26 @@ def estimate(
         arXiv:1902.01240, §3.2 (mixing by $\sigma^{-2}$).
 
     Note:
-        The paper mixes anew at each step backwards in time; here the two gradients are
-        mixed once. Weights come from the same batch as the gradients, which the paper
+        The paper mixes anew at each step backwards in time, from one set of futures;
+        here the two gradients are mixed once, from a set each. Weights come from the same batch as the gradients, which the paper
         does as well: they are independent only as the batch grows.
     """
     params, rest = eqx.partition(policy, eqx.is_inexact_array)
-    parts = {
-        "reparametrised": lambda *given: _pathwise(problem, *given, way),
-        "score": lambda *given: _ratios(problem, *given, way),
-    }
+    parts = {"reparametrised": _pathwise, "score": _ratios}
     if estimator != "reparametrised" and way.std is None:
         raise ValueError(
             f"The estimator {estimator} needs noise on imagined actions, got noise=0."
         )
+
+    def slope(name: str, params: PyTree, keys: Array, own: bool) -> Any:
+        def part(params: PyTree) -> tuple[Scalar, Rollout]:
+            policy = eqx.combine(params, rest)
+            return parts[name](problem, policy, beliefs, keys, way, own=own)
+
+        return jax.grad(part, has_aux=True)(params)
+
     if estimator != "mixture":
-        part = parts[estimator]
-        gradient, futures = jax.grad(
-            lambda params: part(eqx.combine(params, rest), beliefs, keys),
-            has_aux=True,
-        )(params)
+        gradient, futures = slope(estimator, params, keys, False)
         path = jnp.asarray(float(estimator == "reparametrised"), futures.rewards.dtype)
         return Estimate(gradient, still(futures), path)
     # With parameters of its own, each future has a gradient of its own.
@@ -121,17 +122,15 @@ def estimate(
     copies = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), params
     )
-    found = {}
-    for name, part in parts.items():
-        found[name] = jax.grad(
-            lambda copies, part=part: part(
-                eqx.combine(copies, rest), beliefs, keys, own=True
-            ),
-            has_aux=True,
-        )(copies)
-    path, futures = found["reparametrised"]
+    # Of other draws, so that what one errs by tells nothing of the other.
+    apart = jax.vmap(lambda key: jax.random.fold_in(key, count))(keys)
+    found = {
+        name: slope(name, copies, drawn, True)
+        for name, drawn in (("reparametrised", keys), ("score", apart))
+    }
+    futures = found["reparametrised"][1]
     # Each is the derivative of a mean, and so a share of it.
-    alone = {name: scaled(each, count) for name, (each, _) in found.items()}
+    alone = {name: scaled(each, float(count)) for name, (each, _) in found.items()}
     spread = {name: _variance(each) for name, each in alone.items()}
     total = spread["score"] + spread["reparametrised"]
     share = jnp.where(total > 0, spread["score"] / total, jnp.ones_like(total))
