@@ -127,7 +127,7 @@ def test_truncated_back_propagation_is_a_gradient_that_stops():
 SHAKY = Problem(Sum(), Near(), free_box(1))
 
 
-def gradients(kind, horizon, batch=16, draws=400, std=0.3):
+def gradients(kind, horizon, batch=48, draws=300, std=0.3):
     """Draws of a gradient in the gain of a policy on a sum of its actions."""
     policy = linear(-0.5)
     way = Way(horizon, jnp.array([std]))
@@ -164,7 +164,8 @@ def test_likelihood_ratios_vary_more_and_the_more_the_longer_they_look(kinds):
     for horizon in (4, 12):
         least = spread["reparametrised", horizon]
         assert spread["score", horizon] > 3 * least
-        assert spread["mixture", horizon] < 1.3 * least
+        # Four standard errors of a ratio of variances of 300 draws each.
+        assert spread["mixture", horizon] / least < 1.5
     assert spread["score", 12] > 2 * spread["score", 4]
 
 
@@ -199,5 +200,8 @@ def test_what_cannot_be_derived_is_refused_in_a_sentence():
         problem = Problem(model, Near(), action)
         with pytest.raises(TypeError, match=words):
             improve(problem, linear(0.0, 0.0), anywhere, settings, key=KEY)
+    shaky = Improvement(updates=1, batch=2, estimator="mixture", noise=0.1)
+    with pytest.raises(ValueError, match="at least 4 futures, got 2"):
+        improve(SHAKY, linear(1.0), lambda key: jnp.ones(1), shaky, key=KEY)
     with pytest.raises(ValueError, match="needs noise > 0, got"):
         Improvement(estimator="score")
