@@ -23,6 +23,8 @@ from forethought.reports.style import (
 
 Result = Mapping[str, Any]
 BY_EPISODE = "steps per episode"
+FEW = 12
+"""So few points are places that somebody chose, on a logarithmic axis."""
 
 
 def figure(result: Result) -> Figure:
@@ -34,26 +36,37 @@ def figure(result: Result) -> Figure:
     drawn, axes = panels(1, height=3.8, width=1.5 * WIDTH)
     axis, at = axes[0, 0], np.array(result["at"])
     error = 1 / np.sqrt(len(result["seeds"]))
-    by_episode = result["measure"] == BY_EPISODE
+    style = "-" if len(at) > FEW else "o-"
     for colour, (name, arm) in zip(CYCLE, result["arms"].items(), strict=False):
         mean, std = np.array(arm["mean"]), np.array(arm["std"])
         low, high = mean - error * std, mean + error * std
         axis.fill_between(at, low, high, color=colour, alpha=0.2, lw=0)
-        axis.plot(at, mean, color=colour, lw=1.8, label=name)
-        known = np.array(arm["known"])
-        axis.plot(*known.T, "o", color=colour, ms=4.5, mfc="white", zorder=4)
-    axis.plot([], [], "o", color=LIMIT, ms=4.5, mfc="white", label="known")
+        axis.plot(at, mean, style, color=colour, lw=1.8, ms=4.5, label=name)
+        if arm["known"]:
+            known = np.array(arm["known"])
+            axis.plot(*known.T, "o", color=colour, ms=4.5, mfc="white", zorder=4)
+    if any(arm["known"] for arm in result["arms"].values()):
+        axis.plot([], [], "o", color=LIMIT, ms=4.5, mfc="white", label="known")
     axis.fill_between([], [], [], color=LIMIT, alpha=0.3, label="± standard error")
     for step in result["marks"]:
         axis.axvline(step, color=LIMIT, lw=1.2, ls=(0, (4, 2)), zorder=1)
-    if by_episode:
+    axis.set_xlim(0, 1.02 * at[-1])
+    place = "best"
+    if result["measure"] == BY_EPISODE:
         axis.set_ylim(10, None)
         logarithmic(axis, "y")
         label(axis, "episode", "steps")
+        place = "upper right"
+    elif len(at) <= FEW:  # places that were chosen
+        axis.set_xlim(at[0] / 1.1, 1.1 * at[-1])
+        axis.set_xscale("log")
+        axis.set_xticks(at, [str(each) for each in at])
+        axis.minorticks_off()
+        label(axis, result.get("axis", ""), result["measure"])
     else:
         label(axis, "steps", "cumulative reward")
-    axis.set_xlim(0, 1.02 * at[-1])
-    legend(axis, loc="upper right" if by_episode else "upper left")
+        place = "upper left"
+    legend(axis, loc=place)
     passed = sum(check["passed"] for check in result["checks"])
     title = (
         f"{result['name']}: {passed} of {len(result['checks'])} checks passed, mean "
@@ -108,7 +121,7 @@ def body(result: Result, content: bytes) -> list[str]:
         (
             name,
             f"{number(arm['mean'][-1])} ± {number(_digits(arm['std'][-1], 2))}",
-            number(arm["known"][-1][1]),
+            number(arm["known"][-1][1]) if arm["known"] else "–",
             duration(arm["seconds"]["run"]),
         )
         for name, arm in arms.items()
@@ -116,6 +129,10 @@ def body(result: Result, content: bytes) -> list[str]:
     where = {"commit": result["commit"], "machine": result["machine"]}
     settings = {name: arm["settings"] for name, arm in arms.items()}
     unit = "episode" if result["measure"] == BY_EPISODE else "step"
+    place = result.get("axis", unit)
+    story = "Lines are means over seeds"
+    if result["source"]:
+        story += f"; circles are known: {result['source']}"
     return [
         f"<header><h1>{page.escape(result['name'])} <span>reproduced</span></h1>"
         f"<p>{page.escape(result['claim'])}.</p>"
@@ -129,12 +146,12 @@ def body(result: Result, content: bytes) -> list[str]:
         ),
         page.section(
             result["measure"].capitalize(),
-            f"Lines are means over seeds; circles are known: {result['source']}.",
+            f"{story}.",
             page.picture(content, result["measure"]),
             kind="wide",
         ),
         page.section(
-            f"At the last {unit}",
+            f"At {result['at'][-1]:,} on the axis ({place})",
             "Mean and standard deviation over seeds.",
             page.table(last, ("arm", "found", "known", "time of all seeds")),
             kind="wide",

@@ -1,4 +1,4 @@
-"""Put a figure of a book to the test: many seeds of a small world in one call.
+"""Put a figure to the test: many seeds of a small world in one call.
 
     config.json         what is reproduced, with which seeds
     reproduction.json   all numbers, small enough to be committed
@@ -8,8 +8,12 @@
 What differs from `forethought.runs.claims.reproduce`: a seed takes milliseconds, so
 that all of an arm run side by side in one compiled call, nothing is kept of each alone,
 and there is nothing to go on with: the same command does it again.
+
+A study says how an arm's curve comes about: here by learning, as in figures of a book;
+in `forethought.runs.claims.planning` by planning alone.
 """
 
+import abc
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -79,37 +83,121 @@ class Promise:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
+Curves = tuple[np.ndarray, dict[str, float]]
+"""The measure, shape `[seed, point]`, and what compiling and running took."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractStudy(abc.ABC):
     """A figure, and how it is made again.
 
     Args:
         claim: One line.
         variant: Which world it is, and with which settings.
-        source: Where the known curves come from.
-        world: What is acted in.
-        arms: Its curves by name.
-        measure: What is drawn: by the number of the episode, or by steps.
-        length: How many episodes, or steps.
-        steps: Steps in which a seed must come to its end.
+        source: Where the known curves come from; empty where there are none.
+        measure: What is drawn.
         seeds: How many the figure has.
         promises: What must hold.
         seconds: Of all of it on one core of a Xeon, compiling included, as measured.
-        marks: Steps at which the world changes.
+        marks: Places along the axis where something changes.
+        arms: By name.
     """
 
     claim: str
     variant: str
-    source: str
-    world: Callable[[], AbstractEnvironment]
-    arms: Mapping[str, Arm]
-    measure: Measure
-    length: int
-    steps: int
+    source: str = ""
+    measure: str
     seeds: int
     promises: tuple[Promise, ...]
     seconds: float
     marks: tuple[int, ...] = ()
+    arms: Mapping[str, Any]
+
+    @property
+    @abc.abstractmethod
+    def axis(self) -> str:
+        """What the curves are drawn over."""
+
+    @property
+    @abc.abstractmethod
+    def at(self) -> np.ndarray:
+        """Places along the axis whose values are kept, shape `[point]`."""
+
+    @property
+    @abc.abstractmethod
+    def longest(self) -> int:
+        """Steps of the environment of a seed, at most."""
+
+    @abc.abstractmethod
+    def curves(self, label: str, seeds: Sequence[int]) -> Curves:
+        """One arm, at the places that are kept or at more."""
+
+    @abc.abstractmethod
+    def kept(self, values: np.ndarray) -> np.ndarray:
+        """Of what `curves` measured (the last axis), the places that are kept."""
+
+    @abc.abstractmethod
+    def told(self, label: str) -> dict[str, Any]:
+        """Settings of an arm, and what others measured of it under `known`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study(AbstractStudy):
+    """A figure of a book: agents that learn.
+
+    Args:
+        world: What is acted in.
+        measure: What is drawn: by the number of the episode, or by steps.
+        arms: Its curves by name.
+        length: How many episodes, or steps.
+        steps: Steps in which a seed must come to its end.
+    """
+
+    world: Callable[[], AbstractEnvironment]
+    measure: Measure
+    arms: Mapping[str, Arm]
+    length: int
+    steps: int
+
+    @property
+    def axis(self) -> str:
+        """Episodes or steps."""
+        return "episode" if self.by_episode else "steps"
+
+    @property
+    def by_episode(self) -> bool:
+        """Whether curves have a point for each episode."""
+        return self.measure == "steps per episode"
+
+    @property
+    def at(self) -> np.ndarray:
+        """Every episode, or steps with equal gaps."""
+        at = np.arange(1, self.length + 1)
+        return at if self.by_episode else self.kept(at)
+
+    @property
+    def longest(self) -> int:
+        """Steps in which a seed must come to its end."""
+        return self.steps
+
+    def kept(self, values: np.ndarray) -> np.ndarray:
+        """Every episode, or some `POINTS` of the steps."""
+        each = 1 if self.by_episode else self.length // POINTS
+        return values[..., each - 1 :: each]
+
+    def curves(self, label: str, seeds: Sequence[int]) -> Curves:
+        """One arm, at every episode or step.
+
+        Raises:
+            RuntimeError: A seed did not come to its end.
+        """
+        return curves(self, self.arms[label].agent, seeds)
+
+    def told(self, label: str) -> dict[str, Any]:
+        """The agent, and the points that are known."""
+        arm = self.arms[label]
+        name = type(arm.agent).__name__
+        return {"agent": name, "settings": arm.agent, "known": arm.known}
 
 
 def side_by_side(function: Callable[[Array], PyTree], inputs: Array) -> PyTree:
@@ -123,10 +211,21 @@ def side_by_side(function: Callable[[Array], PyTree], inputs: Array) -> PyTree:
     return jax.vmap(function)(inputs)
 
 
-def curves(
-    study: Study, agent: AbstractAgent, seeds: Sequence[int]
-) -> tuple[np.ndarray, dict[str, float]]:
-    """One arm of a study.
+def timed(
+    function: Callable[[Array], PyTree], seeds: Sequence[int]
+) -> tuple[PyTree, dict[str, float]]:
+    """A function of one seed for all of them; what compiling and running took."""
+    began = time.perf_counter()
+    inputs = jnp.asarray([small_seed(each) for each in seeds], jnp.uint32)
+    call = jax.jit(lambda seeds: side_by_side(function, seeds)).lower(inputs).compile()
+    compiled = time.perf_counter()
+    found = jax.block_until_ready(call(inputs))
+    run = time.perf_counter() - compiled
+    return found, {"compile": compiled - began, "run": run}
+
+
+def curves(study: Study, agent: AbstractAgent, seeds: Sequence[int]) -> Curves:
+    """What an agent does in a study's world.
 
     Args:
         study: What is tried.
@@ -141,7 +240,7 @@ def curves(
         RuntimeError: A seed did not come to its end.
     """
     training = Training(agent, study.world(), Replay(1))
-    by_episode = study.measure == "steps per episode"
+    by_episode = study.by_episode
 
     def seed(seed: Array) -> tuple[Array, Array]:
         key: PRNGKeyArray = jax.random.key(seed)
@@ -150,15 +249,7 @@ def curves(
         _, trace = training.collect(state, study.steps, episodes=episodes)
         return trace.rewards[:, 0], trace.ended[:, 0]
 
-    began = time.perf_counter()
-    inputs = jnp.asarray([small_seed(each) for each in seeds], jnp.uint32)
-    call = jax.jit(lambda seeds: side_by_side(seed, seeds)).lower(inputs).compile()
-    compiled = time.perf_counter()
-    rewards, ended = jax.block_until_ready(call(inputs))
-    seconds = {
-        "compile": compiled - began,
-        "run": time.perf_counter() - compiled,
-    }
+    (rewards, ended), seconds = timed(seed, seeds)
     if not by_episode:
         return np.cumsum(np.asarray(rewards, float), axis=1), seconds
     found = []
@@ -175,7 +266,7 @@ def curves(
 
 def run_study(
     name: str,
-    study: Study,
+    study: AbstractStudy,
     seeds: Sequence[int],
     folder: RunFolder,
     watch: Watch = unwatched,
@@ -196,21 +287,14 @@ def run_study(
         RuntimeError: A seed did not come to its end.
     """
     arms, means = {}, {}
-    at = np.arange(1, study.length + 1)
-    if study.measure == "cumulative reward":
-        each = study.length // POINTS
-        at = at[each - 1 :: each]
-    for label, arm in study.arms.items():
+    for label in study.arms:
         watch(Stage(label))
-        found, seconds = curves(study, arm.agent, seeds)
+        found, seconds = study.curves(label, seeds)
         means[label] = np.mean(found, axis=0)
-        arms[label] = {
-            "agent": type(arm.agent).__name__,
-            "settings": arm.agent,
-            "mean": _short(means[label][at - 1]),
-            "std": _short(np.std(found, axis=0)[at - 1]),
+        arms[label] = study.told(label) | {
+            "mean": _short(study.kept(means[label])),
+            "std": _short(study.kept(np.std(found, axis=0))),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "known": arm.known,
         }
     words = ["forethought", "reproduce", name]
     words += ["--seeds", str(len(seeds)), "--seed", str(seeds[0])]
@@ -220,13 +304,14 @@ def run_study(
         "variant": study.variant,
         "source": study.source,
         "measure": study.measure,
+        "axis": study.axis,
         "marks": study.marks,
         "command": " ".join(words),
         "commit": commit(),
         "machine": machine(),
         "seeds": list(seeds),
         "checks": [promise.judge(means) for promise in study.promises],
-        "at": at,
+        "at": study.at,
         "arms": arms,
     }
     folder.write_json(RESULT, plain(result))
