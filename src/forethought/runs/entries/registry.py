@@ -2,11 +2,12 @@
 
 from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import AbstractStudy
+from forethought.runs.entries.gradients import GRADIENTS
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.pets import PETS
 from forethought.runs.entries.planning import PLANNING
 
 REPRODUCTIONS: dict[str, Reproduction] = {**PETS}
 """Training runs, each seed a folder."""
-STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING}
+STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING, **GRADIENTS}
 """Figures whose seeds run side by side."""
