@@ -153,7 +153,12 @@ VANISHING = GradientStudy(
         _rate(MARGINAL, "marginal: the exact", 0.0, 1e-4),
         _rate(CHAOTIC, "chaotic: Lyapunov's", LYAPUNOV, 0.02),
         _rate(IN_POLICY, "chaotic, return in the policy: as fast,", LYAPUNOV, 0.04),
-        _rate(STEADY, "stable, return in the policy: bounded,", 0.0, 0.002),
+        Promise(
+            "stable, return in the policy: in proportion to the horizon, ln 3 / 40 a "
+            "step, at most",
+            _slope(STEADY),
+            high=math.log(3) / 40,
+        ),
     ),
     seconds=20.0,
 )
