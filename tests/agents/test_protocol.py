@@ -10,8 +10,11 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.dyna import Dyna
+from forethought.agents.mbrl_v0 import ModelBasedV0
+from forethought.agents.mbrl_v1 import ModelBasedV1
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.mpc import Planning
+from forethought.agents.parts.backprop import Improvement
 from forethought.agents.pets import PETS
 from forethought.agents.ppo import PPO
 from forethought.agents.registry import AGENTS
@@ -28,6 +31,12 @@ from forethought.runs.store import checkpoint
 from forethought.training.loop import Training
 
 TINY = {"width": 4, "depth": 1, "fitting": FitSettings(epochs=2)}
+IMPROVED = {
+    "model": dataclasses.replace(ModelBasedV1().model, **TINY),
+    "improvement": Improvement(3, updates=3, batch=2),
+    "width": 4,
+    "depth": 1,
+}
 SETTINGS = {
     "pets": PETS(
         model=EnsembleRecipe(members=2, **TINY),
@@ -37,6 +46,8 @@ SETTINGS = {
         model=dataclasses.replace(ModelBasedV2().model, **TINY),
         planner=RandomShooting(3, population=8),
     ),
+    "mbrl-v0": ModelBasedV0(**IMPROVED),
+    "mbrl-v1": ModelBasedV1(**IMPROVED),
     "dyna": Dyna(planning_steps=3, bonus=1e-3, epsilon=0.5),
     "sweeping": Sweeping(planning_steps=3, epsilon=0.5),
     "ppo": PPO(rollout=10, batch=4, epochs=2, width=4, depth=1),
@@ -44,8 +55,8 @@ SETTINGS = {
 INSIDE = {"dyna": 1, "sweeping": 2}
 """Agents that learn on the way, and steps from one update to the next."""
 ROWS = [*SETTINGS, "known-model"]
-FAMILIES = ["mbrl-v2", "dyna"]
-"""One row each of those that fit a network and of those that keep a table."""
+FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna"]
+"""One row each of those that plan in a network, improve a policy, or keep a table."""
 
 
 def agent_of(name, task):
@@ -131,9 +142,10 @@ def assert_sound(row, ran, bits):
         assert set(np.unique(rows.action)) <= set(range(4))
     else:
         assert trace.learned == {}
-        assert not np.any(trace.watched.get("plan_failed", False))
         reals += [rows.action]
-        reals += [trace.watched[name] for name in ("plan_value",) if trace.watched]
+        if "plan_value" in trace.watched:
+            assert not np.any(trace.watched["plan_failed"])
+            reals += [trace.watched["plan_value"]]
         box = tasks.load("double-integrator").problem.action
         assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
     assert {str(leaf.dtype) for leaf in reals} == {f"float{bits}"}
@@ -193,7 +205,8 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
 
 def test_what_learns_a_model_can_be_examined_and_nothing_else(row, ran):
     examined = row.agent.examined(ran[0].learner)
-    assert (examined is not None) == (row.name in ("pets", "mbrl-v2"))
+    learns = row.name in ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2")
+    assert (examined is not None) == learns
 
 
 def test_learning_a_second_time_compiles_nothing(row, ran, compilations):

@@ -29,6 +29,7 @@ TASKS = {"lqr": "lqg", "categorical-cem": "exam", "mcts": "exam"}
 """Who cannot plan for the pendulum."""
 AGENTS = {
     "pets": "pendulum",
+    "mbrl-v1": "pendulum",
     "mbrl-v2": "pendulum",
     "dyna": "maze",
     "sweeping": "maze",

@@ -14,6 +14,7 @@ from forethought.core.spaces import Box, free_box
 from forethought.policies.affine import TimeVarying
 from forethought.policies.gaussian import GaussianPolicy
 from forethought.policies.mlp import MLPPolicy
+from forethought.policies.shaken import Shaken
 
 STATE = 3
 
@@ -37,6 +38,11 @@ def affine(key):
     return TimeVarying(*draws, noise)
 
 
+def shaken(box):
+    """A network shaken by noise."""
+    return lambda key: Shaken(mlp(box)(key), jnp.array([0.3, 0.1]))
+
+
 LIMITS = Box([-2.0, 1.0], [2.0, 1.5])
 HALF_FREE = Box([-2.0, -np.inf], [2.0, np.inf])
 ROWS = {
@@ -44,6 +50,7 @@ ROWS = {
     "mlp-half-free": (mlp(HALF_FREE), HALF_FREE),
     "gaussian": (gaussian(LIMITS), LIMITS),
     "gaussian-half-free": (gaussian(HALF_FREE), HALF_FREE),
+    "shaken": (shaken(free_box(2)), free_box(2)),
     "time-varying": (affine, free_box(2)),
 }
 

@@ -9,7 +9,6 @@ from forethought.agents.parts.improving import Improving
 from forethought.agents.parts.model_based import briefed
 from forethought.core.given.settings import Count, Nonnegative, check_ranges
 from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
-from forethought.policies.base import AbstractPolicy
 
 M = TypeVar("M", bound=AbstractRecipe)
 
@@ -29,8 +28,6 @@ class ModelBasedV1(Generic[M]):
         noise: Standard deviation of the noise on actions while exploring, in half
             widths of the action box (in units of the action where it is free).
         known_reward: As for PETS.
-        base: Who acts before the policy was improved, where actions are not random; the
-            policy as it begins if None. It is given from Python.
 
     References:
         Levine, CS 285, lecture 11, "model-based reinforcement learning version
@@ -45,7 +42,6 @@ class ModelBasedV1(Generic[M]):
     depth: Count = 2
     noise: Nonnegative = 0.1
     known_reward: bool = True
-    base: AbstractPolicy | None = None
 
     def __post_init__(self):
         """Check what can be checked alone."""
@@ -60,5 +56,4 @@ class ModelBasedV1(Generic[M]):
             depth=self.depth,
             noise=self.noise,
             once=False,
-            base=self.base,
         )

@@ -157,7 +157,7 @@ def test_an_agent_that_suits_what_is_seen_learns_where_none_is_asked_for():
         (("pendulum", ft.PETS), {}, TypeError, "needs an agent's name"),
         (("pendulum", 3), {}, TypeError, "needs an agent's name"),
         (("robot.xml",), {}, ValueError, "forethought plan robot.xml --objective"),
-        (("pendulum", "dyna"), {}, TypeError, "agents that can are pets, mbrl-v2"),
+        (("pendulum", "dyna"), {}, TypeError, "agents that can are pets, mbrl-v0"),
         (("maze", "pets"), {}, TypeError, "agents that can are dyna, sweeping"),
         (("pendulum",), {"env": {"g": 5}}, ValueError, "g for the task pendulum"),
     ],

@@ -258,13 +258,16 @@ def require_derivatives(problem: Problem, *, key: PRNGKeyArray) -> Box:
     """The box of actions of a problem whose model has derivatives.
 
     Raises:
-        TypeError: Actions are discrete, or a belief has no real numbers.
+        TypeError: Actions are discrete, or nothing that is read out is a real number.
     """
-    belief = eqx.filter_eval_shape(problem.model.init, key=key)
-    real = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(belief)]
-    if not any(real):
+
+    def seen(key: PRNGKeyArray) -> PyTree:
+        return problem.model.readout(problem.model.init(key=key)).x
+
+    leaves = jax.tree.leaves(eqx.filter_eval_shape(seen, key))
+    if not any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves):
         raise TypeError(
-            "Improving a policy by gradients needs a model with derivatives, but the "
-            f"beliefs of {type(problem.model).__name__} have no real numbers."
+            "Improving a policy by gradients needs a model with derivatives, but what "
+            f"{type(problem.model).__name__} reads out has no real numbers."
         )
     return require_vectors(problem.action)

@@ -15,7 +15,7 @@ $G_t$ discounted rewards from step $t$ on, with what lies beyond; $\sigma$ noise
 actions; $B$ futures of a batch.
 """  # noqa: E501  (a table)
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -29,6 +29,8 @@ from forethought.policies.shaken import Shaken
 from forethought.problem import Problem, Rollout, imagine
 
 Estimator = Literal["reparametrised", "score", "mixture"]
+FEWEST = 4
+"""Futures of a mixture: two for a variance, of either half."""
 
 
 class Way(NamedTuple):
@@ -86,7 +88,8 @@ def estimate(
         The gradient, with what was imagined.
 
     Raises:
-        ValueError: Likelihood ratios are asked for without noise.
+        ValueError: Likelihood ratios are asked for without noise, or a mixture of fewer
+            than four futures.
 
     References:
         Williams, Simple statistical gradient-following algorithms for connectionist
@@ -95,57 +98,86 @@ def estimate(
         arXiv:1902.01240, §3.2 (mixing by $\sigma^{-2}$).
 
     Note:
-        The paper mixes anew at each step backwards in time; here the two gradients are
-        mixed once. Weights come from the same batch as the gradients, which the paper
-        does as well: they are independent only as the batch grows.
+        The paper mixes anew at each step backwards in time, from one set of futures;
+        here the two gradients are mixed once, from a set each. Weights of one half of
+        the batch come from the other half, without which the mixture is biased.
     """
     params, rest = eqx.partition(policy, eqx.is_inexact_array)
-    parts = {
-        "reparametrised": lambda *given: _pathwise(problem, *given, way),
-        "score": lambda *given: _ratios(problem, *given, way),
-    }
+    parts = {"reparametrised": _pathwise, "score": _ratios}
     if estimator != "reparametrised" and way.std is None:
         raise ValueError(
             f"The estimator {estimator} needs noise on imagined actions, got noise=0."
         )
+
+    def slope(name: str, params: PyTree, keys: Array, own: bool) -> Any:
+        def part(params: PyTree) -> tuple[Scalar, Rollout]:
+            policy = eqx.combine(params, rest)
+            return parts[name](problem, policy, beliefs, keys, way, own=own)
+
+        return jax.grad(part, has_aux=True)(params)
+
     if estimator != "mixture":
-        part = parts[estimator]
-        gradient, futures = jax.grad(
-            lambda params: part(eqx.combine(params, rest), beliefs, keys),
-            has_aux=True,
-        )(params)
+        gradient, futures = slope(estimator, params, keys, False)
         path = jnp.asarray(float(estimator == "reparametrised"), futures.rewards.dtype)
         return Estimate(gradient, still(futures), path)
-    # With parameters of its own, each future has a gradient of its own.
     count = keys.shape[0]
+    if count < FEWEST:
+        raise ValueError(
+            f"The estimator mixture needs at least {FEWEST} futures, got {count}."
+        )
+    # With parameters of its own, each future has a gradient of its own.
     copies = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), params
     )
-    found = {}
-    for name, part in parts.items():
-        found[name] = jax.grad(
-            lambda copies, part=part: part(
-                eqx.combine(copies, rest), beliefs, keys, own=True
-            ),
-            has_aux=True,
-        )(copies)
-    path, futures = found["reparametrised"]
+    # Of other draws, so that what one errs by tells nothing of the other.
+    apart = jax.vmap(lambda key: jax.random.fold_in(key, count))(keys)
+    found = {
+        name: slope(name, copies, drawn, True)
+        for name, drawn in (("reparametrised", keys), ("score", apart))
+    }
+    futures = found["reparametrised"][1]
     # Each is the derivative of a mean, and so a share of it.
-    alone = {name: scaled(each, count) for name, (each, _) in found.items()}
-    spread = {name: _variance(each) for name, each in alone.items()}
-    total = spread["score"] + spread["reparametrised"]
-    share = jnp.where(total > 0, spread["score"] / total, jnp.ones_like(total))
-    # Where one of the two is no number the other stands alone.
-    share = jnp.where(jnp.isfinite(spread["reparametrised"]), share, 0)
-    share = jnp.where(jnp.isfinite(spread["score"]), share, 1)
+    alone = {name: scaled(each, float(count)) for name, (each, _) in found.items()}
+    half = count // 2
+    halves = slice(0, half), slice(half, count)
+    # Each half is weighted by what the other one tells: no weight knows what it weighs.
+    shares = [_share(alone, other) for other in halves[::-1]]
 
     def mix(path: Array, score: Array) -> Array:
-        mixed = share * jnp.mean(path, 0) + (1 - share) * jnp.mean(score, 0)
-        only = jnp.where(share == 1, jnp.mean(path, 0), mixed)
-        return jnp.where(share == 0, jnp.mean(score, 0), only)
+        sums = [
+            _weighted(share, jnp.sum(path[part], 0), jnp.sum(score[part], 0))
+            for share, part in zip(shares, halves, strict=True)
+        ]
+        return (sums[0] + sums[1]) / count
 
     gradient = jax.tree.map(mix, alone["reparametrised"], alone["score"])
-    return Estimate(gradient, still(futures), share)
+    return Estimate(gradient, still(futures), (shares[0] + shares[1]) / 2)
+
+
+def _share(gradients: dict[str, PyTree], part: slice) -> Scalar:
+    """The weight of the reparametrised kind, by what some futures of both tell."""
+    path, score = (
+        jnp.sum(
+            jnp.stack(
+                [
+                    jnp.sum(jnp.var(leaf[part], axis=0, ddof=1))
+                    for leaf in jax.tree.leaves(gradients[name])
+                ]
+            )
+        )
+        for name in ("reparametrised", "score")
+    )
+    total = path + score
+    share = jnp.where(total > 0, score / total, jnp.ones_like(total))
+    # Where one of the two is no number the other stands alone.
+    share = jnp.where(jnp.isfinite(path), share, jnp.zeros_like(share))
+    return jnp.where(jnp.isfinite(score), share, jnp.ones_like(share))
+
+
+def _weighted(share: Scalar, path: Array, score: Array) -> Array:
+    """Their weighted sum, in which what has no weight may be no number."""
+    mixed = share * path + (1 - share) * score
+    return jnp.where(share == 1, path, jnp.where(share == 0, score, mixed))
 
 
 def _pathwise(
@@ -231,11 +263,3 @@ def norm(tree: PyTree) -> Scalar:
     """The length of all numbers together."""
     flat = ravel(tree)[0]
     return jnp.sqrt(jnp.sum(flat**2))
-
-
-def _variance(gradients: PyTree) -> Scalar:
-    """The summed variance of all numbers over a batch."""
-    each = [
-        jnp.sum(jnp.var(leaf, axis=0, ddof=1)) for leaf in jax.tree.leaves(gradients)
-    ]
-    return jnp.sum(jnp.stack(each))

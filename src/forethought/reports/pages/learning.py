@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from forethought.reports import page
-from forethought.reports.figures import learning, values
+from forethought.reports.figures import learning, slopes, values
 from forethought.reports.figures.learning import Cards, Rows, as_number
 from forethought.reports.film import policy
 from forethought.reports.film.video import film, frames
@@ -15,7 +15,7 @@ from forethought.reports.style import number, png
 from forethought.runs import cost
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train import bounds
-from forethought.runs.train.cards import read_cards
+from forethought.runs.train.cards import read_cards, read_slopes
 from forethought.runs.train.lines import lines
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
@@ -114,6 +114,15 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     for name, (title, note, draw) in SECTIONS.items():
         if (figure := draw(rows, cards)) is not None:
             parts += [_card(folder, name, title, note, figure, kind="wide")[0]]
+    if (figure := slopes.figure(read_slopes(folder))) is not None:
+        title = "Gradients through time"
+        note = (
+            "How far derivatives reach, by the number of steps that they go through: "
+            "medians over states of the interval. Above one, a step stretches what "
+            "goes through it; where the product explodes, clip, truncate, or shorten "
+            "the horizon."
+        )
+        parts += [_card(folder, "gradients", title, note, figure, kind="wide")[0]]
     halves = []
     if folder.has(policy.FILE) and not folder.has("video.mp4"):
         film(folder, *frames(policy.Footage.load(folder))[:2])

@@ -64,7 +64,7 @@ def figure(result: Result) -> Figure:
         axis.minorticks_off()
         label(axis, result.get("axis", ""), result["measure"])
     else:
-        label(axis, "steps", "cumulative reward")
+        label(axis, result.get("axis", "steps"), result["measure"])
         place = "upper left"
     legend(axis, loc=place)
     passed = sum(check["passed"] for check in result["checks"])

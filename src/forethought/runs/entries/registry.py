@@ -2,6 +2,7 @@
 
 from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import AbstractStudy
+from forethought.runs.entries.gradients import GRADIENTS
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.naive import NAIVE
 from forethought.runs.entries.pets import PETS
@@ -10,5 +11,5 @@ from forethought.runs.entries.ppo import PPO
 
 REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE, **PPO}
 """Training runs, each seed a folder."""
-STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING}
+STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING, **GRADIENTS}
 """Figures whose seeds run side by side."""

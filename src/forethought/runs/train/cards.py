@@ -14,6 +14,7 @@ from forethought.core.given.settings import key_of
 from forethought.runs.store.folder import RunFolder
 from forethought.training.forecasts import LEVELS, examine
 from forethought.training.loop import TrainState
+from forethought.training.slopes import slopes
 
 STREAM = 0x0CA2D
 FORM = {
@@ -25,6 +26,11 @@ FORM = {
     "names": "U dimension",
 }
 """What a card is."""
+SLOPES = {
+    **dict.fromkeys(("policy", "state", "radius"), "f horizon"),
+    "singular": "f horizon coordinate",
+}
+"""What is kept of gradients through time, beside the card."""
 
 
 def write_card(
@@ -64,15 +70,31 @@ def write_card(
     arrays = {name: np.asarray(array) for name, array in vars(card).items()}
     arrays["names"] = np.array(names(card.errors.shape[1]))
     folder.save_arrays(f"cards/{interval:04d}.npz", arrays)
+    slope_key = jax.random.fold_in(key, STREAM)
+    if (found := slopes(*examined, memory, new, key=slope_key)) is not None:
+        arrays = {name: np.asarray(array) for name, array in vars(found).items()}
+        folder.save_arrays(f"cards/gradients-{interval:04d}.npz", arrays)
     return card.scalars()
 
 
 def read_cards(folder: RunFolder) -> dict[int, dict[str, np.ndarray]]:
     """The arrays of every card of a run that can be read, by interval."""
+    return _read(folder, "", FORM)
+
+
+def read_slopes(folder: RunFolder) -> dict[int, dict[str, np.ndarray]]:
+    """What is kept of gradients through time, by interval; empty where nothing is."""
+    return _read(folder, "gradients-", SLOPES)
+
+
+def _read(
+    folder: RunFolder, before: str, form: dict[str, str]
+) -> dict[int, dict[str, np.ndarray]]:
     found = {}
-    for path in sorted((folder.path / "cards").glob("[0-9]*.npz")):
+    for path in sorted((folder.path / "cards").glob(f"{before}[0-9]*.npz")):
+        interval = int(path.stem.removeprefix(before))
         try:
-            found[int(path.stem)] = folder.arrays(f"cards/{path.name}", FORM)
+            found[interval] = folder.arrays(f"cards/{path.name}", form)
         except ValueError:  # damaged: what the others say still holds
             continue
     return found
