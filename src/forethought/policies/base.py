@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import Gaussian, Response
 from forethought.core.readout import Readout
+from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 
 X = TypeVar("X")
@@ -49,3 +50,7 @@ class AbstractResponsive(AbstractPolicy[X]):
             seen: The distribution of the state.
             mode: Whether what exploring adds is part of it.
         """
+
+    @abc.abstractmethod
+    def within(self, space: Box) -> bool:
+        """Whether it does nothing that a space does not allow, whatever it sees."""

@@ -74,14 +74,14 @@ def match(
     """
     kernel, betas = processes.kernel, processes.weights
     nu = processes.points - mean[None]
-    first, slope = jax.vmap(_means, (0, 0, 0, None, None))(
+    first, slope = jax.vmap(means, (0, 0, 0, None, None))(
         kernel.log_lengths, kernel.log_signal, betas, nu, cov
     )
     size = betas.shape[0]
     pairs = [(a, a) for a in range(size)]
     pairs.extend(itertools.combinations(range(size), 2))
     a, b = (jnp.array(each) for each in zip(*pairs, strict=True))
-    parts = jax.vmap(_exponents, (0, 0, 0, 0, None, None))(
+    parts = jax.vmap(exponents, (0, 0, 0, 0, None, None))(
         *(kernel.log_lengths[a], kernel.log_signal[a]),
         *(kernel.log_lengths[b], kernel.log_signal[b]),
         *(nu, cov),
@@ -102,7 +102,7 @@ def match(
     return first + line @ mean + constant, symmetrise(second), (slope + line).T
 
 
-def _means(
+def means(
     log_lengths: Array, log_signal: Array, beta: Array, nu: Array, cov: Array
 ) -> tuple[Array, Array]:
     """Mean of one output, and the slope of its covariance with the inputs."""
@@ -117,7 +117,7 @@ def _means(
     return jnp.sum(weighted), slope
 
 
-def _exponents(
+def exponents(
     lengths_a: Array,
     signal_a: Array,
     lengths_b: Array,
