@@ -46,7 +46,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from forethought.core.linalg import cholesky, symmetrise
+from forethought.core.linalg import symmetrise
 from forethought.models.gp.factors import product
 from forethought.models.gp.processes import Processes
 
@@ -108,7 +108,7 @@ def means(
     """Mean of one output, and the slope of its covariance with the inputs."""
     inverse = jnp.exp(-log_lengths)
     eye = jnp.eye(nu.shape[1], dtype=nu.dtype)
-    L, _ = cholesky(eye + inverse[:, None] * cov * inverse[None])
+    L = jnp.linalg.cholesky(eye + inverse[:, None] * cov * inverse[None])
     solve = jax.scipy.linalg.solve_triangular
     white = solve(L, (nu * inverse[None]).T, lower=True)
     logs = 2 * log_signal - jnp.sum(jnp.log(jnp.diag(L)))
@@ -130,7 +130,7 @@ def exponents(
     scale = jnp.sqrt(one + two)
     tilde = scale[:, None] * cov * scale[None]
     eye = jnp.eye(nu.shape[1], dtype=nu.dtype)
-    L, _ = cholesky(eye + tilde)
+    L = jnp.linalg.cholesky(eye + tilde)
     # (I + S)^-1 S = I - (I + S)^-1 would cancel where S is small.
     H = symmetrise(jax.scipy.linalg.cho_solve((L, True), tilde))
     H = H / scale[:, None] / scale[None]
