@@ -18,6 +18,7 @@ Interval = TypedDict(
         "lengths": NotRequired[list[int]],
         "evaluation": NotRequired[Real],
         "evaluation_std": NotRequired[Real],
+        "success": NotRequired[Real],
         "holdout": NotRequired[Real],
         "plan_failed": NotRequired[int],
         "non_finite": NotRequired[int],
