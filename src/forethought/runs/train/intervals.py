@@ -53,7 +53,7 @@ def learn(
     | `lengths` | how many steps each of them had |
     | `evaluation`, `evaluation_std` | mean and spread over episodes apart |
     | `success` | the share of these that were one, where the task can tell |
-    | `seconds` | wall time of all of it |
+    | `seconds`, `cpu` | wall time of all of it, and that of all cores together |
 
     and what the agent told: while acting, the means of real numbers (where finite) and
     the sums of counts; while learning, means. In between, a model is examined on what
@@ -90,7 +90,7 @@ def learn(
 
     while (step := int(state.flow.step)) < run.total_steps:
         stop.look()
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         interval += 1
         random = step < run.first_steps
         state, trace = _collect(training, state, **_stretch(run, step, episodes))
@@ -141,6 +141,7 @@ def learn(
         row |= _acting(trace.watched) | _acting(trace.learned)
         row |= told | card
         row["seconds"] = time.perf_counter() - began
+        row["cpu"] = time.process_time() - began_cpu
         folder.append(row, flush=True)  # a checkpoint never knows more lines
         saving.save(interval, state, {"begun": begun})
         watch(Line(row))

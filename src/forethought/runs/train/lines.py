@@ -23,6 +23,7 @@ Interval = TypedDict(
         "plan_failed": NotRequired[int],
         "non_finite": NotRequired[int],
         "seconds": Real,
+        "cpu": NotRequired[Real],
     },
 )
 """A line; see `forethought.runs.train.intervals`. Agents say more than that."""
