@@ -54,17 +54,17 @@ def descend(
         long: The most of the last one.
     """
     count = starts.shape[0]
-    slots = np.concatenate([np.arange(count), np.arange(count), [-1]])
+    slots = np.concatenate([np.arange(count), np.arange(count), [-1]]).astype(np.int32)
     factors = np.concatenate([np.full(count, widening), np.ones(count + 1)])
     limits = jnp.concatenate(
         [jnp.where(fresh, short, 0), jnp.full(count, short), jnp.array([long])]
-    )
+    ).astype(jnp.int32)
     slope = jax.value_and_grad(cost)
 
     def best(costs: Array) -> Array:
         allowed = jnp.where(barred, jnp.inf, costs)
         some = jnp.any(jnp.isfinite(allowed))
-        return jnp.argmin(jnp.where(some, allowed, costs))
+        return jnp.argmin(jnp.where(some, allowed, costs)).astype(jnp.int32)
 
     def one(carry, leg):
         xs, costs = carry
