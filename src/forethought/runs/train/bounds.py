@@ -172,8 +172,11 @@ def exact_bound(
                 break
     except TypeError as error:  # the planner cannot work on these dynamics
         return {"note": str(error)}
-    label = {} if plans else {"label": "table solved"}
-    return {"exact": summary(np.asarray(returns), spent) | label}
+    told = {"exact": summary(np.asarray(returns), spent)}
+    if not plans:
+        table = isinstance(world, TabularEnvironment)
+        told["exact"]["label"] = "table solved" if table else "same agent, exact model"
+    return told
 
 
 def summary(returns: np.ndarray, seconds: float) -> dict[str, Any]:
