@@ -151,7 +151,7 @@ def test_squashed_actions_keep_to_their_limits_and_reach_them():
     policy = Squashed(affine(), BOX)
     x = 5 * jax.random.normal(KEY, (500, 3))
     u = jax.vmap(lambda x: policy.act(Readout(x), key=KEY, mode="exploit")[0])(x)
-    low, high = np.asarray(BOX.low), np.asarray(BOX.high)
+    low, high, u = np.asarray(BOX.low), np.asarray(BOX.high), np.asarray(u)
     assert np.all(u >= low - 1e-6) and np.all(u <= high + 1e-6)
     np.testing.assert_allclose(u.min(0), low, atol=1e-2)
     np.testing.assert_allclose(u.max(0), high, atol=1e-2)
