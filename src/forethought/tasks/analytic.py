@@ -357,7 +357,7 @@ def pilco_cartpole() -> Task:
             angles=(1,),
         ),
         0.1,
-        {"pilco": {"basis": 30}},
+        {"pilco": {"basis": 30, "short": 40, "iterations": 150}},
     )
 
 
