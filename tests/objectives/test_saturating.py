@@ -1,6 +1,5 @@
 """The cost that saturates: its expectation against samples, and what is refused."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,7 +78,7 @@ def test_wider_by_a_factor_is_the_same_as_of_that_width():
 
 
 def test_weights_and_widths_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="lowest eigenvalue|not convex|positive semi"):
+    with pytest.raises(ValueError, match="lowest eigenvalue"):
         Saturating([0.0, 0.0], [[1.0, 0.0], [0.0, -1.0]])
     with pytest.raises(ValueError, match="weigh something"):
         Saturating([0.0], [[0.0]])

@@ -54,9 +54,9 @@ def off(policy, count=200_000):
     """How many standard errors a policy's moments are off samples, at most."""
     told = response(policy, state())
     x = MEAN + np.random.default_rng(1).normal(size=(count, 3)) @ ROOT.T
-    u = jax.jit(
-        jax.vmap(lambda x: policy.act(Readout(x), key=KEY, mode="exploit")[0])
-    )(jnp.asarray(x))
+    u = jax.jit(jax.vmap(lambda x: policy.act(Readout(x), key=KEY, mode="exploit")[0]))(
+        jnp.asarray(x)
+    )
     u = np.asarray(u)
     du, dx = u - u.mean(0), x - x.mean(0)
     pairs = (
@@ -127,17 +127,20 @@ def test_gradients_by_all_parameters_and_the_state_equal_differences(limited, x6
 
 def test_it_does_about_what_it_was_told_at_its_centres(x64):
     policy = radial()
-    told = policy.weights @ jnp.exp(
-        -0.5
-        * jnp.sum(
-            (
-                (policy.centres[:, None] - policy.centres[None])[None]
-                * jnp.exp(-policy.log_lengths)[:, None, None]
+    told = (
+        policy.weights
+        @ jnp.exp(
+            -0.5
+            * jnp.sum(
+                (
+                    (policy.centres[:, None] - policy.centres[None])[None]
+                    * jnp.exp(-policy.log_lengths)[:, None, None]
+                )
+                ** 2,
+                axis=3,
             )
-            ** 2,
-            axis=3,
-        )
-    )[0].T
+        )[0].T
+    )
     targets = jax.random.normal(jax.random.split(KEY, 3)[1], (2, 6))
     np.testing.assert_allclose(told[0], targets[0], atol=1e-2)
 

@@ -248,7 +248,8 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         Exploring and exploiting are the same: what the model does not know explores.
         """
         action, _ = learner.policy.act(Readout(obs), key=key, mode="exploit")
-        return action, carry, None
+        # The episode may have begun before this policy was found.
+        return action, Foreseen(learner.value), None
 
     def update(
         self, learner: Searched, memory: Memory, *, duty: Duty, key: PRNGKeyArray
@@ -373,11 +374,11 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         if self.start is not None:
             mean, std = (jnp.asarray(each, dtype) for each in self.start)
             return Gaussian(mean, jnp.diag(std**2))
-        weights = begins.astype(dtype) / jnp.maximum(jnp.sum(begins), 1)
+        weights = _shares(begins, dtype)
         mean = weights @ rows.obs
-        gaps = rows.obs - mean[None]
-        some = rows.valid.astype(dtype) / jnp.maximum(jnp.sum(rows.valid), 1)
-        spread = some @ (rows.obs - (some @ rows.obs)[None]) ** 2
+        gaps = rows.obs - mean[None, :]
+        some = _shares(rows.valid, dtype)
+        spread = some @ (rows.obs - (some @ rows.obs)[None, :]) ** 2
         cov = (weights[:, None] * gaps).T @ gaps
         return Gaussian(mean, cov + jnp.diag(0.01 * spread + 1e-8))
 
@@ -451,6 +452,12 @@ def _search(
         "previous_kept": (jnp.argmin(found.costs) == count - 1).astype(dtype),
         "imagined": found.evaluations.astype(dtype),
     }
+
+
+def _shares(which: Array, dtype: Any) -> Array:
+    """Equal weights of some rows, which add up to one; zeros if there are none."""
+    found = which.astype(dtype)
+    return found / jnp.maximum(jnp.sum(found), 1)
 
 
 def _by_moments(problem: Problem) -> bool:

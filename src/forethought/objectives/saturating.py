@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from forethought.core.gaussian import Gaussian, moments
+from forethought.core.gaussian import Gaussian, Response, moments
 from forethought.core.given.settings import Positive, require
 from forethought.core.linalg import Values, as_float, require_convex, require_finite
 from forethought.core.readout import AbstractJudge, Readout
@@ -96,7 +96,7 @@ class Saturating(AbstractExpecting):
         self.angles = tuple(angles)
 
     def judge(
-        self, before: Readout, action: Action, after: Readout
+        self, before: Readout, action: Action | Response, after: Readout
     ) -> tuple[Scalar, Scalar]:
         """Minus the cost of where the step leads, and one: nothing ends."""
         reward = -self.cost(after.x)
