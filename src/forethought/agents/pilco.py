@@ -284,7 +284,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
     def informed(
         self, problem: Problem, *, key: PRNGKeyArray
     ) -> tuple[AbstractAgent, PyTree]:
-        """One who plans at every step, which no policy could better by much."""
+        """One who plans at every step by CEM, in place of a policy that is searched."""
         horizon = min(self.settings.horizon, 25)
         planner = CEM(horizon, population=150, elites=15, iterations=5)
         return Planning(problem, MPC(planner)), problem
@@ -301,7 +301,8 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
 
     def watch(self, carry: Foreseen) -> Metrics:
         """`plan_value` is the return that was foreseen of the policy at work."""
-        return {"plan_value": carry.value, "plan_failed": jnp.asarray(False)}
+        failed = jnp.zeros_like(carry.value, bool)
+        return {"plan_value": carry.value, "plan_failed": failed}
 
     def foreseen(
         self,
