@@ -16,6 +16,7 @@ from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.mpc import Planning
 from forethought.agents.parts.backprop import Improvement
 from forethought.agents.pets import PETS
+from forethought.agents.pilco import PILCO
 from forethought.agents.ppo import PPO
 from forethought.agents.registry import AGENTS
 from forethought.agents.schedule import Schedule
@@ -51,6 +52,15 @@ SETTINGS = {
     "dyna": Dyna(planning_steps=3, bonus=1e-3, epsilon=0.5),
     "sweeping": Sweeping(planning_steps=3, epsilon=0.5),
     "ppo": PPO(rollout=10, batch=4, epochs=2, width=4, depth=1),
+    "pilco": PILCO(
+        model=EnsembleRecipe(members=2, **TINY),
+        basis=3,
+        horizon=2,
+        fresh=1,
+        short=2,
+        iterations=2,
+        particles=2,
+    ),
 }
 INSIDE = {"dyna": 1, "sweeping": 2}
 """Agents that learn on the way, and steps from one update to the next."""
@@ -205,7 +215,7 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
 
 def test_what_learns_a_model_can_be_examined_and_nothing_else(row, ran):
     examined = row.agent.examined(ran[0].learner)
-    learns = row.name in ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2")
+    learns = row.name in ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2", "pilco")
     assert (examined is not None) == learns
 
 

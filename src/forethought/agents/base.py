@@ -92,12 +92,14 @@ class Brief:
         circles: Pairs of observed dimensions that hold cosine and sine of one angle.
         angles: Observed dimensions that are angles themselves, in radians.
         gamma: What a reward one step later is worth.
+        start: Mean and standard deviation of each number that is first observed.
     """
 
     objective: AbstractJudge | None = None
     circles: tuple[tuple[int, int], ...] = ()
     angles: tuple[int, ...] = ()
     gamma: float | None = None
+    start: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):

@@ -9,6 +9,7 @@ from forethought.agents.mbrl_v0 import ModelBasedV0
 from forethought.agents.mbrl_v1 import ModelBasedV1
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
+from forethought.agents.pilco import PILCO
 from forethought.agents.ppo import PPO
 from forethought.agents.sweeping import Sweeping
 from forethought.core.spaces import Discrete, Space
@@ -32,6 +33,7 @@ AGENTS: dict[str, type[Settings]] = {
     "dyna": Dyna,
     "sweeping": Sweeping,
     "ppo": PPO,
+    "pilco": PILCO,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()

@@ -29,6 +29,8 @@ from forethought.core.words import visible
 from forethought.training.stop import INTERRUPTED
 
 TARGET = "TASK_OR_GYM_ID"
+DOUBLE = ("pilco",)
+"""Agents that learn in 64 bits unless told otherwise."""
 NEWEST = 40
 """So many returns are shown at the end, at most."""
 
@@ -102,6 +104,9 @@ def read_training(
     env = {**({} if kept is None else kept.env), **env}
     precision = told(rest, "--precision")
     options = TrainOptions() if kept is None else _options(kept)
+    agent = told(rest, "--agent") or options.agent
+    if kept is None and precision is None and agent in DOUBLE:
+        options = dataclasses.replace(options, precision=64)
     set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
     from forethought.agents.registry import name_of, planner_of, recipe_in

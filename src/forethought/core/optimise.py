@@ -168,7 +168,7 @@ def early_stopping(
     params: Params,
     memory: PyTree,
     *,
-    limit: int,
+    limit: Int[Array, ""] | int,
     patience: int,
     threshold: ArrayLike = 0.0,
 ) -> Stopped:
@@ -260,7 +260,7 @@ def quasi_newton(
     function: Callable[[Array], tuple[Scalar, Array]],
     x: Float[Array, " number"],
     *,
-    limit: int,
+    limit: Int[Array, ""] | int,
     reach: float = 1.0,
     tolerance: float = 1e-9,
 ) -> Minimum:

@@ -37,7 +37,7 @@ class AbstractPlant(AbstractEnvironment[Timed]):
         key = jax.eval_shape(lambda: jax.random.key(0))
         told = jax.eval_shape(lambda key: self.reset(key=key)[1].obs, key)
         spec = self.environment.spec
-        boxes = jax.tree.map(lambda leaf: free_box(ravel(leaf)[0].size), told)
+        boxes = jax.tree.map(lambda leaf: free_box(leaf.size), told)
         return EnvironmentSpec(boxes, spec.action, spec.episode_length)
 
     def reset(self, *, key: PRNGKeyArray) -> tuple[Timed, TimeStep]:

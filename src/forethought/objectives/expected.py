@@ -21,7 +21,16 @@ from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
 
 
-class Expected(AbstractJudge):
+class AbstractExpecting(AbstractJudge):
+    """A judge that takes the expectation over a `Gaussian` itself, in closed form."""
+
+
+def expected(judge: AbstractJudge) -> AbstractJudge:
+    """A judge of distributions: itself where it is one, inside `Expected` otherwise."""
+    return judge if isinstance(judge, AbstractExpecting) else Expected(judge)
+
+
+class Expected(AbstractExpecting):
     r"""What an objective gives on average over a `Gaussian` that is read out.
 
     $$\mathbb E\, r(x, u, x') \approx
@@ -45,8 +54,8 @@ class Expected(AbstractJudge):
 
     Args:
         objective: What is wanted of a state, which is a vector; of all that is read
-            out it is shown state and time. A `Quadratic` takes its expectation itself,
-            in closed form.
+            out it is shown state and time. What takes its expectation itself, in
+            closed form, is an `AbstractExpecting`.
 
     Note:
         A readout does not say how a state and the one before it are correlated. Both

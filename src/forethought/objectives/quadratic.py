@@ -16,8 +16,9 @@ from forethought.core.linalg import (
     require_finite,
     trace_of_product,
 )
-from forethought.core.readout import AbstractJudge, Readout
+from forethought.core.readout import Readout
 from forethought.core.types import Action
+from forethought.objectives.expected import AbstractExpecting
 
 
 @jax.custom_jvp
@@ -37,7 +38,7 @@ def _(primals, tangents):
     return dot(z, half), dot(slope, dz) + dot(z, 0.5 * matvec(dC, z) + dc)
 
 
-class Quadratic(AbstractJudge):
+class Quadratic(AbstractExpecting):
     r"""A quadratic cost; the reward is its negative.
 
     $$c_t(x, u) = \tfrac12 \begin{bmatrix} x \\ u \end{bmatrix}^\top C_t

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from forethought.core.gaussian import Gaussian, Response
 from forethought.core.linalg import matmul, matvec, solve_positive, symmetrise
 from forethought.core.readout import Readout
+from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode, ravel
 from forethought.policies.base import AbstractResponsive
 
@@ -95,6 +96,10 @@ class TimeVarying(AbstractResponsive[PyTree]):
         cov = symmetrise(matmul(K, cross))
         mean = k + matvec(K, state.mean - nominal)
         return Response(mean, cov + noise if mode == "explore" else cov, cross)
+
+    def within(self, space: Box) -> bool:
+        """Only where there are no limits."""
+        return not space.bounded
 
     def _at(self, time: Int[Array, ""] | int) -> tuple[Array, Array, Array, Array]:
         """What holds at a step."""

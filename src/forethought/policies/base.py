@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from forethought.core.gaussian import Gaussian, Response
 from forethought.core.readout import Readout
+from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 from forethought.policies.distributions import Distribution
 
@@ -50,6 +51,10 @@ class AbstractResponsive(AbstractPolicy[X]):
             seen: The distribution of the state.
             mode: Whether what exploring adds is part of it.
         """
+
+    @abc.abstractmethod
+    def within(self, space: Box) -> bool:
+        """Whether it does nothing that a space does not allow, whatever it sees."""
 
 
 class AbstractStochastic(AbstractPolicy[X]):

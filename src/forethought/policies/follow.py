@@ -58,9 +58,10 @@ class Moments(AbstractFollow):
     r"""The joint normal distribution of state and action, of which nothing is drawn.
 
     The model must predict a `Gaussian` belief under a `Response`, as `LinearGaussian`
-    does, and the policy must be able to give one, as `TimeVarying` is. Actions know no
-    limits then, and the objective must take expectations over them too: a `Quadratic`,
-    or any other one inside `Expected`.
+    does, and the policy must be able to give one, as `TimeVarying` is. Where actions
+    have limits the policy must keep to them by itself, as `Squashed` does. The
+    objective must take expectations over actions too: `forethought.objectives.expected`
+    tells those that do, and makes one of any other.
 
     Args:
         mode: Whether what exploring adds to the action is part of the distribution.
@@ -79,7 +80,7 @@ class Moments(AbstractFollow):
 
         Raises:
             TypeError: The policy cannot, the readout is no distribution, or actions
-                have limits.
+                have limits that the policy does not keep to by itself.
         """
         if not isinstance(policy, AbstractResponsive):
             raise TypeError(
@@ -92,8 +93,10 @@ class Moments(AbstractFollow):
                 "Moments needs a model that reads out a Gaussian, such as "
                 f"LinearGaussian, got {type(x).__name__}; use Sampled."
             )
-        if not isinstance(space, Box) or space.bounded:
+        if not isinstance(space, Box) or not policy.within(space):
             raise TypeError(
-                f"Moments needs actions without limits, got {space}; use Sampled."
+                "Moments needs actions without limits, or a policy that keeps to them "
+                f"such as Squashed, got {type(policy).__name__} for {space}; use "
+                "Sampled."
             )
         return policy.respond(seen, mode=self.mode), None

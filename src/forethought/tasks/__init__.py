@@ -27,6 +27,8 @@ _FILES = {
         "car-parking",
         "quadrotor",
         "point-mass",
+        "pilco-pendulum",
+        "pilco-cartpole",
     ),
     "physics": (
         "mujoco-cartpole",

@@ -3,7 +3,9 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -17,13 +19,17 @@ from forethought.environments.analytic import (
     Pendulum,
     PointMass,
     Quadrotor,
+    RodCartPole,
+    RodPendulum,
 )
 from forethought.environments.analytic.integrate import euler
 from forethought.environments.plant import Noisy
+from forethought.environments.simulated import Simulated
 from forethought.models.known import Known
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.objectives.quadratic import Quadratic
+from forethought.objectives.saturating import Saturating
 from forethought.objectives.task import Avoid, Parking, PendulumReward, Regulate
 from forethought.planners.smooth.gradient import Optimiser
 from forethought.problem import Problem
@@ -276,6 +282,86 @@ def point_mass() -> Task:
     )
 
 
+def told_through_noise(
+    name: str,
+    summary: str,
+    system: RodPendulum | RodCartPole,
+    objective: Saturating,
+    reach: float,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> Task:
+    """Swing a rod up in four seconds from near hanging, as PILCO was asked to.
+
+    Every number that is observed is off by a standard deviation of 0.01. An episode is
+    a success whose tip stays within `reach` metres of its goal for the last second.
+    """
+    size = len(system.state_names)
+    one = jnp.eye(size)
+
+    def success(states: Array) -> Array:
+        return jnp.all(jax.vmap(system.off)(states[-10:]) < reach)
+
+    return Task(
+        name=name,
+        summary=summary,
+        system=system,
+        problem=Problem(Known(system), objective, system.action),
+        steps=40,
+        restore=whole,
+        angles=objective.angles,
+        world=Noisy(Simulated(system, objective, 40), one, 1e-4 * one),
+        settings={"cem": {"horizon": 20}, "ilqr": {"horizon": 40}, **settings},
+        start=((0.0,) * size, (0.1,) * size),
+        success=success,
+    )
+
+
+def pilco_pendulum() -> Task:
+    """Swing up a rod whose motor is too weak to lift it at once.
+
+    References:
+        Deisenroth and Rasmussen, PILCO: a model-based and data-efficient approach to
+        policy search, 2011; `pendulum` in the authors' code.
+    """
+    return told_through_noise(
+        "pilco-pendulum",
+        "swing up a rod, as PILCO did",
+        RodPendulum(),
+        Saturating(
+            goal=[math.pi, 0.0, 0.0, -1.0],
+            C=jnp.diag(jnp.array([0.0, 0.0, 1.0, 1.0])),
+            width=0.5,
+            angles=(0,),
+        ),
+        0.2,
+        {"pilco": {"basis": 20}},
+    )
+
+
+def pilco_cartpole() -> Task:
+    """Swing up a rod on a cart, which is where PILCO became known for few trials.
+
+    References:
+        Deisenroth and Rasmussen, PILCO: a model-based and data-efficient approach to
+        policy search, 2011, section 3.2; `cartPole` in the authors' code.
+    """
+    l = 0.5
+    away = jnp.array([[1.0, 0.0, 0.0, 0.0, l, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, l]])
+    return told_through_noise(
+        "pilco-cartpole",
+        "swing up a rod on a cart, as PILCO did",
+        RodCartPole(),
+        Saturating(
+            goal=[0.0, math.pi, 0.0, 0.0, 0.0, -1.0],
+            C=away.T @ away,
+            width=0.25,
+            angles=(1,),
+        ),
+        0.1,
+        {"pilco": {"basis": 30, "short": 40, "iterations": 150}},
+    )
+
+
 TASKS: Mapping[str, Callable[[], Task]] = {
     "double-integrator": double_integrator,
     "lqg": lqg,
@@ -285,5 +371,7 @@ TASKS: Mapping[str, Callable[[], Task]] = {
     "car-parking": car_parking,
     "quadrotor": quadrotor,
     "point-mass": point_mass,
+    "pilco-pendulum": pilco_pendulum,
+    "pilco-cartpole": pilco_cartpole,
 }
 """A task's name to the function that builds it."""

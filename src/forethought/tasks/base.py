@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from forethought.agents.base import Brief
 from forethought.core.readout import AbstractJudge
@@ -44,6 +44,10 @@ class Task:
             that is not the state itself: a plant around the system's environment.
         wanted: Who judges states of the system, where the problem's objective judges
             something else that is believed.
+        start: Mean and standard deviation of each number that is first observed, where
+            an agent may be told.
+        success: Whether an episode reached what is wanted, of the states of its system:
+            leaves of shape `[time + 1, ...]`.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Task:
     world: AbstractEnvironment | None = None
     sensor: Callable[[Simulated], AbstractPlant] = Told
     wanted: AbstractJudge | None = None
+    start: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    success: Callable[[PyTree[Array]], Bool[Array, ""]] | None = None
 
     @property
     def objective(self) -> AbstractJudge:
@@ -80,10 +86,12 @@ class Task:
     def brief(self) -> Brief:
         """What an agent may be told beforehand."""
         objective = None
-        if self.restore is not None:
+        if self.restore is whole:
+            objective = self.objective
+        elif self.restore is not None:
             objective = Observed(self.objective, self.restore)
         gamma = getattr(self.objective, "gamma", None)
-        return Brief(objective, self.circles, self.angles, gamma)
+        return Brief(objective, self.circles, self.angles, gamma, self.start)
 
     @property
     def environment(self) -> AbstractEnvironment:

@@ -1,9 +1,11 @@
 """Evaluation episodes, apart from training ones: nothing is kept, nothing learned."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.core.given.settings import Count, require
@@ -37,22 +39,64 @@ def evaluate(
     Raises:
         ValueError: No episodes are asked for, or they have no length.
     """
+    return _played(agent, environment, learner, episodes, key)[0]
+
+
+def evaluate_success(
+    agent: AbstractAgent,
+    environment: AbstractEnvironment,
+    learner: PyTree,
+    success: Callable[[PyTree], Bool[Array, ""]],
+    *,
+    episodes: int,
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, " episode"], Bool[Array, " episode"]]:
+    """What `evaluate` returns, and which of these episodes were a success.
+
+    Args:
+        agent: Who acts, without exploring.
+        environment: In pure JAX, its state one of a system; its episodes have a length.
+        learner: What the agent has learned.
+        success: Of the states of the system, leaves of shape `[time + 1, ...]`.
+        episodes: How many, side by side.
+        key: Consumed.
+
+    Raises:
+        ValueError: No episodes are asked for, or they have no length.
+    """
+    returns, states = _played(agent, environment, learner, episodes, key)
+    return returns, jax.vmap(success)(states.system)
+
+
+def _played(
+    agent: AbstractAgent,
+    environment: AbstractEnvironment,
+    learner: PyTree,
+    episodes: int,
+    key: PRNGKeyArray,
+) -> tuple[Array, PyTree]:
+    """Returns of episodes, and the states of their environments."""
     length = _require("evaluate", episodes, environment.spec.episode_length)
 
-    def episode(key: PRNGKeyArray) -> Array:
+    def episode(key: PRNGKeyArray) -> tuple[Array, PyTree]:
         begin_key, key = jax.random.split(key)
         scene = begin(agent, environment, learner, key=begin_key)
 
-        def once(scene: Scene, key: PRNGKeyArray) -> tuple[Scene, Array]:
+        def once(scene: Scene, key: PRNGKeyArray) -> tuple[Scene, tuple]:
             after, seen, _ = step(
                 agent, environment, learner, scene, keys=two_keys(key)
             )
-            return after, jnp.where(
-                scene.alive, seen.reward, jnp.zeros_like(seen.reward)
-            )
+            nothing = jnp.zeros_like(seen.reward)
+            earned = jnp.where(scene.alive, seen.reward, nothing)
+            return after, (earned, after.environment)
 
-        keys = jax.random.split(key, length)
-        return jnp.sum(jax.lax.scan(once, scene, keys)[1])
+        _, (earned, states) = jax.lax.scan(once, scene, jax.random.split(key, length))
+        states = jax.tree.map(
+            lambda first, rest: jnp.concatenate([first[None], rest]),
+            scene.environment,
+            states,
+        )
+        return jnp.sum(earned), states
 
     return jax.vmap(episode)(jax.random.split(key, episodes))
 

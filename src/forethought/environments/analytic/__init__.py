@@ -19,6 +19,7 @@ from forethought.environments.analytic.linear import LinearSystem
 from forethought.environments.analytic.pendulum import Pendulum
 from forethought.environments.analytic.point_mass import PointMass
 from forethought.environments.analytic.quadrotor import Quadrotor
+from forethought.environments.analytic.rods import RodCartPole, RodPendulum
 from forethought.environments.analytic.unicycle import Unicycle
 
 __all__ = [
@@ -30,5 +31,7 @@ __all__ = [
     "Pendulum",
     "PointMass",
     "Quadrotor",
+    "RodCartPole",
+    "RodPendulum",
     "Unicycle",
 ]

@@ -46,7 +46,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from forethought.core.linalg import cholesky, symmetrise
+from forethought.core.linalg import symmetrise
 from forethought.models.gp.factors import product
 from forethought.models.gp.processes import Processes
 
@@ -74,14 +74,14 @@ def match(
     """
     kernel, betas = processes.kernel, processes.weights
     nu = processes.points - mean[None]
-    first, slope = jax.vmap(_means, (0, 0, 0, None, None))(
+    first, slope = jax.vmap(means, (0, 0, 0, None, None))(
         kernel.log_lengths, kernel.log_signal, betas, nu, cov
     )
     size = betas.shape[0]
     pairs = [(a, a) for a in range(size)]
     pairs.extend(itertools.combinations(range(size), 2))
     a, b = (jnp.array(each) for each in zip(*pairs, strict=True))
-    parts = jax.vmap(_exponents, (0, 0, 0, 0, None, None))(
+    parts = jax.vmap(exponents, (0, 0, 0, 0, None, None))(
         *(kernel.log_lengths[a], kernel.log_signal[a]),
         *(kernel.log_lengths[b], kernel.log_signal[b]),
         *(nu, cov),
@@ -102,13 +102,13 @@ def match(
     return first + line @ mean + constant, symmetrise(second), (slope + line).T
 
 
-def _means(
+def means(
     log_lengths: Array, log_signal: Array, beta: Array, nu: Array, cov: Array
 ) -> tuple[Array, Array]:
     """Mean of one output, and the slope of its covariance with the inputs."""
     inverse = jnp.exp(-log_lengths)
     eye = jnp.eye(nu.shape[1], dtype=nu.dtype)
-    L, _ = cholesky(eye + inverse[:, None] * cov * inverse[None])
+    L = jnp.linalg.cholesky(eye + inverse[:, None] * cov * inverse[None])
     solve = jax.scipy.linalg.solve_triangular
     white = solve(L, (nu * inverse[None]).T, lower=True)
     logs = 2 * log_signal - jnp.sum(jnp.log(jnp.diag(L)))
@@ -117,7 +117,7 @@ def _means(
     return jnp.sum(weighted), slope
 
 
-def _exponents(
+def exponents(
     lengths_a: Array,
     signal_a: Array,
     lengths_b: Array,
@@ -130,7 +130,7 @@ def _exponents(
     scale = jnp.sqrt(one + two)
     tilde = scale[:, None] * cov * scale[None]
     eye = jnp.eye(nu.shape[1], dtype=nu.dtype)
-    L, _ = cholesky(eye + tilde)
+    L = jnp.linalg.cholesky(eye + tilde)
     # (I + S)^-1 S = I - (I + S)^-1 would cancel where S is small.
     H = symmetrise(jax.scipy.linalg.cho_solve((L, True), tilde))
     H = H / scale[:, None] / scale[None]

@@ -65,9 +65,11 @@ COLUMNS = {
     "lengths": "their steps",
     "return": "return",
     "evaluation": "evaluation",
+    "success": "success",
     "td_error": "error of values",
     "backups": "updates a step",
     "plan_value": "return planned",
+    "foreseen": "return foreseen",
     "holdout": "hold-out [nats]",
     "error_1": "error, 1 step",
     f"error_{learning.FAR}": f"error, {learning.FAR} steps",
@@ -193,6 +195,9 @@ def _facts(
     judged = [row["evaluation"] for row in rows if row.get("evaluation") is not None]
     if judged:
         facts["last evaluation"] = _short(judged[-1])
+    reached = [row["success"] for row in rows if row.get("success") is not None]
+    if reached:
+        facts["last share of successes"] = f"{reached[-1]:.0%}"
     for name, words in (
         ("exact", "same planner, exact model"),
         ("random", "random actions"),

@@ -6,10 +6,11 @@ from forethought.runs.entries.gradients import GRADIENTS
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.naive import NAIVE
 from forethought.runs.entries.pets import PETS
+from forethought.runs.entries.pilco import PILCO
 from forethought.runs.entries.planning import PLANNING
 from forethought.runs.entries.ppo import PPO
 
-REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE, **PPO}
+REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE, **PPO, **PILCO}
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING, **GRADIENTS}
 """Figures whose seeds run side by side."""

@@ -100,6 +100,8 @@ class Told:
             words.append(f"return {self.earned:.4g}")
         if len({*self.lengths}) > 1:
             words.append(f"{self.lengths[-1]} steps {sparkline(self.lengths)}")
+        if (share := row.get("success")) is not None:
+            words.append(f"success {share:.0%}")
         if (loss := row.get("holdout")) is not None:
             words.append(f"model {loss:.2f} nats")
         if self.lost:

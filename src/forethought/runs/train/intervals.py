@@ -27,7 +27,7 @@ from forethought.runs.train.saving import Saving, load_learner
 from forethought.runs.train.settings import Learning
 from forethought.training import stop
 from forethought.training.duties import Mark, times_due
-from forethought.training.evaluate import evaluate, evaluate_host
+from forethought.training.evaluate import evaluate, evaluate_host, evaluate_success
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Trace, Training, TrainState
 
@@ -52,6 +52,7 @@ def learn(
     | `episodes`, `returns`, `ends` | how many ended, what each earned, at which step |
     | `lengths` | how many steps each of them had |
     | `evaluation`, `evaluation_std` | mean and spread over episodes apart |
+    | `success` | the share of these that were one, where the task can tell |
     | `seconds`, `cpu` | wall time of all of it, and that of all cores together |
 
     and what the agent told: while acting, the means of real numbers (where finite) and
@@ -132,9 +133,11 @@ def learn(
         ) > run.evaluate.due(steps=step, episodes=before):
             key = jax.random.fold_in(key_of(run.seed), EVALUATION)
             key = jax.random.fold_in(key, interval)
-            found = _evaluated(run, state.learner, run.evaluate_episodes, key)
+            found, success = _evaluated(run, state.learner, run.evaluate_episodes, key)
             row["evaluation"] = _number(np.mean(found))
             row["evaluation_std"] = _number(np.std(found))
+            if success is not None:
+                row["success"] = float(np.mean(success))
         row |= _acting(trace.watched) | _acting(trace.learned)
         row |= told | card
         row["seconds"] = time.perf_counter() - began
@@ -175,7 +178,7 @@ def score(
     like = run.training.begin(key=key_of(run.seed))
     found = load_learner(folder.path, like)
     key = key_of(seed)
-    return _evaluated(run, found.tree.learner, episodes, key), found.notices
+    return _evaluated(run, found.tree.learner, episodes, key)[0], found.notices
 
 
 def _collect(
@@ -195,6 +198,7 @@ def _compiled_collect(
 
 
 compiled_evaluate = eqx.filter_jit(evaluate)
+_compiled_success = eqx.filter_jit(evaluate_success)
 
 
 def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
@@ -266,15 +270,22 @@ def _ends(
 
 def _evaluated(
     run: Learning, learner: PyTree, episodes: int, key: PRNGKeyArray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns of episodes, and which were a success where the task can tell."""
     agent, environment = run.training.agent, run.apart
+    success = None if run.task is None else run.task.success
+    if isinstance(environment, AbstractEnvironment) and success is not None:
+        found, reached = _compiled_success(
+            agent, environment, learner, success, episodes=episodes, key=key
+        )
+        return np.asarray(found), np.asarray(reached)
     if isinstance(environment, AbstractEnvironment):
         found = compiled_evaluate(
             agent, environment, learner, episodes=episodes, key=key
         )
     else:
         found = evaluate_host(agent, environment, learner, episodes=episodes, key=key)
-    return np.asarray(found)
+    return np.asarray(found), None
 
 
 def _acting(watched: Metrics) -> Row:
