@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
@@ -33,11 +34,11 @@ class Looking(AbstractPolicy[PyTree]):
 
     Args:
         policy: Who acts.
-        view: What it is shown of a state.
+        view: What it is shown of a state: any function of it.
     """
 
     policy: AbstractPolicy
-    view: Callable[[PyTree], Array]
+    view: Any
 
     def act(
         self, seen: Readout[PyTree], *, key: PRNGKeyArray, mode: Mode

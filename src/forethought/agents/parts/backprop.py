@@ -19,7 +19,7 @@ drawn, $J$ imagined return; $V$ the value beyond the horizon, $\gamma$ its disco
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -50,6 +50,7 @@ from forethought.policies.base import AbstractPolicy
 from forethought.policies.follow import AbstractFollow
 from forethought.problem import Problem
 
+Policy = TypeVar("Policy", bound=AbstractPolicy)
 Clip = Annotated[float, Range(above=0, endless=True)]
 Discount = Annotated[float, Range(above=0, below=1)]
 TENTH = 10
@@ -121,14 +122,14 @@ class _Ascent(NamedTuple):
 
 def improve(
     problem: Problem,
-    policy: AbstractPolicy,
+    policy: Policy,
     start: Callable[[PRNGKeyArray], PyTree],
     settings: Improvement,
     *,
     value: terminal.Value | None = None,
     follow: AbstractFollow | None = None,
     key: PRNGKeyArray,
-) -> tuple[AbstractPolicy, terminal.Value | None, Metrics]:
+) -> tuple[Policy, terminal.Value | None, Metrics]:
     """Follow the gradient of the imagined return.
 
     Args:

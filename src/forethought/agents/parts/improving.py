@@ -183,7 +183,9 @@ class Improving(AbstractAgent[Practice, None]):
 
     def examined(self, learner: Practice) -> tuple[Problem, Following]:
         """What it imagines in, and its policy as the one who plans."""
-        return learner.problem, Following(learner.policy, self.improvement.horizon)
+        return learner.problem, Following(
+            policy=learner.policy, horizon=self.improvement.horizon
+        )
 
     def watch(self, carry: None) -> Metrics:
         """Nothing is told of an action."""

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,8 @@ class Turning(AbstractModel[Float[Array, "2"]]):
         self, belief: Float[Array, "2"], action: Action, *, key: PRNGKeyArray
     ) -> Float[Array, "2"]:
         """As the linear system."""
-        return self.linear.predict(belief, action, key=key)
+        after: Any = self.linear.predict(belief, action, key=key)
+        return after
 
     def observe(
         self, belief: Float[Array, "2"], obs: Array, *, key: PRNGKeyArray
