@@ -304,7 +304,7 @@ def _round(agent: Improving, learner: Practice, key: PRNGKeyArray) -> Practice:
     observe = learner.policy.view.observe
 
     def rows_in(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+        return jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), tree)
 
     beliefs = rows_in(jax.tree.map(lambda leaf: leaf[:, :-1], futures.beliefs))
     after = rows_in(jax.tree.map(lambda leaf: leaf[:, 1:], futures.beliefs))
