@@ -1,8 +1,8 @@
 """The plants that papers on learned models report their numbers on.
 
-Two cart-poles to be swung up. Physics, rewards and start states are those of the
-papers' own environments, and observations tell the state, so that a learner may be
-given the reward. The settings for PETS are what solves them on two cores; those of the
+Two cart-poles to be swung up, and a swimmer. Physics, rewards and start states are
+those of the papers' own environments. What the cart-poles show tells their state, so
+that a learner may be given the reward; a swimmer's has to be learned. The settings for PETS are what solves them on two cores; those of the
 paper are flags of `forethought reproduce pets-cartpole --paper`.
 """
 
@@ -15,11 +15,11 @@ from forethought.environments.simulated import Simulated
 from forethought.models.known import Known
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
-from forethought.objectives.physics import Balance, TipUp
+from forethought.objectives.physics import Balance, Run, TipUp
 from forethought.planners.sampling.cem import CEM
 from forethought.problem import Problem
 from forethought.tasks.base import Task
-from forethought.tasks.physics import asset
+from forethought.tasks.physics import asset, gymnasium_model
 
 THOROUGH = EnsembleRecipe(
     fitting=FitSettings(epochs=40, patience=40, holdout=0.0, updates=100)
@@ -133,5 +133,49 @@ def cartpole_swingup() -> Task:
     )
 
 
-TASKS = {"pets-cartpole": pets_cartpole, "cartpole-swingup": cartpole_swingup}
+def swimmer() -> Task:
+    """Swim forward by wriggling: Gymnasium's Swimmer-v5, in short episodes.
+
+    Physics, observations and reward are those of Swimmer-v5: three links in a viscous
+    fluid, two motors, a decision every 0.04 s, the speed of the head link along x less
+    a ten-thousandth of the squared actions. Where the swimmer is, is not observed.
+
+    References:
+        Towers et al., Gymnasium: a standard interface for reinforcement learning
+        environments, 2024, arXiv:2407.17032. Nagabandi, Kahn, Fearing and Levine,
+        Neural network dynamics for model-based deep reinforcement learning with
+        model-free fine-tuning, 2018, arXiv:1708.02596, whose task it is.
+
+    Note:
+        An episode has 200 steps, Gymnasium's 1,000 (`Swimmer-v5` with
+        `--env.max_episode_steps 200` has as many). Start noise is normal with the
+        variance of Gymnasium's, which is uniform in ±0.1.
+    """
+    noise = 0.1 / 3**0.5
+    system = MuJoCo(
+        gymnasium_model("swimmer"),
+        4,
+        start_noise=noise,
+        start_velocity_noise=noise,
+        hidden=(0, 1),
+    )
+    return Task(
+        name="swimmer",
+        summary="swim forward by wriggling (Swimmer-v5, 200 steps)",
+        system=system,
+        problem=Problem(Known(system), Run(system.dt, effort=1e-4), system.action),
+        steps=200,
+        settings={
+            "random-shooting": {"horizon": 20, "hold": 4},
+            "cem": {"horizon": 20, "iterations": 4},
+            "ilqr": {"horizon": 20, "iterations": 5},
+        },
+    )
+
+
+TASKS = {
+    "pets-cartpole": pets_cartpole,
+    "cartpole-swingup": cartpole_swingup,
+    "swimmer": swimmer,
+}
 """A task's name to the function that builds it."""
