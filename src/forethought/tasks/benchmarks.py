@@ -32,6 +32,8 @@ fit into its first weights, and the swing-up comes two or three episodes later.
 
 FRAMES = 8
 """How often an action is repeated on dm_control's cart-pole."""
+STROKE = 4
+"""How often an action is repeated on the swimmer."""
 
 
 def pets_cartpole() -> Task:
@@ -134,41 +136,45 @@ def cartpole_swingup() -> Task:
 
 
 def swimmer() -> Task:
-    """Swim forward by wriggling: Gymnasium's Swimmer-v5, in short episodes.
+    """Swim forward by wriggling: Gymnasium's Swimmer-v5, each action taken four times.
 
     Physics, observations and reward are those of Swimmer-v5: three links in a viscous
-    fluid, two motors, a decision every 0.04 s, the speed of the head link along x less
-    a ten-thousandth of the squared actions. Where the swimmer is, is not observed.
+    fluid, two motors, the speed of the head link along x less a ten-thousandth of the
+    squared actions. Where the swimmer is, is not observed. Four of Gymnasium's steps
+    of 0.04 s are one decision, whose reward is the sum of theirs; an episode is 100
+    decisions, which are 400 of Gymnasium's 1,000 steps.
 
     References:
         Towers et al., Gymnasium: a standard interface for reinforcement learning
         environments, 2024, arXiv:2407.17032. Nagabandi, Kahn, Fearing and Levine,
         Neural network dynamics for model-based deep reinforcement learning with
-        model-free fine-tuning, 2018, arXiv:1708.02596, whose task it is.
+        model-free fine-tuning, 2018, arXiv:1708.02596, whose task it is; their swimmer
+        took each action three times.
 
     Note:
-        An episode has 200 steps, Gymnasium's 1,000 (`Swimmer-v5` with
-        `--env.max_episode_steps 200` has as many). Start noise is normal with the
-        variance of Gymnasium's, which is uniform in ±0.1.
+        Start noise is normal with the variance of Gymnasium's, which is uniform in
+        ±0.1.
     """
     noise = 0.1 / 3**0.5
     system = MuJoCo(
         gymnasium_model("swimmer"),
-        4,
+        4 * STROKE,
         start_noise=noise,
         start_velocity_noise=noise,
         hidden=(0, 1),
     )
+    # Places telescope: the sum of four steps' speeds is four times their mean.
+    objective = Run(system.dt, forward=float(STROKE), effort=1e-4 * STROKE)
     return Task(
         name="swimmer",
-        summary="swim forward by wriggling (Swimmer-v5, 200 steps)",
+        summary="swim forward by wriggling (Swimmer-v5), action repeat 4",
         system=system,
-        problem=Problem(Known(system), Run(system.dt, effort=1e-4), system.action),
-        steps=200,
+        problem=Problem(Known(system), objective, system.action),
+        steps=100,
         settings={
-            "random-shooting": {"horizon": 20, "hold": 4},
-            "cem": {"horizon": 20, "iterations": 4},
-            "ilqr": {"horizon": 20, "iterations": 5},
+            "random-shooting": {"horizon": 15, "population": 256},
+            "cem": {"horizon": 15, "iterations": 4},
+            "ilqr": {"horizon": 15, "iterations": 5},
         },
     )
 
