@@ -51,6 +51,8 @@ class Duty:
         inside: Whether it is done within the compiled loop that acts, because it is
             due often and costs little. One that is not ends an interval of training:
             acting stops, and a line of metrics and a checkpoint follow.
+        on_policy: Whether only what the agent itself did teaches it anything, so that
+            no run begins with random actions for its sake.
 
     Raises:
         ValueError: There are no updates, it ends before it begins, or it is done
@@ -63,6 +65,7 @@ class Duty:
     begin: Whole = 0
     until: Whole | None = None
     inside: bool = False
+    on_policy: bool = False
 
     def __post_init__(self):
         """Check the numbers."""

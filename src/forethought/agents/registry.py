@@ -7,6 +7,7 @@ from forethought.agents.base import AbstractAgent, Brief
 from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
+from forethought.agents.ppo import PPO
 from forethought.agents.sweeping import Sweeping
 from forethought.core.spaces import Discrete, Space
 from forethought.core.words import unknown
@@ -26,6 +27,7 @@ AGENTS: dict[str, type[Settings]] = {
     "mbrl-v2": ModelBasedV2,
     "dyna": Dyna,
     "sweeping": Sweeping,
+    "ppo": PPO,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()

@@ -9,8 +9,9 @@ import abc
 from typing import Generic, TypeVar
 
 import equinox as eqx
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from forethought.core.distributions import Distribution
 from forethought.core.gaussian import Gaussian, Response
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Mode
@@ -49,3 +50,19 @@ class AbstractResponsive(AbstractPolicy[X]):
             seen: The distribution of the state.
             mode: Whether what exploring adds is part of it.
         """
+
+
+class AbstractStochastic(AbstractPolicy[X]):
+    """A policy that says what it draws from, so that it can be learned by likelihood.
+
+    What is drawn is not yet the action: limits come after it. Ratios of densities are
+    those of draws, whatever the way from a draw to its action.
+    """
+
+    @abc.abstractmethod
+    def distribution(self, seen: Readout[X]) -> Distribution:
+        """What it draws from."""
+
+    @abc.abstractmethod
+    def realise(self, draw: Array) -> Action:
+        """The action that a draw stands for, within limits."""

@@ -13,14 +13,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
+from forethought.core.distributions import Normal
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 from forethought.models.learned.mlp import MLP
-from forethought.policies.base import AbstractPolicy
+from forethought.policies.base import AbstractStochastic
 
 
-class MLPPolicy(AbstractPolicy[Float[Array, " obs"]]):
+class MLPPolicy(AbstractStochastic[Float[Array, " obs"]]):
     r"""A normal distribution whose mean and variance depend on the observation.
 
     $$z \sim \mathcal N\big(\mu(o), \sigma^2(o)\big), \qquad u = c + s \tanh z$$
@@ -98,19 +99,24 @@ class MLPPolicy(AbstractPolicy[Float[Array, " obs"]]):
         self, seen: Readout[Float[Array, " obs"]], *, key: PRNGKeyArray, mode: Mode
     ) -> tuple[Action, PyTree]:
         """A draw and its log-probability, or the squashed mean and None."""
-        mean, variance = self.network(seen.x)
+        drawn = self.distribution(seen)
         if mode == "exploit":
-            return self._squash(mean), None
-        noise = jax.random.normal(key, mean.shape, mean.dtype)
-        z = mean + jnp.sqrt(variance) * noise
-        density = -0.5 * (noise**2 + jnp.log(2 * math.pi * variance))
-        return self._squash(z), jnp.sum(density) - self._stretch(z)
+            return self.realise(drawn.mode), None
+        z = drawn.sample(key=key)
+        return self.realise(z), drawn.log_prob(z) - self._stretch(z)
 
-    def _squash(self, z: Float[Array, " action"]) -> Float[Array, " action"]:
+    def distribution(self, seen: Readout[Float[Array, " obs"]]) -> Normal:
+        """That of $z$."""
+        mean, variance = self.network(seen.x)
+        return Normal(mean, 0.5 * jnp.log(variance))
+
+    def realise(self, draw: Float[Array, " action"]) -> Float[Array, " action"]:
+        """$z$ squashed into limits."""
         centre, scale = (
-            jnp.asarray(each, z.dtype) for each in (self.centre, self.scale)
+            jnp.asarray(each, draw.dtype) for each in (self.centre, self.scale)
         )
-        return jnp.where(jnp.asarray(self.limited), centre + scale * jnp.tanh(z), z)
+        inside = centre + scale * jnp.tanh(draw)
+        return jnp.where(jnp.asarray(self.limited), inside, draw)
 
     def _stretch(self, z: Float[Array, " action"]) -> Scalar:
         r"""The logarithm of $\prod s\,(1 - \tanh^2 z)$, finite for large $z$ too."""

@@ -51,7 +51,8 @@ class Learning:
             length after 1,000 steps.
         random_steps: Environment steps that begin the run with random actions, an
             interval of their own; one episode in each environment if not given, or
-            none for an agent that learns inside alone.
+            none for an agent that learns inside alone, or from its own actions
+            alone.
         evaluate: When the agent is evaluated, in episodes apart; never if None.
         evaluate_episodes: How many episodes these are.
         count: Environments that are acted in side by side.
@@ -188,7 +189,8 @@ class Learning:
         """Environment steps with random actions."""
         if self.random_steps is not None:
             return self.random_steps
-        return self._period if self.outside else 0
+        wanted = any(not duty.on_policy for duty in self.outside)
+        return self._period if wanted else 0
 
     @property
     def interval_steps(self) -> int:
