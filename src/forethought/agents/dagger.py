@@ -13,6 +13,9 @@ The teacher is any agent: a planner at work (`agents.mpc.Planning`), a feedback 
 **Notation.** $i$ fits so far, $\beta_i = \beta^i$ the teacher's share of the actions.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,17 +25,18 @@ from forethought.agents.base import AbstractAgent, AbstractFixed, Duty, Metrics
 from forethought.agents.parts.imitation import (
     Demonstrations,
     ImitationSettings,
+    Loss,
     imitate,
 )
 from forethought.core.given.settings import Count, Share, Whole
 from forethought.core.readout import Readout
-from forethought.core.spaces import Box, require_box
+from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.planners.base import AbstractPlanner
-from forethought.policies.base import AbstractPolicy
-from forethought.policies.mlp import MLPPolicy
+from forethought.policies.base import AbstractPolicy, AbstractStochastic
+from forethought.policies.categorical import policy_for
 from forethought.problem import Problem
 
 IMITATE = Duty("student")
@@ -51,7 +55,7 @@ class Label(eqx.Module):
 class Pupil(eqx.Module):
     """What DAgger has learned."""
 
-    student: AbstractPolicy
+    student: AbstractStochastic
     teacher: PyTree
     """What the teacher knows."""
     fits: Int[Array, ""]
@@ -76,6 +80,8 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         mixing: $\beta$, whose powers are the teacher's share of the actions; at 0 the
             student acts alone from the first fit on, at 1 the teacher always does
             (behaviour cloning).
+        loss: What of an error is made least: `squared` for numbers, `likelihood` for
+            choices.
         fitting: How the student is fitted; each fit goes on from the last one's
             weights.
 
@@ -93,6 +99,7 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
     width: Count = eqx.field(static=True, default=64)
     depth: Whole = eqx.field(static=True, default=2)
     mixing: Share = 0.0
+    loss: Loss = eqx.field(static=True, default="squared")
     fitting: ImitationSettings = eqx.field(static=True, default=ImitationSettings())
 
     @property
@@ -104,16 +111,21 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         """A student that knows nothing.
 
         Raises:
-            TypeError: Actions are choices, or observations no vectors of numbers.
+            TypeError: Observations are no vectors of numbers.
+            ValueError: Actions are choices, whose squared error means nothing.
         """
-        box = require_box(spec.action, "DAgger")
         if not isinstance(spec.observation, Box) or len(spec.observation.shape) != 1:
             raise TypeError(
                 "DAgger needs observations that are vectors of numbers, but they are "
                 f"{spec.observation} here."
             )
-        student = MLPPolicy(
-            spec.observation.shape[0], box, self.width, self.depth, key=key
+        if self.loss == "squared" and not isinstance(spec.action, Box):
+            raise ValueError(
+                'DAgger needs loss="likelihood" where actions are choices, got '
+                f'"squared" for {spec.action}.'
+            )
+        student = policy_for(
+            spec.observation.shape[0], spec.action, self.width, self.depth, key=key
         )
         return Pupil(student, self.knowledge, jnp.zeros((), jnp.int32))
 
@@ -145,9 +157,10 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         self, learner: Pupil, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Pupil, Metrics]:
         """Fit the student to all labels."""
-        seen, valid = memory.everything()
-        shown = Demonstrations(seen.obs, seen.kept.action, valid & seen.kept.there)
-        student, told = imitate(learner.student, shown, self.fitting, key=key)
+        shown = labelled(memory, lambda kept: kept)
+        student, told = imitate(
+            learner.student, shown, self.fitting, loss=self.loss, key=key
+        )
         return Pupil(student, learner.teacher, learner.fits + 1), told
 
     def examined(self, learner: Pupil) -> tuple[Problem, AbstractPlanner] | None:
@@ -161,6 +174,18 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         """Whether the teacher acts."""
         share = jnp.asarray(self.mixing, float) ** learner.fits.astype(float)
         return jax.random.uniform(key, (), share.dtype) < share
+
+
+def labelled(memory: Memory, label: Callable[[Any], Label]) -> Demonstrations:
+    """All steps whose labels are known.
+
+    Args:
+        memory: What was seen.
+        label: The label, of what was kept with a step.
+    """
+    seen, valid = memory.everything()
+    found = label(seen.kept)
+    return Demonstrations(seen.obs, found.action, valid & found.there)
 
 
 class Following(AbstractFixed[AbstractPolicy, Int[Array, ""]]):

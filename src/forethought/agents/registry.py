@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
 from forethought.agents.dyna import Dyna
+from forethought.agents.mb_mf import MBMF
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
 from forethought.agents.ppo import PPO
@@ -25,6 +26,7 @@ class Settings(Protocol):
 AGENTS: dict[str, type[Settings]] = {
     "pets": PETS,
     "mbrl-v2": ModelBasedV2,
+    "mb-mf": MBMF,
     "dyna": Dyna,
     "sweeping": Sweeping,
     "ppo": PPO,

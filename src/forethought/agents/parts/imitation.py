@@ -5,12 +5,11 @@ done, there. Where such pairs come from is no concern of the fit: the teacher's 
 episodes (behaviour cloning), the student's (DAgger, `forethought.agents.dagger`), or a
 file.
 
-**Notation.** $o$ what was seen, $u$ the teacher's action, $\pi(o)$ the student's best
-action, $\pi(u \mid o)$ the density by which it draws.
+**Notation.** $o$ what was seen, $z$ the draw that stands for the teacher's action,
+$\pi(z \mid o)$ the density by which the student draws, $\mu(o)$ its likeliest draw.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
 import equinox as eqx
@@ -29,10 +28,13 @@ from forethought.core.given.settings import (
 )
 from forethought.core.optimise import early_stopping, take_step
 from forethought.core.readout import Readout
+from forethought.core.spaces import Box, Space
 from forethought.core.types import Action
-from forethought.policies.base import AbstractPolicy
+from forethought.policies.base import AbstractStochastic
 
-Policy = TypeVar("Policy", bound=AbstractPolicy)
+Policy = TypeVar("Policy", bound=AbstractStochastic)
+TINY = 1e-12
+"""Errors below the root of this are none."""
 JUDGED = 1024
 """The most held-out rows that are looked at after each epoch."""
 
@@ -44,7 +46,7 @@ class ImitationSettings:
     Args:
         epochs: The most passes over the data.
         patience: The fit stops after this many epochs without improvement.
-        threshold: What counts as one: of the logarithm of the error on hold-out rows.
+        threshold: What counts as one, in nats on hold-out rows.
         holdout: Share of rows that are not learned from.
         batch: Rows in a minibatch.
         updates: The fewest minibatches of an epoch.
@@ -83,15 +85,29 @@ class Demonstrations(eqx.Module):
     valid: Bool[Array, " row"]
 
 
-Loss = Callable[[AbstractPolicy, PyTree, Action], Scalar]
-"""What a policy loses on one row: the policy, what was seen, the teacher's action."""
+Loss = Literal["squared", "likelihood"]
+"""How far the student's likeliest draw lies from the teacher's; or how unlikely the
+student is to draw that."""
 
 
-def squared_error(policy: AbstractPolicy, obs: PyTree, action: Action) -> Scalar:
-    r"""$\overline{(\pi(o) - u)^2}$, averaged over the action's dimensions."""
-    # Who exploits draws nothing, whatever the key.
-    best, _ = policy.act(Readout(obs), key=jax.random.key(0), mode="exploit")
-    return jnp.mean((best - action) ** 2)
+def squared_error(policy: AbstractStochastic, obs: PyTree, action: Action) -> Scalar:
+    r"""$\overline{(\mu(o) - z)^2}$, averaged over the action's dimensions.
+
+    Draws are compared, and not actions: these are cut off at limits, beyond which they
+    have no slope.
+    """
+    draw = policy.draw_of(action)
+    return jnp.mean((policy.distribution(Readout(obs)).mode - draw) ** 2)
+
+
+def surprise(policy: AbstractStochastic, obs: PyTree, action: Action) -> Scalar:
+    r"""$-\log \pi(z \mid o)$."""
+    return -policy.distribution(Readout(obs)).log_prob(policy.draw_of(action))
+
+
+def usual_loss(space: Space) -> Loss:
+    """The square where actions are numbers, the likelihood where they are choices."""
+    return "squared" if isinstance(space, Box) else "likelihood"
 
 
 def imitate(
@@ -99,12 +115,13 @@ def imitate(
     shown: Demonstrations,
     settings: ImitationSettings,
     *,
-    loss: Loss = squared_error,
+    loss: Loss = "squared",
     key: PRNGKeyArray,
 ) -> tuple[Policy, Metrics]:
     r"""Fit a policy to a teacher, from the weights that it has.
 
-    $$\min_\pi\; \overline{(\pi(o) - u)^2}$$
+    $$\min_\pi\; \overline{(\mu(o) - z)^2} \quad\text{or}\quad
+      \min_\pi\; -\overline{\log \pi(z \mid o)}$$
 
     by Adam on minibatches drawn with replacement. The weights that were best on the
     hold-out rows are kept; the same rows are held out each time.
@@ -117,13 +134,13 @@ def imitate(
     ...     imitate,
     ... )
     >>> from forethought.core.spaces import free_box
-    >>> from forethought.policies.mlp import MLPPolicy
+    >>> from forethought.policies.gaussian import GaussianPolicy
     >>> key = jax.random.key(0)
     >>> obs = jax.random.normal(key, (256, 2))
     >>> shown = Demonstrations(obs, -obs[:, :1], jnp.ones(256, bool))
-    >>> student = MLPPolicy(2, free_box(1), depth=0, key=key)
+    >>> student = GaussianPolicy(2, free_box(1), depth=0, key=key)
     >>> student, told = imitate(student, shown, ImitationSettings(), key=key)
-    >>> bool(told["imitation_error"] < 0.05)
+    >>> bool(told["imitation_loss"] < 0.05)
     True
 
     ```
@@ -132,12 +149,13 @@ def imitate(
         policy: The student; its inexact arrays are what is fitted.
         shown: What the teacher does where. Without a valid row nothing is learned.
         settings: How.
-        loss: Of one row.
+        loss: What a row costs.
         key: Draws the minibatches.
 
     Returns:
-        The student; and `imitation_error`, the root of its mean loss on hold-out rows
-        (1,024 of them at most), with `imitation_epochs`, how many it took.
+        The student; and of hold-out rows, of 1,024 at most, `imitation_loss`: the root
+        of the mean square, or the mean of nats. `imitation_epochs` is how many the fit
+        took.
 
     References:
         Ross, Gordon and Bagnell, A reduction of imitation learning and structured
@@ -170,12 +188,14 @@ def _fit(
         optax.clip_by_global_norm(settings.clip), optax.adam(settings.learning_rate)
     )
 
+    of_one = {"squared": squared_error, "likelihood": surprise}[loss]
+
     def losses(weights: PyTree, chosen: Array) -> Array:
         student = eqx.combine(weights, rest)
         obs, action = jax.tree.map(
             lambda leaf: leaf[chosen], (shown.obs, shown.action)
         )
-        return jax.vmap(lambda obs, action: loss(student, obs, action))(obs, action)
+        return jax.vmap(lambda obs, action: of_one(student, obs, action))(obs, action)
 
     def epoch(weights: PyTree, memory: PyTree, t: Array) -> tuple[PyTree, PyTree]:
         def step(i: Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
@@ -198,17 +218,23 @@ def _fit(
         total = jnp.sum(jnp.where(counted, each, jnp.zeros_like(each)))
         return total / jnp.maximum(jnp.sum(counted), 1).astype(total.dtype)
 
+    def score(weights: PyTree) -> Scalar:
+        # Nats either way, so that one threshold serves both.
+        found = error(weights)
+        return found if loss == "likelihood" else 0.5 * jnp.log(found + TINY)
+
     found = early_stopping(
         epoch,
-        lambda weights: 0.5 * jnp.log(jnp.maximum(error(weights), 1e-12)),
+        score,
         weights,
         optimiser.init(weights),
         limit=settings.epochs,
         patience=settings.patience,
         threshold=settings.threshold,
     )
+    last = error(found.best)
     told = {
-        "imitation_error": jnp.sqrt(error(found.best)),
+        "imitation_loss": last if loss == "likelihood" else jnp.sqrt(last),
         "imitation_epochs": found.epochs,
     }
     return eqx.combine(found.best, rest), told

@@ -227,11 +227,14 @@ def _updates(run: Learning, duty: Duty, before: Mark, now: Mark) -> int:
     """How often to do a duty once an interval is over.
 
     What was due more than once is done once, unless it is counted by a ratio. After
-    random steps, and at the end of the run, everything is done at least once.
+    random steps, and at the end of the run, everything is done at least once that has
+    begun by then and is not over.
     """
     number = int(times_due(duty, before, now))
     if duty.every.unit != "ratio":
         number = min(number, duty.times)
+    if now[0] < duty.begin or (duty.until is not None and now[0] > duty.until):
+        return number
     if before[0] < run.first_steps or now[0] >= run.total_steps:
         number = max(number, duty.times)
     return number
