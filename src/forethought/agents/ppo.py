@@ -29,7 +29,6 @@ from forethought.agents.schedule import Schedule
 from forethought.core.given.settings import (
     Count,
     Nonnegative,
-    Part,
     Positive,
     Range,
     Share,

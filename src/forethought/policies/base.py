@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.core.distributions import Distribution
 from forethought.core.gaussian import Gaussian, Response
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Mode
+from forethought.policies.distributions import Distribution
 
 X = TypeVar("X")
 

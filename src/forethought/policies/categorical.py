@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from forethought.core.distributions import Categorical
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, Space
 from forethought.core.types import Action, Mode
 from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
+from forethought.policies.distributions import Categorical
 from forethought.policies.gaussian import GaussianPolicy, quiet
 
 

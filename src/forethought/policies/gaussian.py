@@ -12,13 +12,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from forethought.core.distributions import Normal
 from forethought.core.given.settings import Positive, require
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
+from forethought.policies.distributions import Normal
 
 QUIET = 0.01
 """What the last layer's weights are multiplied by at first."""
@@ -84,7 +84,7 @@ class GaussianPolicy(AbstractStochastic[Float[Array, " obs"]]):
     def act(
         self, seen: Readout[Float[Array, " obs"]], *, key: PRNGKeyArray, mode: Mode
     ) -> tuple[Action, PyTree]:
-        """A draw and its log-probability before it was cut off, or the mean and None."""
+        """A draw, with its log-probability before limits, or the mean and None."""
         drawn = self.distribution(seen)
         if mode == "exploit":
             return self.realise(drawn.mode), None

@@ -13,12 +13,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
-from forethought.core.distributions import Normal
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
+from forethought.policies.distributions import Normal
 
 NEAR = 1 - 1e-3
 """How near to a limit, in half widths, an action has a draw of its own."""

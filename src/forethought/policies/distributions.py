@@ -19,7 +19,7 @@ class Normal(eqx.Module):
 
     ```python
     >>> import jax.numpy as jnp
-    >>> from forethought.core.distributions import Normal
+    >>> from forethought.policies.distributions import Normal
     >>> round(float(Normal(jnp.zeros(2), jnp.zeros(2)).log_prob(jnp.zeros(2))), 4)
     -1.8379
 
