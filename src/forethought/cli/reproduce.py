@@ -12,6 +12,9 @@ from forethought.core.given.settings import Seed, Times, check_ranges
 from forethought.core.words import unknown
 from forethought.training.stop import INTERRUPTED
 
+NEWEST = 40
+"""So many returns of a seed are shown, at most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ReproduceOptions:
@@ -52,7 +55,7 @@ def reproduce_command(arguments: list[str]) -> int:
         return _list()
     name, rest = subject("reproduce", "NAME", ReproduceOptions, arguments)
     options: ReproduceOptions = parse(ReproduceOptions, "reproduce NAME", rest)
-    from forethought.runs.claims.mazes import STUDIES
+    from forethought.runs.entries.registry import STUDIES
 
     out = options.out
     if out is None:
@@ -71,32 +74,32 @@ def reproduce_command(arguments: list[str]) -> int:
 def _list() -> int:
     from rich.table import Table
 
-    from forethought.runs.claims.mazes import STUDIES
-    from forethought.runs.claims.reproductions import REPRODUCTIONS
+    from forethought.runs.entries.registry import REPRODUCTIONS, STUDIES
     from forethought.runs.store.log import Terminal
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("reproduction")
-    table.add_column("claim")
-    table.add_column("steps", justify="right")
-    table.add_column("a seed", justify="right")
+    table = Table(box=None, pad_edge=False, expand=True)
+    longest = max(map(len, [*REPRODUCTIONS, *STUDIES]))
+    table.add_column("reproduction", min_width=longest)
+    table.add_column("claim", no_wrap=True, overflow="ellipsis", ratio=1)
+    for head, width in (("arms", 4), ("steps", 6), ("a seed", 7)):
+        table.add_column(head, justify="right", min_width=width)
     for name, entry in REPRODUCTIONS.items():
-        steps = entry.train[entry.train.index("--steps") + 1]
         time = "" if math.isnan(entry.measured) else f"{entry.measured:.2g} min"
-        table.add_row(name, entry.claim, steps, time)
+        arms = f"{len(entry.arms)}"
+        table.add_row(name, entry.claim, arms, f"{entry.steps}", time)
     for name, study in STUDIES.items():
         time = f"{study.seconds / study.seeds:.2g} s"
-        table.add_row(name, study.claim, f"{study.steps}", time)
+        table.add_row(name, study.claim, f"{len(study.arms)}", f"{study.steps}", time)
     Terminal().print(table)
-    print("steps: of the environment, for each seed; a seed: measured on two cores")
+    print("steps: of the environment, at most, for each seed of an arm")
+    print("a seed: of all arms, measured on two cores")
     return 0
 
 
 def _replication(name: str, options: ReproduceOptions) -> Any:
     """Everything that is going to be done, or one line that says what is wrong."""
     from forethought.cli.learning import read_training
-    from forethought.runs.claims.mazes import STUDIES
-    from forethought.runs.claims.reproductions import REPRODUCTIONS
+    from forethought.runs.entries.registry import REPRODUCTIONS, STUDIES
 
     with bad_input():
         if name not in REPRODUCTIONS:
@@ -106,18 +109,17 @@ def _replication(name: str, options: ReproduceOptions) -> Any:
             raise ValueError(
                 f"{name} has no settings of a paper: no paper trained on this task."
             )
-    task, *words = [*entry.train, *(entry.paper if options.paper else ())]
-    _, run = read_training(task, [*words, "--seed", str(options.seed)])
-    from forethought.runs.claims.reproduce import Replication
+    from forethought.runs.claims.reproduce import Arm, Replication
 
-    return Replication(
-        name,
-        entry,
-        options.paper,
-        tuple(range(options.seed, options.seed + (options.seeds or 5))),
-        run.reseeded,
-        lambda seed: ["forethought", "train", task, *words, "--seed", str(seed)],
-    )
+    def arm(name: str) -> Arm:
+        task, *words = entry.words(name, paper=options.paper)
+        _, run = read_training(task, [*words, "--seed", str(options.seed)])
+        command = ["forethought", "train", task, *words, "--seed"]
+        return Arm(run.reseeded, lambda seed: [*command, str(seed)])
+
+    seeds = range(options.seed, options.seed + (options.seeds or 5))
+    arms = {name: arm(name) for name in entry.arms}
+    return Replication(name, entry, options.paper, tuple(seeds), arms)
 
 
 def _study(name: str, options: ReproduceOptions, out: str) -> int:
@@ -129,8 +131,8 @@ def _study(name: str, options: ReproduceOptions, out: str) -> int:
 
     from forethought.reports.pages.claim import publish, write_reproduction
     from forethought.reports.pages.study import verdict
-    from forethought.runs.claims.mazes import STUDIES
     from forethought.runs.claims.studies import run_study
+    from forethought.runs.entries.registry import STUDIES
     from forethought.runs.events import Event, Stage
     from forethought.runs.store.folder import RunFolder
     from forethought.runs.store.log import Terminal
@@ -193,12 +195,13 @@ def _reproduce(replication: Any, folder: Any, results: str | None) -> int:
 
     console = Terminal()
     console.print(replication.entry.claim)
-    left = [seed for seed in replication.seeds if outcome_of(folder, seed) is None]
-    if left:
-        if replication.paper:
-            console.print(replication.entry.paper_note)
-        console.print("Of each seed:")
-        state_cost(replication.run(left[0]), folder, console, 0)
+    left = [each for each in replication.runs if outcome_of(folder, *each) is None]
+    arms = {arm: replication.arms[arm].run(seed) for arm, seed in reversed(left)}
+    if left and replication.paper:
+        console.print(replication.entry.paper_note)
+    for arm in reversed(arms):
+        console.print(f"Of each seed{f' of {arm}' if arm else ''}:")
+        state_cost(arms[arm], folder, console, 0)
     columns = (
         BarColumn(bar_width=20),
         TextColumn("{task.fields[shown]}", markup=False),
@@ -206,8 +209,8 @@ def _reproduce(replication: Any, folder: Any, results: str | None) -> int:
     )
     try:
         with Progress(*columns, console=console, transient=True) as progress:
-            total = replication.run(replication.seeds[0]).total_steps
-            bar = progress.add_task("", total=total * max(1, len(left)), shown="")
+            steps = [arms[arm].total_steps for arm, _ in left]
+            bar = progress.add_task("", total=max(1, sum(steps)), shown="")
 
             def watch(event: Event) -> None:
                 if isinstance(event, Notice):
@@ -215,17 +218,19 @@ def _reproduce(replication: Any, folder: Any, results: str | None) -> int:
                 if not isinstance(event, Line) or event.seed is None:
                     return
                 seed, row = event.seed, event.row
-                place = left.index(seed)
-                shown = f"seed {seed} ({replication.seeds.index(seed) + 1} of "
-                shown += f"{len(replication.seeds)})  {row['step']}/{total} steps"
+                place = left.index((event.arm, seed))
+                shown = f"{event.arm} seed {seed} ({replication.seeds.index(seed) + 1} "
+                shown += f"of {len(replication.seeds)})  {row['step']}/{steps[place]} "
+                shown += "steps"
                 if row["return"] is not None:
                     shown += f"  return {row['return']:.4g}"
-                done = place * total + row["step"]
-                progress.update(bar, completed=done, shown=shown)
+                done = sum(steps[:place]) + row["step"]
+                progress.update(bar, completed=done, shown=shown.lstrip())
 
             outcomes = run_seeds(replication, folder, watch)
             progress.update(bar, shown="exact-model bound and random floor")
-            yardsticks(replication, folder)
+            for arm in replication.arms:
+                yardsticks(replication, folder, arm)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on from here")
         return INTERRUPTED
@@ -250,13 +255,17 @@ def _summary(result: dict[str, Any]) -> Any:
     from forethought.reports.pages.claim import shown, verdict, yardstick
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    for run in result["seeds"]:
-        returns = ", ".join(shown(float(f"{each:.4g}")) for each in run["returns"])
-        table.add_row(f"seed {run['seed']}", f"{returns}  ({duration(run['seconds'])})")
-    if result["bound"] is not None:
-        table.add_row("exact model", yardstick(result["bound"]))
-    if result["floor"] is not None:
-        table.add_row("random", yardstick(result["floor"]))
+    for name, arm in result["arms"].items():
+        of = f"{name} " if name else ""
+        for run in arm["seeds"]:
+            values = [shown(float(f"{each:.4g}")) for each in run["returns"]]
+            told = ", ".join(["…", *values[-NEWEST:]] if values[NEWEST:] else values)
+            told += f"  ({duration(run['seconds'])})"
+            table.add_row(f"{of}seed {run['seed']}", told)
+        if arm["bound"] is not None:
+            table.add_row(f"{of}exact model", yardstick(arm["bound"]))
+        if arm["floor"] is not None:
+            table.add_row(f"{of}random", yardstick(arm["floor"]))
     for check in result["checks"]:
         table.add_row("check", verdict(check))
     return table

@@ -27,10 +27,11 @@ class Acted:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A line of metrics of a training run, and the run's seed where there are many."""
+    """A line of metrics of a training run; its seed and arm where there are many."""
 
     row: Mapping[str, Any]
     seed: int | None = None
+    arm: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from forethought import cli
+from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.schedule import Schedule
 from forethought.cli.learning import read_training
@@ -23,17 +24,30 @@ from forethought.models.learned.fitting import FitSettings
 from forethought.planners import CEM
 from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.runs.claims import reproduce
-from forethought.runs.claims.reproduce import Replication
-from forethought.runs.claims.reproductions import (
-    REPRODUCTIONS,
-    Check,
+from forethought.runs.claims.kept import read_result
+from forethought.runs.claims.outcomes import (
     Outcome,
+    best_by,
+    cpu_seconds,
+    first_above,
+    first_success,
+    last_evaluation,
+    last_line,
+    last_planned,
+    outcome_of_lines,
+    relative_gap,
+    steps_to_evaluation,
+)
+from forethought.runs.claims.reproduce import Arm, Replication
+from forethought.runs.claims.reproductions import (
+    Check,
+    Panel,
     Published,
     Reproduction,
-    best_by,
-    first_above,
-    last_planned,
+    Than,
 )
+from forethought.runs.entries.registry import REPRODUCTIONS
+from forethought.runs.events import Line, Notice
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.bounds import summary
 from forethought.runs.train.settings import Learning
@@ -67,27 +81,30 @@ TINY = ModelBasedV2(
     ),
 )
 SEEDS = (101, 102)
+RESULTS = pathlib.Path(__file__).parents[3] / "results"
 BOUNDS = {
     "random": summary(np.array([-40.0, -60.0]), 1.0),
     "exact": summary(np.array([-9.0, -11.0]), 1.0),
 }
 
 
-def plan_of(settings=TINY, seeds=SEEDS):
-    return Replication(
-        "tiny",
-        ENTRY,
-        False,
-        seeds,
-        lambda seed: Learning("double-integrator", settings, 180, seed, Schedule(1.0)),
+def trained(settings):
+    return Arm(
+        lambda seed: Learning("double-integrator", settings, 180, seed, Schedule(1)),
         lambda seed: ["forethought", "train", *WORDS, "--seed", str(seed)],
     )
 
 
+def plan_of(settings=TINY, seeds=SEEDS):
+    return Replication("tiny", ENTRY, False, seeds, {"": trained(settings)})
+
+
 def told(result):
     """What a reproduction found, but for the wall clock."""
-    seeds = [run | {"seconds": 0} for run in result["seeds"]]
-    return result | {"seeds": seeds, "commit": "", "machine": {}}
+    arm = result["arms"][""]
+    seeds = [run | {"seconds": 0, "cpu": 0} for run in arm["seeds"]]
+    arms = {"": arm | {"seeds": seeds}}
+    return result | {"arms": arms, "commit": "", "machine": {}}
 
 
 PROGRAM = """
@@ -97,7 +114,7 @@ from test_reproduce import BOUNDS, ENTRY
 from forethought.cli import main
 from forethought.runs.claims import reproduce
 from forethought.runs.train import trained
-from forethought.runs.claims.reproductions import REPRODUCTIONS
+from forethought.runs.entries.registry import REPRODUCTIONS
 REPRODUCTIONS["tiny"] = ENTRY
 # Tested where they are written; here they would only be compiled.
 reproduce.write_bounds = lambda *_, **__: BOUNDS
@@ -192,9 +209,207 @@ def test_measures_are_those_that_one_counts_by_hand():
 def test_a_check_is_about_the_median_over_seeds(
     measure, relation, goal, median, passed
 ):
-    found = Check("so it is", measure, relation, goal, "best", (1, 1.0)).judge(RUNS)
+    check = Check("so it is", measure, relation, goal, "best", (1, 1.0))
+    found = check.judge({"": RUNS})
     assert (found["median"], found["passed"]) == (median, passed)
     assert found["seeds"] == [measure(run) for run in RUNS]
+
+
+SLOW = (by_hand(1, -9.0, -6.0), by_hand(2, -8.0, -2.5), by_hand(3, -7.0, -1.0))
+
+
+@pytest.mark.parametrize(
+    ("share", "goal", "held", "passed"),
+    [
+        (1.0, -3.0, 2, False),  # the medians and the means keep it, one seed does not
+        (2 / 3, -3.0, 2, True),
+        (0.7, -3.0, 2, False),  # of three seeds that is all of them
+        (0.3, -1.5, 1, True),
+    ],
+)
+def test_a_check_of_so_many_seeds_counts_those_that_keep_it(share, goal, held, passed):
+    runs = (by_hand(1, 0.0, -5.0), by_hand(2, 0.0, -2.0), by_hand(3, 0.0, -1.0))
+    check = Check("so it is", last_planned(1), "≥", goal, share=share)
+    found = check.judge({"": runs})
+    assert (found["held"], found["passed"]) == (held, passed)
+    assert found["wanted"] == math.ceil(share * 3 - 1e-9) and "mark" not in found
+    if share == 1:  # what judges the mean or the median instead is caught here
+        values = [last_planned(1)(run) for run in runs]
+        assert np.mean(values) >= goal and np.median(values) >= goal
+
+
+def test_an_arm_is_judged_by_another_by_medians_or_seed_by_seed():
+    runs = {"fast": RUNS, "slow": SLOW}
+    check = Check("faster", best_by(20), ">", Than("slow"), arm="fast")
+    found = check.judge(runs)
+    assert (found["median"], found["goal"], found["passed"]) == (-3.0, -2.5, False)
+    assert found["than"] == "slow" and found["others"] == [-6.0, -2.5, -1.0]
+    with_room = dataclasses.replace(check, goal=Than("slow", times=2.0, plus=1.0))
+    assert with_room.judge(runs)["goal"] == -4.0 and with_room.judge(runs)["passed"]
+    each = dataclasses.replace(check, share=1 / 3)  # the first seed is, others are not
+    assert each.judge(runs)["held"] == 1 and each.judge(runs)["passed"]
+    other = Than("slow", measure=best_by(10))
+    assert dataclasses.replace(check, goal=other).judge(runs)["goal"] == -8.0
+
+
+ROWS = [
+    {"step": 40 * i, "kind": kind, "ends": [40 * i], "returns": [value], "seconds": 2.0}
+    | {"cpu": 3.0, "foreseen": foreseen}
+    | ({} if success is None else {"evaluation": 10 * value, "success": success})
+    for i, kind, value, success, foreseen in (
+        (1, "random", 1.0, None, None),
+        (2, "planned", 2.0, 0.2, 2.5),
+        (3, "planned", 3.0, 0.9, 33.0),
+        (4, "planned", 4.0, 1.0, None),
+    )
+]
+
+
+def test_evaluations_successes_and_any_number_of_the_lines_can_be_judged():
+    run = outcome_of_lines(7, ROWS)
+    assert run.steps == (40, 80, 120, 160) and run.planned == (False, True, True, True)
+    assert (run.seconds, cpu_seconds(run)) == (8.0, 12.0)
+    assert run.evaluated == (80, 120, 160) and run.successes == (0.2, 0.9, 1.0)
+    assert first_success(0.9, 0.1)(run) == pytest.approx(12.0)
+    assert first_success(0.9)(run) == 120 and first_success(0.95)(run) == 160
+    assert last_evaluation()(run) == 40 and last_evaluation(2)(run) == 35
+    assert last_evaluation(4)(run) == -math.inf
+    assert steps_to_evaluation(25.0)(run) == 120
+    assert steps_to_evaluation(99.0)(run) == math.inf
+    assert last_line("foreseen")(run) == 33.0 and math.isnan(last_line("none")(run))
+    gap = relative_gap(last_line("foreseen"), lambda run: run.evaluations[1])
+    assert gap(run) == pytest.approx(0.1)
+    assert first_success(0.5)(RUNS[0]) == math.inf  # nobody was evaluated
+    missing = Check("known", last_line("none"), "≤", 1.0).judge({"": [run]})
+    assert not missing["passed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"arms": {"a": (), "b": ()}}, "needs one of the arms a, b, got ''"),
+        ({"arms": {"": (), "../b": ()}}, "a name that a folder can have, got ''"),
+    ],
+)
+def test_arms_that_do_not_fit_are_refused(change, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(ENTRY, **change)
+    with pytest.raises(ValueError, match=r"share of seeds in \(0, 1\], got 0"):
+        Check("none", best_by(1), "≥", 0.0, share=0.0)
+
+
+ARMED = Reproduction(
+    claim="more of nothing is nothing",
+    variant="our own double integrator",
+    train=("maze", "--steps", "1200", "--agent", "dyna"),
+    arms={"short": (), "long": ("--steps", "1800")},
+    checks=(
+        Check("longer", lambda run: len(run.steps), ">", Than("short"), arm="long"),
+        Check("all", cpu_seconds, ">", 0.0, arm="short", share=1.0),
+    ),
+    evidence=lambda runs: [
+        Panel("ends", "seed", "step", {arm: ([1, 2], [len(runs), 4])}) for arm in runs
+    ],
+)
+
+
+LENGTHS = {"short": 1200, "long": 1800}
+
+
+def pretend(run, folder, *, resume, watch):
+    """Lines of metrics as training would write them, of episodes of 300 steps."""
+    for i in range(run.steps // 300):
+        row = {"interval": i + 1, "step": 300 * (i + 1), "kind": "planned"}
+        row |= {"ends": [row["step"]], "returns": [float(run.seed + i)], "cpu": 2.0}
+        row |= {"return": row["returns"][0], "episodes": 1, "seconds": 1.0}
+        row |= {"evaluation": 1.0 * i, "success": 0.1 * i} if i else {}
+        folder.append(row)
+        watch(Line(row))
+    return None, ("it was all made up",)
+
+
+@pytest.fixture(scope="module")
+def armed(tmp_path_factory):
+    """Two arms that nobody trained, and their result."""
+    words = ["forethought", "train"]
+    arms = {
+        name: Arm(
+            lambda seed, steps=steps: Learning("maze", Dyna(), steps, seed),
+            lambda seed: [*words, str(seed)],
+        )
+        for name, steps in LENGTHS.items()
+    }
+    plan = Replication("armed", ARMED, False, SEEDS, arms)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproduce, "write_bounds", lambda *_, **__: BOUNDS)
+        patch.setattr(reproduce, "learn", pretend)
+        folder = reproduce.open_folder(plan, tmp_path_factory.mktemp("armed") / "run")
+        seen = []
+        outcomes = reproduce.run_seeds(plan, folder, seen.append)
+        result = reproduce.save_result(plan, folder, outcomes)
+    return plan, folder, seen, result
+
+
+def test_every_arm_has_a_folder_for_each_seed_and_is_not_run_again(armed):
+    plan, folder, seen, result = armed
+    notices = [event.text for event in seen if isinstance(event, Notice)]
+    assert notices[0] == "short seed 101: it was all made up" and len(notices) == 4
+    told = [event for event in seen if isinstance(event, Line)]
+    rows = {arm: [each for each in told if each.arm == arm] for arm in LENGTHS}
+    for arm, steps in LENGTHS.items():
+        for seed, run in zip(SEEDS, result["arms"][arm]["seeds"], strict=True):
+            lines = RunFolder.open(folder.path / arm / f"seed-{seed}").metrics()
+            assert lines == [each.row for each in rows[arm] if each.seed == seed]
+            assert lines[-1]["step"] == steps
+            assert run["steps"] == [at for line in lines for at in line["ends"]]
+    assert [check["passed"] for check in result["checks"]] == [True, True]
+    assert result["arms"]["long"]["train"].endswith("--steps 1800")
+    again = []
+    reproduce.run_seeds(plan, reproduce.open_folder(plan, folder.path), again.append)
+    assert not again
+    other = dataclasses.replace(plan, arms={**plan.arms, "long": plan.arms["short"]})
+    with pytest.raises(ValueError, match="long: steps=1800, got 1200"):
+        reproduce.open_folder(other, folder.path)
+
+
+def test_a_page_of_several_arms_tells_of_each(armed):
+    _, folder, _, _ = armed
+    page = write_reproduction(folder).read_text()
+    for words in ("Seeds of short", "Settings of long", "2 of 2", "kept by 2 of 2"):
+        assert words in page
+    assert "# forethought train maze" in page
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda result: result["arms"].clear(),
+        lambda result: result["arms"]["long"]["steps"].pop(),
+        lambda result: result["arms"]["long"]["seeds"].clear(),
+        lambda result: result["arms"]["short"]["seeds"][0]["returns"].pop(),
+        lambda result: result["arms"]["short"]["seeds"][0].update(evaluated=[1]),
+        lambda result: result["checks"][0].update(arm="none"),
+        lambda result: result["checks"][0].update(mark=[1]),
+        lambda result: result["evidence"][0]["series"]["short"]["x"].pop(),
+    ],
+)
+def test_a_damaged_result_is_refused(damage, armed, tmp_path):
+    result = json.loads(json.dumps(armed[3]))
+    damage(result)
+    folder = RunFolder.create(tmp_path / "copy", {})
+    folder.write_json("reproduction.json", result)
+    with pytest.raises(ValueError, match="needs curves with as many points"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["pets-cartpole", "pets-pendulum"])
+def test_what_older_versions_wrote_is_read_as_one_arm(name, tmp_path):
+    folder = RunFolder.create(tmp_path / "old", {})
+    old = json.loads((RESULTS / f"{name}.json").read_text())
+    folder.write_json("reproduction.json", old)
+    arm = read_result(folder)["arms"][""]
+    kept = old["arms"][""] if "arms" in old else old
+    assert arm["seeds"] == kept["seeds"] and arm["bound"] == kept["bound"]
 
 
 def test_curves_lie_on_common_steps_and_the_maximum_never_falls():
@@ -219,17 +434,19 @@ def test_a_return_stands_until_the_next_episode_ends():
 @pytest.mark.long
 def test_the_result_holds_every_number_and_says_where_it_comes_from(whole):
     folder, result, _, _ = whole
-    for seed, run in zip(SEEDS, result["seeds"], strict=True):
+    arm = result["arms"][""]
+    for seed, run in zip(SEEDS, arm["seeds"], strict=True):
         rows = RunFolder.open(folder.path / f"seed-{seed}").metrics()
         assert run["returns"] == [value for row in rows for value in row["returns"]]
         assert run["steps"] == [60, 120, 180]
         assert run["planned"] == [False, True, True]
+        assert 0 < run["cpu"] < 600 and run["evaluations"] == []
     assert [check["passed"] for check in result["checks"]] == [True, False]
-    assert result["bound"] == {"mean": -10, "std": pytest.approx(2**0.5), "episodes": 2}
-    assert result["floor"]["mean"] == -50
+    assert arm["bound"] == {"mean": -10, "std": pytest.approx(2**0.5), "episodes": 2}
+    assert arm["floor"]["mean"] == -50
     assert result["command"] == "forethought reproduce tiny --seeds 2 --seed 101"
     assert result["machine"]["precision"] == 32
-    assert result["run"]["task"] == "double-integrator"
+    assert arm["run"]["task"] == "double-integrator"
     text = json.dumps(result)
     assert str(pathlib.Path.home()) not in text and str(folder.path) not in text
 
@@ -239,7 +456,7 @@ def test_what_is_done_is_not_done_again(whole):
     folder, result, _, _ = whole
     plan = plan_of()
     seen = []
-    outcomes = reproduce.run_seeds(plan, folder, lambda seed, row: seen.append(seed))
+    outcomes = reproduce.run_seeds(plan, folder, seen.append)
     assert not seen
     assert told(reproduce.save_result(plan, folder, outcomes)) == told(result)
 
@@ -274,7 +491,8 @@ def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
     assert json.loads(made[0].read_text()) == result
     assert made[0].stat().st_size < 20_000
     alone = {"mean": 2.5, "std": None, "episodes": 1}
-    copy.write_json("reproduction.json", result | {"bound": alone})
+    arms = {"": result["arms"][""] | {"bound": alone}}
+    copy.write_json("reproduction.json", result | {"arms": arms})
     assert ">2.5<" in write_reproduction(copy).read_text()
 
 
@@ -282,8 +500,8 @@ def test_page_and_files_to_commit_are_made_of_the_json_alone(whole, tmp_path):
 def test_a_killed_reproduction_ends_with_the_numbers_of_one_that_was_not(whole):
     _, result, printed, apart = whole
     alone = apart.read_json("reproduction.json")
-    assert told(result)["seeds"][1] == told(alone)["seeds"][0]
-    assert result["run"] == alone["run"]
+    both, one = (told(each)["arms"][""] for each in (result, alone))
+    assert both["seeds"][1] == one["seeds"][0] and both["run"] == one["run"]
     assert printed.count("code 1") == 2  # one of the checks fails
     assert "FAILED: it earns a fortune" in " ".join(printed.split())
 
@@ -320,8 +538,8 @@ def test_bad_input_is_answered_in_one_line(words, complaint, capsys):
 def test_every_entry_says_what_is_compared_and_is_a_command(name):
     entry = REPRODUCTIONS[name]
     assert entry.checks and entry.variant and entry.train[1] == "--steps"
-    steps = int(entry.train[2])
-    assert all(check.mark[0] <= steps for check in entry.checks)
+    marks = [check.mark for check in entry.checks if check.mark is not None]
+    assert all(mark[0] <= entry.steps for mark in marks)
     assert all(each.source and each.points for each in entry.published)
     assert bool(entry.paper) == bool(entry.paper_note)
 

@@ -12,13 +12,15 @@ from forethought import cli
 from forethought.agents.dyna import Dyna
 from forethought.agents.schedule import Schedule
 from forethought.agents.sweeping import Sweeping
+from forethought.cli import reproduce as command
 from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment
 from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.reports.pages.learning import body
 from forethought.reports.write import film_training
-from forethought.runs.claims.mazes import STUDIES
 from forethought.runs.claims.studies import Arm, Promise, Study, curves, run_study
+from forethought.runs.entries.mazes import MAZES
+from forethought.runs.entries.registry import STUDIES
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import sparkline
 from forethought.runs.train.bounds import exact_bound, write_bounds
@@ -85,7 +87,7 @@ def test_page_and_files_to_commit_are_made_of_the_json_alone(result, tmp_path):
 
 def test_the_command_judges_and_keeps_to_its_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(STUDIES, "tiny", TINY)
-    monkeypatch.setattr(cli.reproduce, "set_up", lambda precision: None)
+    monkeypatch.setattr(command, "set_up", lambda precision: None)
 
     def code(*words):
         with pytest.raises(SystemExit) as stop:
@@ -99,9 +101,9 @@ def test_the_command_judges_and_keeps_to_its_folder(tmp_path, monkeypatch, capsy
     assert code("--paper") == 2
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", MAZES)
 def test_every_study_compares_like_with_like(name):
-    study = STUDIES[name]
+    study = MAZES[name]
     assert study.promises and study.source and study.steps >= study.length
     for arm in study.arms.values():
         assert max(at for at, _ in arm.known) == study.length
@@ -121,7 +123,7 @@ def trained(tmp_path_factory):
 
 def told(folder):
     return [
-        {name: value for name, value in row.items() if name != "seconds"}
+        {name: value for name, value in row.items() if name not in ("seconds", "cpu")}
         for row in folder.metrics()
     ]
 

@@ -1,8 +1,9 @@
-"""What can be reproduced: claims as data, one entry each.
+"""What a reproduction is: claims as data, one entry each.
 
-A reproduction is a `train` command, what somebody published about the same task, and
-checks on the median over seeds. `forethought.runs.claims.reproduce` does the work; to
-add a result of a paper is to add an entry to `REPRODUCTIONS`.
+A reproduction is one or several arms, each a `train` command, what somebody published
+about the same task, and checks: on the median over seeds, or on so many of them, of one
+arm or of one beside another. `forethought.runs.claims.reproduce` does the work; to add
+a result of a paper is to add an entry to `forethought.runs.entries`.
 
 Returns are those that the environment pays, undiscounted. Steps are decisions of the
 agent (an action that is repeated counts once), the random first episode among them.
@@ -10,109 +11,112 @@ agent (an action that is repeated counts once), the random first episode among t
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from forethought.runs.claims.outcomes import Measure, Outcome
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.train.settings import Learning
+
+RELATIONS = {
+    "≥": operator.ge,
+    ">": operator.gt,
+    "≤": operator.le,
+    "<": operator.lt,
+}
+Relation = Literal["≥", ">", "≤", "<"]
+Curve = Literal["each", "best", "evaluation", "success"]
+Outcomes = Mapping[str, Sequence[Outcome]]
+"""For the name of each arm how its seeds went, in the same order."""
+
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One seed's training run, episode by episode.
+class Than:
+    """A goal that another arm sets.
 
     Args:
-        seed: Of everything random.
-        steps: Environment steps done when each episode ended.
-        returns: What each episode earned.
-        planned: Whether the agent acted in it; random actions otherwise.
-        seconds: Wall time of all of it: acting, fitting, saving, compiling.
+        arm: Whose number it is.
+        times: What it is multiplied by.
+        plus: What is then added.
+        measure: Of that arm; the same as of the first if not given.
     """
 
-    seed: int
-    steps: tuple[int, ...]
-    returns: tuple[float, ...]
-    planned: tuple[bool, ...]
-    seconds: float
-
-
-Measure = Callable[[Outcome], float]
-
-
-def best_by(steps: int) -> Measure:
-    """The best return among episodes that ended within so many environment steps."""
-
-    def measure(run: Outcome) -> float:
-        inside = [
-            value
-            for at, value in zip(run.steps, run.returns, strict=True)
-            if at <= steps
-        ]
-        return max(inside, default=-math.inf)
-
-    return measure
-
-
-def last_planned(count: int) -> Measure:
-    """The mean return of the last planned episodes."""
-
-    def measure(run: Outcome) -> float:
-        values = np.array(run.returns)[np.array(run.planned, bool)]
-        return float(np.mean(values[-count:])) if len(values) >= count else -math.inf
-
-    return measure
-
-
-def first_above(value: float) -> Measure:
-    """Which planned episode, counted from one, was the first above a return."""
-
-    def measure(run: Outcome) -> float:
-        values = np.array(run.returns)[np.array(run.planned, bool)]
-        above = np.flatnonzero(values > value)
-        return float(above[0] + 1) if len(above) else math.inf
-
-    return measure
+    arm: str
+    times: float = 1.0
+    plus: float = 0.0
+    measure: Measure | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """What must hold for the median over seeds.
+    """What must hold for the median over seeds, or for so many of them.
 
     Args:
         promise: In plain words.
         measure: One seed's number.
-        relation: How the median of these numbers must stand to the goal.
-        goal: In the unit of the measure.
-        curve: Which curve the promise is about: the return of each episode, or the
-            maximum so far.
-        mark: Where on that curve's plot the promise lies: steps and return.
+        relation: How it must stand to the goal.
+        goal: In the unit of the measure, or another arm's number: its median, or that
+            of the same seed where seeds are counted.
+        curve: Which curve the promise is about: the return of each episode, the
+            maximum so far, the mean return of evaluations, or the share of their
+            episodes that succeed.
+        mark: Where on that curve's plot the promise lies: steps and value.
+        arm: Whose seeds; the only arm has no name.
+        share: Of the seeds that must keep the promise, each by itself; the median
+            must if not given.
     """
 
     promise: str
     measure: Measure
-    relation: Literal["≥", ">", "≤"]
-    goal: float
-    curve: Literal["each", "best"]
-    mark: tuple[int, float]
+    relation: Relation
+    goal: float | Than
+    curve: Curve = "each"
+    mark: tuple[int | float, float] | None = None
+    arm: str = ""
+    share: float | None = None
 
-    def judge(self, runs: Sequence[Outcome]) -> dict[str, Any]:
+    def __post_init__(self):
+        """Check the share."""
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(
+                f"A check needs a share of seeds in (0, 1], got {self.share}."
+            )
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of all arms that it is about."""
+        than = self.goal
+        return [self.arm, than.arm] if isinstance(than, Than) else [self.arm]
+
+    def judge(self, outcomes: Outcomes) -> dict[str, Any]:
         """The verdict, as `reproduction.json` keeps it."""
-        values = [self.measure(run) for run in runs]
-        median = float(np.median(values))
-        holds = {
-            "≥": median >= self.goal,
-            ">": median > self.goal,
-            "≤": median <= self.goal,
-        }
-        return {
-            "promise": self.promise,
-            "relation": self.relation,
-            "goal": self.goal,
-            "median": median,
-            "seeds": values,
-            "passed": bool(holds[self.relation]),
-            "curve": self.curve,
-            "mark": list(self.mark),
-        }
+        values = [float(self.measure(run)) for run in outcomes[self.arm]]
+        found: dict[str, Any] = {"promise": self.promise, "relation": self.relation}
+        if isinstance(self.goal, Than):
+            than = self.goal
+            measure = than.measure or self.measure
+            others = [float(measure(run)) for run in outcomes[than.arm]]
+            goals = [than.times * each + than.plus for each in others]
+            goal = than.times * float(np.median(others)) + than.plus
+            found |= {"than": than.arm, "others": others}
+        else:
+            goals, goal = [self.goal] * len(values), self.goal
+        holds, median = RELATIONS[self.relation], float(np.median(values))
+        if self.share is None:
+            passed = holds(median, goal)
+        else:
+            held = sum(map(holds, values, goals))
+            wanted = math.ceil(self.share * len(values) - 1e-9)
+            passed = held >= wanted
+            found |= {"held": held, "wanted": wanted}
+        found |= {"goal": goal, "median": median, "seeds": values}
+        found |= {"passed": bool(passed), "curve": self.curve}
+        found |= {"arm": self.arm} if self.arm else {}
+        return found | ({} if self.mark is None else {"mark": list(self.mark)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,222 +136,94 @@ class Published:
 
 
 @dataclasses.dataclass(frozen=True)
+class Panel:
+    """A picture that argues, beside the curves.
+
+    Args:
+        title: What is seen.
+        x: Name of the axis.
+        y: Name of the axis.
+        series: For each name numbers along both axes.
+        kind: Whether these are dots, or a line.
+    """
+
+    title: str
+    x: str
+    y: str
+    series: Mapping[str, tuple[Any, Any]]
+    kind: Literal["dots", "line"] = "dots"
+
+
+Evidence = Callable[[Mapping[str, Sequence[tuple[Learning, RunFolder]]]], list[Panel]]
+"""Panels, of the seeds' training runs of each arm and the folders that hold them."""
+
+
+def no_evidence(runs: Any) -> list[Panel]:
+    """The curves say it all."""
+    return []
+
+
+@dataclasses.dataclass(frozen=True)
 class Reproduction:
     """A claim, and how it is put to the test.
 
     Args:
         claim: One line, with the figure to be met.
         variant: Which environment it is, and what that means for the comparison.
-        train: What follows `forethought train`, but for seed and folder.
+        train: What follows `forethought train`, but for seed and folder: the task,
+            `--steps` and how many, then any other flags.
         checks: What must hold.
         published: What others report.
-        measured: Minutes for one seed on two cores of a Xeon, as measured.
+        measured: Minutes for one seed of all arms on two cores of a Xeon, as measured.
         paper: Flags that replace our settings by those of the paper.
         paper_note: What those leave different, and what they cost.
+        arms: For the name of each arm the flags that it adds to `train`; of a flag
+            that is given twice the last counts. One arm needs no name.
+        evidence: Pictures that argue, made once all seeds have ended.
+
+    Raises:
+        ValueError: A check is about an arm that there is not, or a name of an arm
+            could not be that of a folder.
     """
 
     claim: str
     variant: str
     train: tuple[str, ...]
     checks: tuple[Check, ...]
-    published: tuple[Published, ...]
-    measured: float
+    published: tuple[Published, ...] = ()
+    measured: float = math.nan
     paper: tuple[str, ...] = ()
     paper_note: str = ""
+    arms: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=lambda: {"": ()}
+    )
+    evidence: Evidence = no_evidence
 
+    def __post_init__(self):
+        """Check names."""
+        for check in self.checks:
+            for arm in check.arms:
+                if arm not in self.arms:
+                    raise ValueError(
+                        f"A check needs one of the arms {', '.join(self.arms)}, got "
+                        f"{arm!r} in {check.promise!r}."
+                    )
+        for name in self.arms:
+            if len(self.arms) > 1 and not re.fullmatch(r"[\w][\w .+-]*", name):
+                raise ValueError(
+                    f"An arm needs a name that a folder can have, got {name!r}."
+                )
 
-PENDULUM = Reproduction(
-    claim="PETS swings Pendulum-v1 up by planned episode 3 and keeps above −350",
-    variant=(
-        "Gymnasium's Pendulum-v1, equation by equation: 200 steps, any angle at the "
-        "start. Benchmarks that give positive returns for a pendulum use a reward of "
-        "their own and are not comparable."
-    ),
-    train=("pendulum", "--steps", "1200"),
-    checks=(
-        Check(
-            "the last three planned episodes earn more than −350, on average",
-            last_planned(3),
-            ">",
-            -350.0,
-            "each",
-            (1200, -350.0),
-        ),
-        Check(
-            "the first planned episode above −400 is the third or earlier",
-            first_above(-400.0),
-            "≤",
-            3.0,
-            "each",
-            (800, -400.0),
-        ),
-    ),
-    published=(),
-    measured=0.6,
-)
+    @property
+    def steps(self) -> int:
+        """Environment steps of the longest arm."""
 
-PETS_SOURCE = (
-    "digitised from the plot of a public re-implementation (quanvuong), one run each, "
-    "±3 % of the axis; whether its axis counts the random first episode is not said"
-)
+        def last(words: Sequence[str]) -> int:
+            places = [i for i, word in enumerate(words) if word == "--steps"]
+            return int(words[places[-1] + 1])
 
-PETS_CARTPOLE = Reproduction(
-    claim="PETS on its authors' cart-pole: 168 by 1,200 steps, 178 by 2,000 (cap 200)",
-    variant=(
-        "The cart-pole of Chua et al. (2018), 200 steps: MuJoCo's plant of the "
-        "authors' code with today's engine, reward exp(−d²/0.6²) − 0.01 u² for a tip "
-        "at distance d from its goal."
-    ),
-    train=("pets-cartpole", "--steps", "2400"),
-    checks=(
-        Check(
-            "the best of all episodes within 1,200 steps earns at least 165",
-            best_by(1200),
-            "≥",
-            165.0,
-            "best",
-            (1200, 165.0),
-        ),
-        Check(
-            "the best of all episodes within 2,000 steps earns at least 178",
-            best_by(2000),
-            "≥",
-            178.0,
-            "best",
-            (2000, 178.0),
-        ),
-    ),
-    published=(
-        Published(
-            "PETS, authors' TensorFlow",
-            PETS_SOURCE,
-            (
-                (200, 0.7),
-                (400, 6.0),
-                (600, 52.2),
-                (800, 77.4),
-                (1000, 129.2),
-                (1200, 168.1),
-                (1400, 175.9),
-                (2000, 177.7),
-                (2400, 180.5),
-                (3000, 180.5),
-            ),
-        ),
-        Published(
-            "PETS, PyTorch port",
-            PETS_SOURCE,
-            (
-                (200, 14.7),
-                (400, 35.7),
-                (600, 70.5),
-                (800, 163.1),
-                (1000, 163.1),
-                (1200, 163.1),
-                (1400, 170.0),
-                (2000, 181.4),
-            ),
-        ),
-    ),
-    measured=1.2,
-    paper=(
-        *("--steps", "3000"),
-        *("--agent.model.members", "5", "--agent.model.width", "500"),
-        *("--agent.model.depth", "3", "--agent.model.propagation", "TSinf"),
-        *("--agent.model.fitting.epochs", "5", "--agent.model.fitting.batch", "32"),
-        # As much patience as epochs: no fit ends early.
-        *("--agent.model.fitting.updates", "1", "--agent.model.fitting.patience", "5"),
-        *("--agent.model.fitting.holdout", "0", "--agent.model.fitting.clip", "inf"),
-        *("--agent.model.fitting.learning-rate", "1e-3"),
-        *("--agent.model.fitting.weight-decay", "1e-4", "2.5e-4", "2.5e-4", "5e-4"),
-        "--agent.model.fitting.warm",
-        *("--agent.planner.horizon", "25", "--agent.planner.population", "400"),
-        *("--agent.planner.elites", "40", "--agent.planner.iterations", "5"),
-        *("--agent.planner.particles", "20", "--agent.planner.noise-beta", "0"),
-        *("--agent.planner.keep-fraction", "0"),
-        *("--agent.planner.population-decay", "1"),
-        *("--agent.planner.execute", "mean"),
-        "--agent.planner.no-mean-competes",
-        *("--agent.planner.limits", "truncate"),
-        *("--agent.planner.momentum", "0.1", "--agent.planner.momentum-of", "variance"),
-        *("--agent.planner.initial-std", "0.5", "--agent.planner.min-std", "0"),
-        *("--agent.planner.stop-std", "0.0105"),  # a variance of 0.001 in ±3
-        *("--agent.planner.warm-start", "centre"),
-    ),
-    paper_note=(
-        "The paper's settings cost about 10 s an action on two cores of a CPU: 8 "
-        "hours a seed. What stays ours: targets are standardised, a fit begins at the "
-        "function where the last one ended though scales have moved, its best epoch is "
-        "kept, and weight decay is decoupled from the gradient."
-    ),
-)
+        return max(last(self.words(arm)) for arm in self.arms)
 
-DM_CONTROL_SOURCE = (
-    "mean of the authors' stored curves at 100,000 physics frames, which are 12,500 "
-    "of our decisions; they learn the reward and see it only where they act, we are "
-    "given it"
-)
-
-CARTPOLE_SWINGUP = Reproduction(
-    claim="PETS swings dm_control's cart-pole up: 800 of 1,000 in 750 transitions",
-    variant=(
-        "dm_control's cartpole-swingup from its state, each action repeated 8 times: "
-        "125 decisions an episode, the reward summed over the 1,000 frames. The model "
-        "is refitted every 50 decisions."
-    ),
-    train=(
-        *("cartpole-swingup", "--steps", "1000"),
-        *("--learn.every", "50", "--learn.unit", "steps"),
-    ),
-    checks=(
-        Check(
-            "the best of all episodes within 750 transitions earns at least 800",
-            best_by(750),
-            "≥",
-            800.0,
-            "best",
-            (750, 800.0),
-        ),
-    ),
-    published=(
-        Published("TD-MPC2", DM_CONTROL_SOURCE, ((12_500, 839.4),)),
-        Published("TD-MPC", DM_CONTROL_SOURCE, ((12_500, 863.1),)),
-        Published("SAC", DM_CONTROL_SOURCE, ((12_500, 835.0),)),
-        Published("DreamerV3", DM_CONTROL_SOURCE, ((12_500, 676.7),)),
-    ),
-    measured=0.6,
-)
-
-CARTPOLE_V1 = Reproduction(
-    claim="PETS solves CartPole-v1, whose end it learns: 475 of 500 in 8,000 steps",
-    variant=(
-        "Gymnasium's CartPole-v1: two choices, reward 1 a step, at most 500 steps. "
-        "Nothing is told of the reward, nor of where an episode ends. Plans are judged "
-        "by the worst two fifths of what members foresee."
-    ),
-    train=(
-        *("CartPole-v1", "--steps", "8000"),
-        *("--agent.planner.risk.measure", "cvar"),
-        *("--agent.planner.risk.level", "0.4"),
-    ),
-    checks=(
-        Check(
-            "the last ten planned episodes earn at least 475, on average",
-            last_planned(10),
-            "≥",
-            475.0,
-            "each",
-            (8000, 475.0),
-        ),
-    ),
-    published=(),
-    measured=4.0,
-)
-
-REPRODUCTIONS: dict[str, Reproduction] = {
-    "pets-pendulum": PENDULUM,
-    "pets-cartpole": PETS_CARTPOLE,
-    "pets-cartpole-swingup": CARTPOLE_SWINGUP,
-    "pets-cartpole-v1": CARTPOLE_V1,
-}
-"""Every reproduction under its name on the command line."""
+    def words(self, arm: str, *, paper: bool = False) -> list[str]:
+        """What follows `forethought train` for an arm, but for seed and folder."""
+        return [*self.train, *self.arms[arm], *(self.paper if paper else ())]

@@ -53,7 +53,7 @@ def learn(
     | `episodes`, `returns`, `ends` | how many ended, what each earned, at which step |
     | `lengths` | how many steps each of them had |
     | `evaluation`, `evaluation_std` | mean and spread over episodes apart |
-    | `seconds` | wall time of all of it |
+    | `seconds`, `cpu` | wall time of all of it, and that of all cores together |
 
     and what the agent told: while acting, the means of real numbers (where finite) and
     the sums of counts; while learning, means. In between, a model is examined on what
@@ -90,7 +90,7 @@ def learn(
 
     while (step := int(state.flow.step)) < run.total_steps:
         stop.look()
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         interval += 1
         random = step < run.first_steps
         state, trace = _collect(training, state, **_stretch(run, step, episodes))
@@ -139,6 +139,7 @@ def learn(
         row |= _acting(trace.watched) | _acting(trace.learned)
         row |= told | card
         row["seconds"] = time.perf_counter() - began
+        row["cpu"] = time.process_time() - began_cpu
         folder.append(row, flush=True)  # a checkpoint never knows more lines
         saving.save(interval, state, {"begun": begun})
         watch(Line(row))

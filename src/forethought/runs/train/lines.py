@@ -18,10 +18,12 @@ Interval = TypedDict(
         "lengths": NotRequired[list[int]],
         "evaluation": NotRequired[Real],
         "evaluation_std": NotRequired[Real],
+        "success": NotRequired[Real],
         "holdout": NotRequired[Real],
         "plan_failed": NotRequired[int],
         "non_finite": NotRequired[int],
         "seconds": Real,
+        "cpu": NotRequired[Real],
     },
 )
 """A line; see `forethought.runs.train.intervals`. Agents say more than that."""

@@ -190,9 +190,8 @@ SHORTCUT = Study(
     marks=(3000,),
 )
 
-STUDIES: dict[str, Study] = {
+MAZES: dict[str, Study] = {
     "dyna-maze": MAZE,
     "dyna-blocking": BLOCKING,
     "dyna-shortcut": SHORTCUT,
 }
-"""Every study under its name on the command line."""

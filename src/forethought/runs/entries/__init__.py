@@ -1,0 +1,1 @@
+"""What can be reproduced: a file a subject, all of them in `registry`."""
