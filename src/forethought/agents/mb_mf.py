@@ -91,13 +91,14 @@ class PlannerToPolicy(AbstractAgent[Grown, GrownCarry]):
 
     @property
     def duties(self) -> tuple[Duty, ...]:
-        """The model's and the student's after each episode, and two turns."""
+        """To learn model, student and policy, each in its phase, and two turns."""
         first, second = self.model_steps, self.model_steps + self.imitation_steps
 
         def once(name: str, at: int) -> Duty:
             return Duty(name, Schedule(at, "steps"), begin=at, until=2 * at - 1)
 
-        student = Duty("student", begin=first + 1, until=second)
+        # At the turn itself the fit is done by `imitate`.
+        student = Duty("student", begin=min(first + 1, second), until=second)
         policy = Duty(
             "policy",
             Schedule(self.ppo.rollout, "steps"),
@@ -107,7 +108,7 @@ class PlannerToPolicy(AbstractAgent[Grown, GrownCarry]):
         return (
             Duty("model", until=first),
             once("imitate", first),
-            *((student,) if self.imitation_steps else ()),
+            student,
             once("improve", second),
             policy,
         )
