@@ -5,7 +5,7 @@ action to that of the policy which drew it, $\hat A_t$ generalised advantage,
 $V_\phi$ value, $\hat R_t = \hat A_t + V(o_t)$, $\epsilon$ how far ratios may go.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -23,8 +23,10 @@ from forethought.agents.parts.actor_critic import (
     judged,
     mean,
     minibatches,
-    variance,
+    normalised,
+    since,
 )
+from forethought.agents.parts.trust_region import natural_step
 from forethought.agents.schedule import Schedule
 from forethought.core.given.settings import (
     Count,
@@ -44,6 +46,8 @@ from forethought.policies.base import AbstractStochastic
 from forethought.policies.categorical import policy_for
 
 P = TypeVar("P", bound=AbstractStochastic)
+RADIUS = 0.01
+"""Of a trust region, in nats."""
 
 
 class PPO(AbstractAgent[ActorCritic, None]):
@@ -62,6 +66,9 @@ class PPO(AbstractAgent[ActorCritic, None]):
 
     ```
 
+    With `step="trust-region"` the policy takes TRPO's step instead, one for all rows,
+    and only the value goes down its error in minibatches.
+
     Args:
         rollout: Environment steps between two updates, over all environments.
         epochs: Passes over them.
@@ -76,11 +83,13 @@ class PPO(AbstractAgent[ActorCritic, None]):
         value_weight: $c_v$.
         max_norm: The largest norm of a gradient; infinity for none.
         target_kl: An update ends where the policy has gone farther than one and a half
-            times this, in nats; None for wherever it goes.
+            times this, in nats; None for wherever it goes. Of a trust region it is the
+            radius, 0.01 if None.
         scale: Whether values are learned in units of the returns that were met.
         width: Units of each hidden layer of both networks.
         depth: How many hidden layers.
         std: Spread of the first policy's actions, in half widths of their limits.
+        step: How the policy moves: by gradients of clipped ratios, or TRPO's.
 
     Raises:
         ValueError: A number is out of its range.
@@ -88,6 +97,7 @@ class PPO(AbstractAgent[ActorCritic, None]):
     References:
         Schulman, Wolski, Dhariwal, Radford and Klimov, Proximal policy optimization
         algorithms, 2017, arXiv:1707.06347, equation 9 and algorithm 1.
+        Schulman et al., Trust region policy optimization, 2015, arXiv:1502.05477.
     """
 
     rollout: Count = eqx.field(static=True, default=2048)
@@ -105,7 +115,8 @@ class PPO(AbstractAgent[ActorCritic, None]):
     scale: bool = eqx.field(static=True, default=True)
     width: Count = eqx.field(static=True, default=64)
     depth: Count = eqx.field(static=True, default=2)
-    std: Positive = 0.6
+    std: Positive = 1.0
+    step: Literal["clip", "trust-region"] = eqx.field(static=True, default="clip")
 
     @property
     def duties(self) -> tuple[Duty, ...]:
@@ -205,17 +216,10 @@ class PPO(AbstractAgent[ActorCritic, None]):
     def _update(
         self, learner: ActorCritic, memory: Memory, key: PRNGKeyArray
     ) -> tuple[ActorCritic, Metrics]:
-        state, lanes = memory.state, memory.replay.lanes
-        rows = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, lanes, *leaf.shape[1:]), memory.newest()
-        )
-        step = state.steps - memory.new + jnp.arange(memory.new, dtype=jnp.int32)
-        new = step >= jnp.maximum(learner.seen, state.oldest)
-        learner, metrics = self.improve(
-            learner, rows, new[:, None] & rows.kept.own, key=key
-        )
-        seen = eqx.tree_at(lambda learner: learner.seen, learner, state.steps)
-        return seen, metrics
+        rows, valid = since(memory, learner.seen)
+        learner, metrics = self.improve(learner, rows, valid, key=key)
+        steps = memory.state.steps
+        return eqx.tree_at(lambda learner: learner.seen, learner, steps), metrics
 
     def improve(
         self,
@@ -239,22 +243,34 @@ class PPO(AbstractAgent[ActorCritic, None]):
             drew the rows; `clipped`, the share of ratios beyond the clip; `entropy`;
             `value_loss`, in units of the returns. Beside them `explained`, the share of
             the returns' variance that the critic foresaw; `rows` that counted; `steps`
-            of Adam; `skipped`, those that were not finite.
+            of Adam; `skipped`, those that were not finite; and, of a trust region,
+            `halved`, how often its step was, 10 where it was not taken.
         """
         learner, batch, explained = judged(
             learner, rows, valid, gamma=self.gamma, lam=self.lam, scaled=self.scale
         )
-        flat = valid.reshape(-1)
+        flat, policy = valid.reshape(-1), learner.policy
+        far = None if self.target_kl is None else 1.5 * self.target_kl
+        halved = jnp.zeros((), jnp.int32)
+        if self.step == "trust-region":
+            weight, far = flat.astype(explained.dtype), None
+            policy, halved = natural_step(
+                policy,
+                batch,
+                normalised(batch.advantage, weight),
+                weight,
+                RADIUS if self.target_kl is None else self.target_kl,
+            )
         params, memory, tally = minibatches(
             self._loss,
-            (learner.policy, learner.critic),
+            (policy, learner.critic),
             learner.memory,
             batch,
             flat,
             self.optimiser,
             epochs=self.epochs,
             size=self.batch,
-            most=None if self.target_kl is None else 1.5 * self.target_kl,
+            most=far,
             key=key,
         )
         learner = eqx.tree_at(
@@ -270,7 +286,7 @@ class PPO(AbstractAgent[ActorCritic, None]):
             "rows": jnp.sum(flat).astype(kind),
             "steps": tally.steps.astype(kind),
             "skipped": tally.skipped.astype(kind),
-        }
+        } | ({"halved": halved.astype(kind)} if self.step == "trust-region" else {})
 
     def _loss(
         self, params: tuple[AbstractStochastic, MLP], rows: Batch
@@ -283,8 +299,7 @@ class PPO(AbstractAgent[ActorCritic, None]):
 
         log_prob, entropy, value = jax.vmap(of)(rows.obs, rows.draw)
         one = jnp.ones_like(value)
-        centred = rows.advantage - jnp.mean(rows.advantage)
-        advantage = centred / (jnp.sqrt(variance(centred, one)) + 1e-8)
+        advantage = normalised(rows.advantage, one)
         log_ratio = log_prob - rows.log_prob
         gain = jnp.mean(clipped_surrogate(log_ratio, advantage, self.clip))
         error = jnp.mean((value - rows.target) ** 2)
@@ -297,6 +312,8 @@ class PPO(AbstractAgent[ActorCritic, None]):
             "entropy": spread,
             "value_loss": error,
         }
+        if self.step == "trust-region":
+            return error, met
         return -gain + self.value_weight * error - self.entropy * spread, met
 
     def examined(self, learner: ActorCritic) -> None:

@@ -65,7 +65,7 @@ class GaussianPolicy(AbstractStochastic[Float[Array, " obs"]]):
         box: Box,
         width: int = 64,
         depth: int = 2,
-        std: float = 0.6,
+        std: float = 1.0,
         *,
         key: PRNGKeyArray,
     ):

@@ -128,6 +128,7 @@ def pendulum() -> Task:
             "random-shooting": {"horizon": 30, "hold": 5},
             "cem": {"horizon": 30},
             "ilqr": {"horizon": 40},
+            "ppo": {"gamma": 0.95, "decay": 60_000},
         },
     )
 

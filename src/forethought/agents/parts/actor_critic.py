@@ -15,12 +15,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.base import Metrics
 from forethought.agents.parts.advantages import advantages
 from forethought.core.optimise import take_step
 from forethought.core.readout import Readout
+from forethought.data.memory import Memory
 from forethought.data.transitions import Transition
 from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
@@ -91,13 +92,37 @@ def drawn(policy: AbstractStochastic, obs: Array, *, key: PRNGKeyArray) -> Kept:
     return Kept(draw, found.log_prob(draw), jnp.asarray(True))
 
 
+def since(
+    memory: Memory, seen: Int[Array, ""]
+) -> tuple[Transition, Bool[Array, "time lane"]]:
+    """Rows of the newest steps, and which of them a policy drew since some step.
+
+    Rows that were learned from before are among them where lanes do not share out the
+    steps between two updates evenly, and where an update comes early.
+
+    Args:
+        memory: What is remembered; its rows hold `Kept`.
+        seen: Steps of each lane that are not to be learned from.
+
+    Returns:
+        Leaves `[time, lane, ...]`.
+    """
+    state, lanes = memory.state, memory.replay.lanes
+    rows = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, lanes, *leaf.shape[1:]), memory.newest()
+    )
+    step = state.steps - memory.new + jnp.arange(memory.new, dtype=jnp.int32)
+    new = step >= jnp.maximum(seen, state.oldest)
+    return rows, new[:, None] & rows.kept.own
+
+
 def judged(
     learner: ActorCritic,
     rows: Transition,
     valid: Bool[Array, "time lane"],
     *,
-    gamma: float,
-    lam: float,
+    gamma: ArrayLike,
+    lam: ArrayLike,
     scaled: bool,
 ) -> tuple[ActorCritic, Batch, Scalar]:
     """Rows with their advantages, and the learner in the new scale of returns.
@@ -161,8 +186,14 @@ def variance(values: Array, weight: Array) -> Scalar:
     return jnp.maximum(spread, jnp.finfo(spread.dtype).tiny)
 
 
+def normalised(values: Array, weight: Array) -> Array:
+    """Values less their mean, in units of their spread."""
+    centred = values - mean(values, weight)
+    return centred / (jnp.sqrt(variance(centred, weight)) + 1e-8)
+
+
 def clipped_surrogate(
-    log_ratio: Float[Array, " row"], advantage: Float[Array, " row"], clip: float
+    log_ratio: Float[Array, " row"], advantage: Float[Array, " row"], clip: ArrayLike
 ) -> Float[Array, " row"]:
     r"""$\min(\rho \hat A, \mathrm{clip}(\rho, 1 - \epsilon, 1 + \epsilon) \hat A)$.
 
@@ -185,7 +216,7 @@ def minibatches(
     *,
     epochs: int,
     size: int,
-    most: float | None,
+    most: ArrayLike | None,
     key: PRNGKeyArray,
 ) -> tuple[PyTree, PyTree, Tally]:
     """Go down a loss in minibatches of rows, in passes of another order each.

@@ -42,7 +42,7 @@ class Learning:
             that a module registers when it is imported.
         settings: Of the agent.
         steps: Environment steps, over all environments; six episodes in each of them
-            if not given.
+            if not given, or twenty updates of a policy from its own actions.
         seed: Of everything random.
         learn: When the agent learns; as it says itself if not given.
         interval: How often there is a line of metrics and a checkpoint, besides those
@@ -182,7 +182,13 @@ class Learning:
     @property
     def total_steps(self) -> int:
         """Environment steps of the whole run, unless copies have to round them up."""
-        return 6 * self._period if self.steps is None else self.steps
+        if self.steps is not None:
+            return self.steps
+        own = [duty.every for duty in self.outside if duty.on_policy]
+        updates = [
+            math.ceil(20 * clock.every) for clock in own if clock.unit == "steps"
+        ]
+        return max(6 * self._period, *updates, 0)
 
     @property
     def first_steps(self) -> int:
