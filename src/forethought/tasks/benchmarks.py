@@ -9,6 +9,7 @@ paper are flags of `forethought reproduce pets-cartpole --paper`.
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from forethought.agents.ppo import PPO
 from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.environments.repeat import Repeat
 from forethought.environments.simulated import Simulated
@@ -175,6 +176,15 @@ def swimmer() -> Task:
             "random-shooting": {"horizon": 15, "population": 256},
             "cem": {"horizon": 15, "iterations": 4},
             "ilqr": {"horizon": 15, "iterations": 5},
+            "mb-mf": {
+                "planner": CEM(
+                    15, population=64, elites=8, iterations=3, noise_beta=1.0
+                ),
+                "model_steps": 3200,
+                "imitation_steps": 2400,
+                "ppo": PPO(rollout=1600, std=0.5),
+            },
+            "ppo": {"rollout": 1600},
         },
     )
 

@@ -3,9 +3,10 @@
 from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import Study
 from forethought.runs.entries.mazes import MAZES
+from forethought.runs.entries.nagabandi import NAGABANDI
 from forethought.runs.entries.pets import PETS
 
-REPRODUCTIONS: dict[str, Reproduction] = {**PETS}
+REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAGABANDI}
 """Training runs, each seed a folder."""
 STUDIES: dict[str, Study] = {**MAZES}
 """Figures whose seeds run side by side."""
