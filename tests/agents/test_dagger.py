@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from forethought import tasks
 from forethought.agents.base import Brief
 from forethought.agents.dagger import DAgger, Following
+from forethought.agents.mpc import Planning
 from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete
 from forethought.data.replay import Replay
@@ -17,6 +19,7 @@ from forethought.environments.analytic.linear import LinearSystem
 from forethought.environments.base import EnvironmentSpec
 from forethought.environments.simulated import Simulated
 from forethought.objectives.quadratic import Quadratic
+from forethought.planners import CEM, MPC
 from forethought.planners.linear.dare import dare
 from forethought.policies.affine import TimeVarying
 from forethought.training.loop import Training
@@ -35,9 +38,7 @@ def feedback(K):
 
 
 def training(start=(0.0, 0.0), spread=0.25, **settings):
-    system = LinearSystem(
-        jnp.concatenate([A, B], 1), start, spread=spread * jnp.eye(2)
-    )
+    system = LinearSystem(jnp.concatenate([A, B], 1), start, spread=spread * jnp.eye(2))
     objective = Quadratic(jnp.diag(jnp.array([1.0, 1.0, 0.1])))
     teacher = feedback(GAIN)
     agent = DAgger(Following(teacher), teacher, **settings)
@@ -171,3 +172,17 @@ def test_what_is_seen_needs_to_be_a_vector():
 def test_it_may_stand_where_settings_are_asked_for():
     agent = training(depth=0).agent
     assert agent.make(Brief()) is agent
+
+
+def test_a_planner_at_work_can_teach():
+    task = tasks.load("double-integrator")
+    planner = Planning(task.problem, MPC(CEM(3, population=6, elites=2, iterations=1)))
+    agent = DAgger(planner, task.problem, width=4, depth=1)
+    learner = agent.init(task.environment.spec, key=KEY)
+    carry, obs = agent.reset(learner, key=KEY), jnp.array([1.0, 0.0])
+    ask_key, *_ = jax.random.split(KEY, 3)
+    wanted, _, _ = planner.act(task.problem, carry, obs, key=ask_key)
+    action, carry, label = agent.act(learner, carry, obs, key=KEY)
+    np.testing.assert_array_equal(label.action, wanted)
+    np.testing.assert_array_equal(action, wanted)  # before the first fit
+    assert "plan_value" in agent.watch(carry)

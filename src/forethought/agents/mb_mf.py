@@ -145,9 +145,7 @@ class PlannerToPolicy(AbstractAgent[Grown, GrownCarry]):
         """
         plan_key, draw_key = jax.random.split(key)
         phase, policy = learner.phase, learner.actor.policy
-        drawn, _, kept = self.ppo.act(
-            learner.actor, None, obs, key=draw_key, mode=mode
-        )
+        drawn, _, kept = self.ppo.act(learner.actor, None, obs, key=draw_key, mode=mode)
         best = policy.realise(policy.distribution(Readout(obs)).mode)
 
         def plan() -> tuple[Action, PlanningCarry]:
@@ -267,7 +265,7 @@ class MBMF(Generic[P, M]):
     known_reward: bool = True
     model_steps: Count = 2000
     imitation_steps: Whole = 1000
-    imitation: ImitationSettings = ImitationSettings()
+    imitation: ImitationSettings = ImitationSettings()  # noqa: RUF009
     critic_updates: Whole = 1
     ppo: PPO = PPO(std=0.5)  # noqa: RUF009
 

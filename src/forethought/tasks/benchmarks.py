@@ -2,8 +2,9 @@
 
 Two cart-poles to be swung up, and a swimmer. Physics, rewards and start states are
 those of the papers' own environments. What the cart-poles show tells their state, so
-that a learner may be given the reward; a swimmer's has to be learned. The settings for PETS are what solves them on two cores; those of the
-paper are flags of `forethought reproduce pets-cartpole --paper`.
+that a learner may be given the reward; a swimmer's has to be learned. The settings for
+learners are what works on two cores; those of a paper are flags of `forethought
+reproduce NAME --paper`.
 """
 
 import jax.numpy as jnp

@@ -100,5 +100,7 @@ def test_a_second_fit_compiles_nothing(compilations):
 
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"holdout": 1.0}, {"clip": 0.0}])
 def test_settings_out_of_range_are_refused(setting):
-    with pytest.raises(ValueError, match=f"ImitationSettings needs {next(iter(setting))}"):
+    with pytest.raises(
+        ValueError, match=f"ImitationSettings needs {next(iter(setting))}"
+    ):
         ImitationSettings(**setting)

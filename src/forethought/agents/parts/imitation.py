@@ -176,9 +176,9 @@ def _fit(
     weights, rest = eqx.partition(policy, eqx.is_inexact_array)
     rows = shown.valid.shape[0]
     # Held out by index, so that a later fit is judged on what none has learned from.
-    held = shown.valid & (jax.random.uniform(jax.random.key(0), (rows,)) < (
-        settings.holdout
-    ))
+    held = shown.valid & (
+        jax.random.uniform(jax.random.key(0), (rows,)) < (settings.holdout)
+    )
     possible = jnp.any(held) & jnp.any(shown.valid & ~held)
     learned = jnp.where(possible, shown.valid & ~held, shown.valid)
     held = jnp.where(possible, held, shown.valid)
@@ -192,9 +192,7 @@ def _fit(
 
     def losses(weights: PyTree, chosen: Array) -> Array:
         student = eqx.combine(weights, rest)
-        obs, action = jax.tree.map(
-            lambda leaf: leaf[chosen], (shown.obs, shown.action)
-        )
+        obs, action = jax.tree.map(lambda leaf: leaf[chosen], (shown.obs, shown.action))
         return jax.vmap(lambda obs, action: of_one(student, obs, action))(obs, action)
 
     def epoch(weights: PyTree, memory: PyTree, t: Array) -> tuple[PyTree, PyTree]:
