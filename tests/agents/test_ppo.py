@@ -188,3 +188,11 @@ def test_a_schedule_by_episodes_is_refused(collected):
     duty = dataclasses.replace(training.duties[0], every=Schedule(1, "episodes"))
     with pytest.raises(ValueError, match="schedule needs to be by steps, got one by"):
         training.perform(state, duty)
+
+
+def test_it_learns_in_double_precision(x64):
+    learning = Learning(PPO(rollout=64, batch=32, epochs=1, width=4, depth=1), BOX)
+    state, metrics = learning.go(learning.begin(jax.random.key(0)), 1)
+    assert {str(leaf.dtype) for leaf in leaves(state.learner)} == {"float64"}
+    assert {str(value.dtype) for value in metrics.values()} == {"float64"}
+    assert float(metrics["rows"]) == 64

@@ -27,7 +27,13 @@ from forethought.tasks import load
 
 TASKS = {"lqr": "lqg", "categorical-cem": "exam", "mcts": "exam"}
 """Who cannot plan for the pendulum."""
-AGENTS = {"pets": "pendulum", "mbrl-v2": "pendulum", "dyna": "maze", "sweeping": "maze"}
+AGENTS = {
+    "pets": "pendulum",
+    "mbrl-v2": "pendulum",
+    "dyna": "maze",
+    "sweeping": "maze",
+    "ppo": "pendulum",
+}
 EDGES = (
     "0", "1", "2", "3", "-1", "0.5", "-0.5", "1.0000001", "1e-8", "1e-300", "1e300",
     "nan", "inf", "-inf", "1e22", "10000000000000000000000", "2147483647", "2147483648",

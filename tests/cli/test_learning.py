@@ -456,7 +456,7 @@ def test_three_lines_of_python_do_what_the_command_does(whole, at_home, capsys):
         )
 
 
-@pytest.mark.parametrize("agent", ["pets", "mbrl-v2", "dyna", "sweeping"])
+@pytest.mark.parametrize("agent", ["pets", "mbrl-v2", "dyna", "sweeping", "ppo"])
 def test_a_run_is_read_back_from_what_its_config_says(agent):
     name = "maze" if agent in ("dyna", "sweeping") else "double-integrator"
     settings = settings_for(name, agent)

@@ -12,6 +12,7 @@ import pytest
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, free_box
 from forethought.policies.affine import TimeVarying
+from forethought.policies.gaussian import GaussianPolicy
 from forethought.policies.mlp import MLPPolicy
 
 STATE = 3
@@ -20,6 +21,11 @@ STATE = 3
 def mlp(box):
     """A network on three numbers."""
     return lambda key: MLPPolicy(STATE, box, width=8, depth=1, key=key)
+
+
+def gaussian(box):
+    """The same, with a spread that depends on nothing."""
+    return lambda key: GaussianPolicy(STATE, box, width=8, depth=1, key=key)
 
 
 def affine(key):
@@ -36,6 +42,8 @@ HALF_FREE = Box([-2.0, -np.inf], [2.0, np.inf])
 ROWS = {
     "mlp": (mlp(LIMITS), LIMITS),
     "mlp-half-free": (mlp(HALF_FREE), HALF_FREE),
+    "gaussian": (gaussian(LIMITS), LIMITS),
+    "gaussian-half-free": (gaussian(HALF_FREE), HALF_FREE),
     "time-varying": (affine, free_box(2)),
 }
 

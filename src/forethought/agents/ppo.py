@@ -29,6 +29,7 @@ from forethought.agents.parts.actor_critic import (
 from forethought.agents.parts.trust_region import natural_step
 from forethought.agents.schedule import Schedule
 from forethought.core.given.settings import (
+    LARGEST,
     Count,
     Nonnegative,
     Positive,
@@ -128,7 +129,7 @@ class PPO(AbstractAgent[ActorCritic, None]):
         """Adam on clipped gradients."""
         rate = self.learning_rate
         if self.decay is not None:
-            steps = max(1, self.epochs * self.decay // self.batch)
+            steps = min(max(1, self.epochs * self.decay // self.batch), LARGEST)
             rate = optax.linear_schedule(self.learning_rate, 0.0, steps)
         # One long vector is clipped and scaled faster than many small arrays.
         step = optax.chain(

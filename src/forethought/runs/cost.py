@@ -138,7 +138,7 @@ def foresee(agent: AbstractAgent, spec: EnvironmentSpec, plans: int) -> Cost:
         ValueError: Settings of the agent do not fit together.
         TypeError: The agent cannot act in this environment.
     """
-    # By closure, because limits of actions are numbers that policies keep.
+    # By closure: a policy keeps limits as numbers.
     start = eqx.filter_eval_shape(
         lambda agent, key: _start(agent, spec, key), agent, jax.random.key(0)
     )

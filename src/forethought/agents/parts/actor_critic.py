@@ -107,11 +107,13 @@ def since(
     Returns:
         Leaves `[time, lane, ...]`.
     """
-    state, lanes = memory.state, memory.replay.lanes
+    replay, state = memory.replay, memory.state
+    count = min(memory.new, replay.capacity)
     rows = jax.tree.map(
-        lambda leaf: leaf.reshape(-1, lanes, *leaf.shape[1:]), memory.newest()
+        lambda leaf: leaf.reshape(-1, replay.lanes, *leaf.shape[1:]),
+        replay.newest(state, count),
     )
-    step = state.steps - memory.new + jnp.arange(memory.new, dtype=jnp.int32)
+    step = state.steps - count + jnp.arange(count, dtype=jnp.int32)
     new = step >= jnp.maximum(seen, state.oldest)
     return rows, new[:, None] & rows.kept.own
 
