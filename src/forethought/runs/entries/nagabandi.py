@@ -68,7 +68,7 @@ SWIMMER = Reproduction(
             arm="MB-MF",
         ),
     ),
-    measured=2.0,
+    measured=0.7,
 )
 NAGABANDI = {"nagabandi-swimmer": SWIMMER}
 """Entries by name."""
