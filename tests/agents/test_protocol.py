@@ -10,11 +10,13 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.dyna import Dyna
+from forethought.agents.mb_mf import MBMF
 from forethought.agents.mbrl_v0 import ModelBasedV0
 from forethought.agents.mbrl_v1 import ModelBasedV1
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.mpc import Planning
 from forethought.agents.parts.backprop import Improvement
+from forethought.agents.parts.imitation import ImitationSettings
 from forethought.agents.pets import PETS
 from forethought.agents.pilco import PILCO
 from forethought.agents.ppo import PPO
@@ -49,6 +51,12 @@ SETTINGS = {
     ),
     "mbrl-v0": ModelBasedV0(**IMPROVED),
     "mbrl-v1": ModelBasedV1(**IMPROVED),
+    "mb-mf": MBMF(
+        model=dataclasses.replace(MBMF().model, **TINY),
+        planner=RandomShooting(3, population=8),
+        imitation=ImitationSettings(epochs=2, updates=2),
+        ppo=PPO(rollout=10, batch=4, epochs=2, width=4, depth=1),
+    ),
     "dyna": Dyna(planning_steps=3, bonus=1e-3, epsilon=0.5),
     "sweeping": Sweeping(planning_steps=3, epsilon=0.5),
     "ppo": PPO(rollout=10, batch=4, epochs=2, width=4, depth=1),
@@ -65,8 +73,9 @@ SETTINGS = {
 INSIDE = {"dyna": 1, "sweeping": 2}
 """Agents that learn on the way, and steps from one update to the next."""
 ROWS = [*SETTINGS, "known-model"]
-FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna"]
-"""One row each of those that plan in a network, improve a policy, or keep a table."""
+FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna", "ppo"]
+"""One row each of those that plan in a network, improve a policy through one, keep a
+table, and learn a policy from what it did."""
 
 
 def agent_of(name, task):
@@ -140,7 +149,10 @@ def test_every_agent_has_a_row():
 def assert_sound(row, ran, bits):
     """Everything finite, within limits, and in one precision."""
     state, trace, metrics = ran
-    for told in (trace.watched, metrics):
+    watched = dict(trace.watched)
+    if row.name == "mb-mf":  # its last phase, in which nothing is planned
+        assert np.all(np.isnan(watched.pop("plan_value")))
+    for told in (watched, metrics):
         assert all(np.all(np.isfinite(value)) for value in told.values())
     memory = state.flow.replay
     rows = memory.rows
@@ -215,8 +227,8 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
 
 def test_what_learns_a_model_can_be_examined_and_nothing_else(row, ran):
     examined = row.agent.examined(ran[0].learner)
-    learns = row.name in ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2", "pilco")
-    assert (examined is not None) == learns
+    learns = ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2", "mb-mf", "pilco")
+    assert (examined is not None) == (row.name in learns)
 
 
 def test_learning_a_second_time_compiles_nothing(row, ran, compilations):

@@ -44,8 +44,7 @@ from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
-from forethought.policies.categorical import CategoricalPolicy
-from forethought.policies.gaussian import GaussianPolicy
+from forethought.policies.categorical import policy_for
 
 P = TypeVar("P", bound=AbstractStochastic)
 RADIUS = 0.01
@@ -153,11 +152,10 @@ class PPO(AbstractAgent[ActorCritic, None]):
                 f"{seen} here."
             )
         policy_key, key = jax.random.split(key)
-        inputs, sizes = seen.shape[0], (self.width, self.depth)
-        if isinstance(space, Box):
-            policy = GaussianPolicy(inputs, space, *sizes, self.std, key=policy_key)
-        else:
-            policy = CategoricalPolicy(inputs, space, *sizes, key=policy_key)
+        inputs = seen.shape[0]
+        policy = policy_for(
+            inputs, space, self.width, self.depth, self.std, key=policy_key
+        )
         return self.begin(policy, inputs, key=key)
 
     def begin(self, policy: P, inputs: int, *, key: PRNGKeyArray) -> ActorCritic[P]:

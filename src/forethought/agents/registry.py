@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
 from forethought.agents.dyna import Dyna
+from forethought.agents.mb_mf import MBMF
 from forethought.agents.mbrl_v0 import ModelBasedV0
 from forethought.agents.mbrl_v1 import ModelBasedV1
 from forethought.agents.mbrl_v2 import ModelBasedV2
@@ -30,6 +31,7 @@ AGENTS: dict[str, type[Settings]] = {
     "mbrl-v0": ModelBasedV0,
     "mbrl-v1": ModelBasedV1,
     "mbrl-v2": ModelBasedV2,
+    "mb-mf": MBMF,
     "dyna": Dyna,
     "sweeping": Sweeping,
     "ppo": PPO,

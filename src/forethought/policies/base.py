@@ -71,3 +71,7 @@ class AbstractStochastic(AbstractPolicy[X]):
     @abc.abstractmethod
     def realise(self, draw: Array) -> Action:
         """The action that a draw stands for, within limits."""
+
+    @abc.abstractmethod
+    def draw_of(self, action: Action) -> Array:
+        """A draw that stands for an action, or for one next to it within limits."""

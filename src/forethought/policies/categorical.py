@@ -4,12 +4,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.core.readout import Readout
-from forethought.core.spaces import Discrete
+from forethought.core.spaces import Box, Discrete, Space
 from forethought.core.types import Action, Mode
 from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
 from forethought.policies.distributions import Categorical
-from forethought.policies.gaussian import quiet
+from forethought.policies.gaussian import GaussianPolicy, quiet
 
 
 class CategoricalPolicy(AbstractStochastic[Float[Array, " obs"]]):
@@ -58,3 +58,31 @@ class CategoricalPolicy(AbstractStochastic[Float[Array, " obs"]]):
     def realise(self, draw: Int[Array, ""]) -> Int[Array, ""]:
         """The choice itself."""
         return jnp.asarray(draw)
+
+    def draw_of(self, action: Int[Array, ""]) -> Int[Array, ""]:
+        """The choice itself."""
+        return jnp.asarray(action)
+
+
+def policy_for(
+    inputs: int,
+    space: Space,
+    width: int = 64,
+    depth: int = 2,
+    std: float = 0.6,
+    *,
+    key: PRNGKeyArray,
+) -> GaussianPolicy | CategoricalPolicy:
+    """A network as a policy over a space: of choices, or of actions with limits.
+
+    Args:
+        inputs: Dimension of what it sees.
+        space: Of its actions.
+        width: Units of each hidden layer.
+        depth: How many hidden layers.
+        std: Spread of actions at first, in half widths of their limits.
+        key: Draws the weights.
+    """
+    if isinstance(space, Box):
+        return GaussianPolicy(inputs, space, width, depth, std, key=key)
+    return CategoricalPolicy(inputs, space, width, depth, key=key)

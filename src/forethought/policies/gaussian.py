@@ -101,6 +101,12 @@ class GaussianPolicy(AbstractStochastic[Float[Array, " obs"]]):
         centre, scale = box.centre_and_scale(draw.dtype)
         return box.clip(centre + scale * draw)
 
+    def draw_of(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
+        """$z = (u - c) / s$."""
+        box = Box(np.asarray(self.low), np.asarray(self.high))
+        centre, scale = box.centre_and_scale(action.dtype)
+        return (action - centre) / scale
+
 
 def quiet(
     inputs: int, outputs: int, width: int, depth: int, *, key: PRNGKeyArray

@@ -20,6 +20,9 @@ from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractStochastic
 from forethought.policies.distributions import Normal
 
+NEAR = 1 - 1e-3
+"""How near to a limit, in half widths, an action has a draw of its own."""
+
 
 class MLPPolicy(AbstractStochastic[Float[Array, " obs"]]):
     r"""A normal distribution whose mean and variance depend on the observation.
@@ -117,6 +120,14 @@ class MLPPolicy(AbstractStochastic[Float[Array, " obs"]]):
         )
         inside = centre + scale * jnp.tanh(draw)
         return jnp.where(jnp.asarray(self.limited), inside, draw)
+
+    def draw_of(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
+        """$z$; of actions at a limit, one near it."""
+        centre, scale = (
+            jnp.asarray(each, action.dtype) for each in (self.centre, self.scale)
+        )
+        inside = jnp.clip((action - centre) / scale, -NEAR, NEAR)
+        return jnp.where(jnp.asarray(self.limited), jnp.arctanh(inside), action)
 
     def _stretch(self, z: Float[Array, " action"]) -> Scalar:
         r"""The logarithm of $\prod s\,(1 - \tanh^2 z)$, finite for large $z$ too."""

@@ -39,7 +39,7 @@ _FILES = {
         "mujoco-walker",
         "mujoco-humanoid",
     ),
-    "benchmarks": ("pets-cartpole", "cartpole-swingup"),
+    "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer"),
     "grids": (
         "maze",
         "blocking-maze",

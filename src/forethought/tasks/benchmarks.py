@@ -1,25 +1,27 @@
 """The plants that papers on learned models report their numbers on.
 
-Two cart-poles to be swung up. Physics, rewards and start states are those of the
-papers' own environments, and observations tell the state, so that a learner may be
-given the reward. The settings for PETS are what solves them on two cores; those of the
-paper are flags of `forethought reproduce pets-cartpole --paper`.
+Two cart-poles to be swung up, and a swimmer. Physics, rewards and start states are
+those of the papers' own environments. What the cart-poles show tells their state, so
+that a learner may be given the reward; a swimmer's has to be learned. The settings for
+learners are what works on two cores; those of a paper are flags of `forethought
+reproduce NAME --paper`.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from forethought.agents.ppo import PPO
 from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.environments.repeat import Repeat
 from forethought.environments.simulated import Simulated
 from forethought.models.known import Known
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
-from forethought.objectives.physics import Balance, TipUp
+from forethought.objectives.physics import Balance, Run, TipUp
 from forethought.planners.sampling.cem import CEM
 from forethought.problem import Problem
 from forethought.tasks.base import Task
-from forethought.tasks.physics import asset
+from forethought.tasks.physics import asset, gymnasium_model
 
 THOROUGH = EnsembleRecipe(
     fitting=FitSettings(epochs=40, patience=40, holdout=0.0, updates=100)
@@ -32,6 +34,8 @@ fit into its first weights, and the swing-up comes two or three episodes later.
 
 FRAMES = 8
 """How often an action is repeated on dm_control's cart-pole."""
+STROKE = 4
+"""How often an action is repeated on the swimmer."""
 
 
 def pets_cartpole() -> Task:
@@ -133,5 +137,62 @@ def cartpole_swingup() -> Task:
     )
 
 
-TASKS = {"pets-cartpole": pets_cartpole, "cartpole-swingup": cartpole_swingup}
+def swimmer() -> Task:
+    """Swim forward by wriggling: Gymnasium's Swimmer-v5, each action taken four times.
+
+    Physics, observations and reward are those of Swimmer-v5: three links in a viscous
+    fluid, two motors, the speed of the head link along x less a ten-thousandth of the
+    squared actions. Where the swimmer is, is not observed. Four of Gymnasium's steps
+    of 0.04 s are one decision, whose reward is the sum of theirs; an episode is 100
+    decisions, which are 400 of Gymnasium's 1,000 steps.
+
+    References:
+        Towers et al., Gymnasium: a standard interface for reinforcement learning
+        environments, 2024, arXiv:2407.17032. Nagabandi, Kahn, Fearing and Levine,
+        Neural network dynamics for model-based deep reinforcement learning with
+        model-free fine-tuning, 2018, arXiv:1708.02596, whose task it is; their swimmer
+        took each action three times.
+
+    Note:
+        Start noise is normal with the variance of Gymnasium's, which is uniform in
+        ±0.1.
+    """
+    noise = 0.1 / 3**0.5
+    system = MuJoCo(
+        gymnasium_model("swimmer"),
+        4 * STROKE,
+        start_noise=noise,
+        start_velocity_noise=noise,
+        hidden=(0, 1),
+    )
+    # Places telescope: the sum of four steps' speeds is four times their mean.
+    objective = Run(system.dt, forward=float(STROKE), effort=1e-4 * STROKE)
+    return Task(
+        name="swimmer",
+        summary="swim forward by wriggling (Swimmer-v5), action repeat 4",
+        system=system,
+        problem=Problem(Known(system), objective, system.action),
+        steps=100,
+        settings={
+            "random-shooting": {"horizon": 15, "population": 256},
+            "cem": {"horizon": 15, "iterations": 4},
+            "ilqr": {"horizon": 15, "iterations": 5},
+            "mb-mf": {
+                "planner": CEM(
+                    15, population=64, elites=8, iterations=3, noise_beta=1.0
+                ),
+                "model_steps": 3200,
+                "imitation_steps": 2400,
+                "ppo": PPO(rollout=1600, std=0.5),
+            },
+            "ppo": {"rollout": 1600},
+        },
+    )
+
+
+TASKS = {
+    "pets-cartpole": pets_cartpole,
+    "cartpole-swingup": cartpole_swingup,
+    "swimmer": swimmer,
+}
 """A task's name to the function that builds it."""

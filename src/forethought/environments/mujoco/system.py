@@ -131,6 +131,8 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
             quaternions are normalised afterwards.
         start_velocity_noise: Standard deviation of normal noise on start velocities.
         circles: Positions, in radians, that are observed as cosine and sine.
+        hidden: Positions that are not observed, such as where along its track a
+            machine is.
         epsilon: Half the width of the central differences.
 
     Raises:
@@ -148,6 +150,7 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
     start_noise: float
     start_velocity_noise: float
     circles: tuple[int, ...] = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
     engine: Engine = eqx.field(static=True)
 
     def __init__(
@@ -161,6 +164,7 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         start_noise: float = 0.0,
         start_velocity_noise: float = 0.0,
         circles: Sequence[int] = (),
+        hidden: Sequence[int] = (),
         epsilon: float = 1e-6,
     ):
         compiled = model if isinstance(model, mujoco.MjModel) else load(model)
@@ -179,11 +183,12 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
                 "MuJoCo needs a timestep > 0, got <option timestep="
                 f'"{compiled.opt.timestep:g}"/>.'
             )
-        if any(not 0 <= i < compiled.nq for i in circles):
-            raise ValueError(
-                f"MuJoCo needs circles among its {compiled.nq} positions, got "
-                f"{list(circles)}."
-            )
+        for name, chosen in (("circles", circles), ("hidden", hidden)):
+            if any(not 0 <= i < compiled.nq for i in chosen):
+                raise ValueError(
+                    f"MuJoCo needs {name} among its {compiled.nq} positions, got "
+                    f"{list(chosen)}."
+                )
         data = mujoco.MjData(compiled)
         if keyframe is not None:
             mujoco.mj_resetDataKeyframe(compiled, data, _keyframe(compiled, keyframe))
@@ -198,6 +203,7 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
         self.start_noise = float(start_noise)
         self.start_velocity_noise = float(start_velocity_noise)
         self.circles = tuple(sorted(circles))
+        self.hidden = tuple(sorted(hidden))
 
     @property
     def mj_model(self) -> mujoco.MjModel:
@@ -275,9 +281,10 @@ class MuJoCo(AbstractSystem[MuJoCoState]):
     def observe(self, state: MuJoCoState) -> Float[Array, " observation"]:
         """Positions, with circles as cosine and sine; velocities; activations."""
         qpos = state.qpos
-        for i in reversed(self.circles):
+        for i in sorted({*self.circles, *self.hidden}, reverse=True):
             circle = jnp.stack([jnp.cos(qpos[i]), jnp.sin(qpos[i])])
-            qpos = jnp.concatenate([qpos[:i], circle, qpos[i + 1 :]])
+            shown = circle[:0] if i in self.hidden else circle
+            qpos = jnp.concatenate([qpos[:i], shown, qpos[i + 1 :]])
         return jnp.concatenate([qpos, state.qvel, state.act])
 
     def sketch(self, state: MuJoCoState) -> Capsules:

@@ -4,13 +4,20 @@ from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import AbstractStudy
 from forethought.runs.entries.gradients import GRADIENTS
 from forethought.runs.entries.mazes import MAZES
+from forethought.runs.entries.nagabandi import NAGABANDI
 from forethought.runs.entries.naive import NAIVE
 from forethought.runs.entries.pets import PETS
 from forethought.runs.entries.pilco import PILCO
 from forethought.runs.entries.planning import PLANNING
 from forethought.runs.entries.ppo import PPO
 
-REPRODUCTIONS: dict[str, Reproduction] = {**PETS, **NAIVE, **PPO, **PILCO}
+REPRODUCTIONS: dict[str, Reproduction] = {
+    **PETS,
+    **NAIVE,
+    **PILCO,
+    **NAGABANDI,
+    **PPO,
+}
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING, **GRADIENTS}
 """Figures whose seeds run side by side."""

@@ -7,6 +7,7 @@ and everything that the run carries is saved, so that a run that was killed goes
 its last interval and ends with the same lines as one that never was.
 """
 
+import math
 import time
 from typing import Any
 
@@ -232,14 +233,16 @@ def _updates(run: Learning, duty: Duty, before: Mark, now: Mark) -> int:
     """How often to do a duty once an interval is over.
 
     What was due more than once is done once, unless it is counted by a ratio. After
-    random steps, and at the end of the run, everything is done at least once.
+    random steps, and at the end of the run, everything is done at least once, unless it
+    has not begun by then, or ends before the run does.
     """
     number = int(times_due(duty, before, now))
     if duty.every.unit != "ratio":
         number = min(number, duty.times)
-    if before[0] < run.first_steps or now[0] >= run.total_steps:
-        number = max(number, duty.times)
-    return number
+    until = math.inf if duty.until is None else duty.until
+    at_first = before[0] < run.first_steps and duty.begin <= now[0] <= until
+    at_last = now[0] >= run.total_steps > duty.begin and duty.until is None
+    return max(number, duty.times) if at_first or at_last else number
 
 
 def _ends(
