@@ -28,7 +28,7 @@ import jax.numpy as jnp  # noqa: E402
 from jax.flatten_util import ravel_pytree  # noqa: E402
 
 from forethought import tasks  # noqa: E402
-from forethought.agents.pilco import PILCO  # noqa: E402
+from forethought.agents.gradients.pilco import PILCO  # noqa: E402
 from forethought.core.gaussian import Gaussian  # noqa: E402
 from forethought.models.gp.hyper import SearchSettings  # noqa: E402
 from forethought.models.gp.recipe import MomentMatchingRecipe  # noqa: E402

@@ -25,7 +25,7 @@ from stable_baselines3 import PPO as Peer
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from forethought.agents.ppo import PPO
+from forethought.agents.on_policy.ppo import PPO
 from forethought.data.replay import Replay
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.training.evaluate import evaluate_host

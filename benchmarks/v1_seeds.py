@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 
 from forethought import tasks
-from forethought.agents.mbrl_v1 import ModelBasedV1
+from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.core.xla import compile_loops_whole
 from forethought.data.replay import Replay
 from forethought.training.loop import Training

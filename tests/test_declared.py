@@ -13,9 +13,9 @@ import pytest
 from hypothesis import strategies
 
 import forethought
-from forethought.agents.dyna import Dyna
 from forethought.agents.schedule import Schedule
-from forethought.agents.sweeping import Sweeping
+from forethought.agents.tables.dyna import Dyna
+from forethought.agents.tables.sweeping import Sweeping
 from forethought.cli import options, reproduce
 from forethought.core.given.settings import (
     HUGE,

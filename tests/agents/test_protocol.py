@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from forethought import tasks
-from forethought.agents.dyna import Dyna
-from forethought.agents.mb_mf import MBMF
-from forethought.agents.mbrl_v0 import ModelBasedV0
-from forethought.agents.mbrl_v1 import ModelBasedV1
-from forethought.agents.mbrl_v2 import ModelBasedV2
-from forethought.agents.mpc import Planning
-from forethought.agents.parts.backprop import Improvement
-from forethought.agents.parts.imitation import ImitationSettings
-from forethought.agents.pets import PETS
-from forethought.agents.pilco import PILCO
-from forethought.agents.ppo import PPO
+from forethought.agents.gradients.backprop import Improvement
+from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
+from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
+from forethought.agents.gradients.pilco import PILCO
+from forethought.agents.imitation.imitate import ImitationSettings
+from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.on_policy.ppo import PPO
+from forethought.agents.planning.mbrl_v2 import ModelBasedV2
+from forethought.agents.planning.mpc import Planning
+from forethought.agents.planning.pets import PETS
 from forethought.agents.registry import AGENTS
 from forethought.agents.schedule import Schedule
-from forethought.agents.sweeping import Sweeping
+from forethought.agents.tables.dyna import Dyna
+from forethought.agents.tables.sweeping import Sweeping
 from forethought.data.replay import Replay
 from forethought.environments.simulated import Simulated
 from forethought.environments.tables.grids import grid

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.agents.parts.model_based import ModelBased
+from forethought.agents.planning.model_based import ModelBased
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.learned.recipes import EnsembleRecipe

@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from forethought.agents.mb_mf import MBMF
-from forethought.agents.pets import PETS
+from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.planning.pets import PETS
 from forethought.core.readout import Readout
 from forethought.core.types import ravel
 from forethought.objectives.learned import Observed

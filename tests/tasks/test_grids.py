@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.results import name_of
 from forethought.planners import MCTS, MPC, CategoricalCEM, RandomShooting
 from forethought.planners.tables.value_iteration import (

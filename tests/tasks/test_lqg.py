@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.planners import LQR, MPC
 from forethought.tasks import load
 from forethought.training.control import begin, closed_loop

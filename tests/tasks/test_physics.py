@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.types import ravel
 from forethought.objectives.residual import Residual
 from forethought.planners.mpc import MPC

@@ -111,7 +111,7 @@ def test_a_form_is_turned_into_what_the_agent_is_told():
     known = agent._forms[-1]
     doubled = Form("half a state", np.zeros(2), lambda obs: 2 * obs)
     made = ft.make_planner(task, "lqr", horizon=3)
-    from forethought.agents.mpc import Planning
+    from forethought.agents.planning.mpc import Planning
 
     twice = Actor(Planning(task.problem, ft.MPC(made)), task.problem, [doubled, known])
     np.testing.assert_allclose(twice.act([1.0, 0.5]), agent.act([2.0, 1.0]), rtol=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from forethought.agents.base import AbstractAgent, Duty
-from forethought.agents.parts.model_based import ModelBased
+from forethought.agents.planning.model_based import ModelBased
 from forethought.data.replay import Replay
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.models.learned.fitting import FitSettings

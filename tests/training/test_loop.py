@@ -8,7 +8,7 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.base import AbstractAgent
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.data.replay import Replay
 from forethought.planners import LQR, MPC
 from forethought.training.evaluate import evaluate

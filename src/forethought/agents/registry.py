@@ -4,15 +4,15 @@ import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
-from forethought.agents.dyna import Dyna
-from forethought.agents.mb_mf import MBMF
-from forethought.agents.mbrl_v0 import ModelBasedV0
-from forethought.agents.mbrl_v1 import ModelBasedV1
-from forethought.agents.mbrl_v2 import ModelBasedV2
-from forethought.agents.pets import PETS
-from forethought.agents.pilco import PILCO
-from forethought.agents.ppo import PPO
-from forethought.agents.sweeping import Sweeping
+from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
+from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
+from forethought.agents.gradients.pilco import PILCO
+from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.on_policy.ppo import PPO
+from forethought.agents.planning.mbrl_v2 import ModelBasedV2
+from forethought.agents.planning.pets import PETS
+from forethought.agents.tables.dyna import Dyna
+from forethought.agents.tables.sweeping import Sweeping
 from forethought.core.spaces import Discrete, Space
 from forethought.core.words import unknown
 from forethought.models.learned.recipes import AbstractRecipe

@@ -10,7 +10,7 @@ reproduce NAME --paper`.
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from forethought.agents.ppo import PPO
+from forethought.agents.on_policy.ppo import PPO
 from forethought.environments.mujoco.system import MuJoCo, MuJoCoState
 from forethought.environments.repeat import Repeat
 from forethought.environments.simulated import Simulated

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree, Scalar
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.results import Result, Stats
 from forethought.environments.plant import AbstractPlant

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from forethought.agents.parts.through_time import Growth, growth
+from forethought.agents.gradients.through_time import Growth, growth
 from forethought.core.types import ravel
 from forethought.data.replay import Replay, ReplayState
 from forethought.planners.around.following import Following

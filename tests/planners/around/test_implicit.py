@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Discrete, free_box
 from forethought.core.types import Stamped

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from forethought import tasks
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.spaces import Box
 from forethought.planners import CEM, MPC
 from forethought.planners.sampling.cem import CEMState, room

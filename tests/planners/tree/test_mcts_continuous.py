@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.planners import LQR, MCTS, MPC, DefaultPolicy, TreePolicy, Widening
 from forethought.planners.tree.arrays import find
 from forethought.training.control import begin, closed_loop

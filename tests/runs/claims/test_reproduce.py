@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from forethought import cli
-from forethought.agents.dyna import Dyna
-from forethought.agents.mbrl_v2 import ModelBasedV2
+from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.schedule import Schedule
+from forethought.agents.tables.dyna import Dyna
 from forethought.cli import learning as learning_commands
 from forethought.cli.learning import read_training
 from forethought.models.learned.fitting import FitSettings

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from forethought import cli
-from forethought.agents.dyna import Dyna
 from forethought.agents.schedule import Schedule
-from forethought.agents.sweeping import Sweeping
+from forethought.agents.tables.dyna import Dyna
+from forethought.agents.tables.sweeping import Sweeping
 from forethought.cli import reproduce as command
 from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment

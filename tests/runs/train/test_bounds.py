@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from forethought import tasks
-from forethought.agents.mpc import Planning
-from forethought.agents.parts.model_based import deterministic
+from forethought.agents.planning.model_based import deterministic
+from forethought.agents.planning.mpc import Planning
 from forethought.agents.random import Random
 from forethought.core.spaces import Discrete
 from forethought.models.learned.ensemble import Ensemble

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from forethought import tasks
-from forethought.agents.pets import PETS
+from forethought.agents.planning.pets import PETS
 from forethought.agents.schedule import Schedule
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe

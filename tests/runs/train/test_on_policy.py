@@ -2,7 +2,7 @@
 
 import pytest
 
-from forethought.agents.ppo import PPO
+from forethought.agents.on_policy.ppo import PPO
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.intervals import learn
 from forethought.runs.train.settings import Learning

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from forethought.agents.parts.through_time import growth
+from forethought.agents.gradients.through_time import growth
 from forethought.policies.base import AbstractPolicy
 from forethought.problem import Problem
 from forethought.runs.claims.studies import AbstractStudy, Curves, timed

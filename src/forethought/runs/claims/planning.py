@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Scalar
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.planners import MPC
 from forethought.runs.claims.studies import AbstractStudy, Curves, timed
 from forethought.tasks.base import Task

@@ -4,7 +4,7 @@ Curves are not printed as numbers in the book. Those here were measured by a sma
 script of our own in plain Python with the book's settings: means over as many runs.
 """
 
-from forethought.agents.dyna import Dyna
+from forethought.agents.tables.dyna import Dyna
 from forethought.environments.tables import grids
 from forethought.environments.tables.tabular import TabularEnvironment
 from forethought.runs.claims.studies import Arm, Means, Promise, Study

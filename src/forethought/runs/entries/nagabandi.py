@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from forethought.agents.mb_mf import MODEL, POLICY, STUDENT
+from forethought.agents.imitation.mb_mf import MODEL, POLICY, STUDENT
 from forethought.runs.claims.outcomes import Measure, Outcome, last_planned
 from forethought.runs.claims.reproductions import Check, Reproduction, Than
 

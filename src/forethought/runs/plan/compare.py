@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.given.code import naming_the_line
 from forethought.core.given.settings import key_of
 from forethought.core.results import Stats, name_of, names

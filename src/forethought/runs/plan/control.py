@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.given.code import naming_the_line
 from forethought.core.given.settings import Count, key_of, require
 from forethought.planners import MPC, AbstractPlanner

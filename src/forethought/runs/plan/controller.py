@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.given.code import naming_the_line
 from forethought.core.given.settings import key_of
 from forethought.core.types import ravel

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
-from forethought.agents.mpc import Planning
+from forethought.agents.planning.mpc import Planning
 from forethought.core.given.settings import Count, key_of, require
 from forethought.core.tracing import depends_on_last
 from forethought.planners import MPC, AbstractPlanner

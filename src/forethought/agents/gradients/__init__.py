@@ -1,0 +1,1 @@
+"""Agents whose policy is improved by gradients through a model."""

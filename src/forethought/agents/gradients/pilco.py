@@ -1,0 +1,490 @@
+r"""PILCO: a policy that is improved by gradients of what a model foresees of it.
+
+After each episode the model is refitted, and the parameters of a policy are searched
+for that cost least in an imagined episode from where episodes begin:
+
+$$J(\theta) = \mathbb E \sum_t c(x_t), \qquad x_0 \sim \mathcal N(m_0, S_0)$$
+
+| a model whose belief is | is followed by | known as |
+|---|---|---|
+| a Gaussian (`gp-moments`) | moments of state and action, nothing drawn | PILCO |
+| a sample's state (`gp`) | particles, each with its function | the same, Monte Carlo |
+| a sample's state (`ensemble`, `bnn`) | particles, each with its network | deep PILCO |
+
+What particles meet by chance is the same for all parameters (common random numbers), so
+that the cost is a smooth function of them either way.
+"""
+
+import dataclasses
+import math
+import warnings
+from typing import Any, Generic, Literal, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+
+from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
+from forethought.agents.gradients.descents import descend
+from forethought.agents.planning.model_based import ModelBased, with_brief
+from forethought.agents.planning.mpc import Planning
+from forethought.core.gaussian import Gaussian
+from forethought.core.given.settings import (
+    Count,
+    Factor,
+    Positive,
+    Steps,
+    Whole,
+    check_ranges,
+)
+from forethought.core.readout import Readout
+from forethought.core.spaces import Box
+from forethought.core.types import Action, Mode
+from forethought.data.memory import Memory
+from forethought.environments.base import EnvironmentSpec
+from forethought.models.gp.matched import MomentMatching, narrowed
+from forethought.models.gp.recipe import MomentMatchingRecipe
+from forethought.models.learned.recipes import AbstractRecipe
+from forethought.models.learned.rows import Rows
+from forethought.objectives.expected import expected
+from forethought.objectives.saturating import widened
+from forethought.planners import CEM, MPC, RandomShooting
+from forethought.planners.base import AbstractPlanner
+from forethought.policies.affine import TimeVarying
+from forethought.policies.base import AbstractResponsive
+from forethought.policies.follow import Moments, Sampled
+from forethought.policies.radial import features, taught
+from forethought.policies.squashed import Squashed
+from forethought.problem import Problem, imagine
+
+M = TypeVar("M", bound=AbstractRecipe)
+POLICY = Duty("policy")
+"""To refit the model after each episode, and search for the policy anew."""
+BUCKET = 80
+"""Rows are filled up to a multiple of this, so that few numbers of them are compiled.
+Beyond what regression is exact for, to a power of two."""
+WIDEST = math.pi / 4
+r"""Of an angle at the start: beyond it, a twentieth of them lie more than a quarter
+turn from the mean, where sine and cosine turn back and are no Gaussians any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PILCO(Generic[M]):
+    """A policy improved by gradients through a model's imagination.
+
+    Args:
+        model: What is learned of the dynamics. One whose belief is a Gaussian is
+            followed by moments, any other by particles.
+        policy: Radial basis functions, or an affine function of the state.
+        basis: How many of these functions there are.
+        horizon: Steps of an imagined episode.
+        fresh: How many policies are begun anew at each search, besides the one that is
+            at work.
+        amplitudes: Standard deviations of what fresh ones do, before it is squashed;
+            they take turns.
+        widening: How much wider a saturating cost is that fresh ones go down first.
+        short: Evaluations of the imagined cost by which each of them is tried.
+        iterations: Evaluations with which the best goes on.
+        patience: After so many searches that gained nothing, the policy at work gives
+            way to a fresh one; never if 0.
+        particles: How many are followed, where any are.
+        known_reward: As for PETS.
+
+    References:
+        Deisenroth and Rasmussen, PILCO: a model-based and data-efficient approach to
+        policy search, 2011. With particles: Amadio et al., Model-based policy search
+        using Monte Carlo gradient estimation with real systems application, 2022,
+        arXiv:2101.12115; Gal, McAllister and Rasmussen, Improving PILCO with Bayesian
+        neural network dynamics models, 2016.
+    """
+
+    model: M = MomentMatchingRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
+        points=320
+    )
+    policy: Literal["radial", "affine"] = "radial"
+    basis: Count = 30
+    horizon: Steps = 40
+    fresh: Whole = 3
+    amplitudes: tuple[Positive, ...] = (0.3, 1.0)
+    widening: Factor = 2.5
+    short: Count = 30
+    iterations: Count = 100
+    patience: Whole = 2
+    particles: Count = 100
+    known_reward: bool = True
+
+    def __post_init__(self):
+        """Check what can be checked alone."""
+        check_ranges(self)
+        if not self.amplitudes:
+            raise ValueError("PILCO needs an amplitude at least, got none.")
+
+    def make(self, brief: Brief) -> "PolicySearch":
+        """The agent, for a task that tells so much beforehand."""
+        shooting = RandomShooting(min(self.horizon, 20), population=64)
+        told = with_brief(self.model, shooting, self.known_reward, brief)
+        if brief.start is not None:
+            _warn_if_wide(brief.start[1], told.recipe.angles)
+        return PolicySearch(self, told, brief.start)
+
+
+class Basis(eqx.Module):
+    """The parameters of a policy of radial basis functions."""
+
+    centres: Float[Array, "basis feature"]
+    targets: Float[Array, "action basis"]
+    log_lengths: Float[Array, "action feature"]
+
+    def policy(self, angles: tuple[int, ...]) -> AbstractResponsive:
+        """The policy, before it is squashed."""
+        return taught(self.centres, self.targets, self.log_lengths, angles)
+
+
+class Line(eqx.Module):
+    """The parameters of an affine policy."""
+
+    K: Float[Array, "action state"]
+    k: Float[Array, " action"]
+
+    def policy(self, angles: tuple[int, ...]) -> AbstractResponsive:
+        """The policy, before it is squashed."""
+        n, m = self.K.shape[1], self.k.shape[0]
+        still = jnp.zeros((1, n), self.k.dtype), jnp.zeros((1, m, m), self.k.dtype)
+        return TimeVarying(self.K[None], self.k[None], *still)
+
+
+class Searched(eqx.Module):
+    """What is known of the dynamics, and the policy that suits it best."""
+
+    problem: Problem
+    parameters: Basis | Line
+    policy: AbstractResponsive
+    value: Scalar
+    """The return that is foreseen of it."""
+    stale: Array
+    """Searches since one gained something; negative before the first."""
+
+
+class Foreseen(eqx.Module):
+    """The return that was foreseen of the policy at work."""
+
+    value: Scalar
+
+
+class PolicySearch(AbstractAgent[Searched, Foreseen]):
+    """Searches for a policy in what its model foresees.
+
+    Args:
+        settings: How.
+        learning: How the model begins, and what is wanted.
+        start: Mean and standard deviation of what is observed first; seen from the
+            starts of episodes if it is not told.
+    """
+
+    settings: PILCO = eqx.field(static=True)
+    learning: ModelBased
+    start: tuple[tuple[float, ...], tuple[float, ...]] | None = eqx.field(static=True)
+
+    @property
+    def duties(self) -> tuple[Duty, ...]:
+        """To refit and to search after each episode."""
+        return (POLICY,)
+
+    @property
+    def angles(self) -> tuple[int, ...]:
+        """Numbers of the observation that are angles."""
+        return self.learning.recipe.angles
+
+    def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Searched:
+        """A model that has seen nothing, and any policy.
+
+        Raises:
+            TypeError: Actions are no numbers.
+            ValueError: Gaussians go through the model, and numbers have 32 bits.
+        """
+        if not isinstance(spec.action, Box):
+            raise TypeError(
+                "PILCO improves policies by gradients, for which actions need to be a "
+                f"Box, got {type(spec.action).__name__}."
+            )
+        model_key, draw_key = jax.random.split(key)
+        problem = self.learning.init(spec, key=model_key)
+        if _by_moments(problem):
+            if jnp.finfo(jnp.result_type(float)).bits != 64:
+                raise ValueError(
+                    "PILCO by moments needs numbers of 64 bits, in which differences "
+                    "of large numbers keep their digits, got 32; give --precision 64, "
+                    'or in Python jax.config.update("jax_enable_x64", True).'
+                )
+            judge = expected(problem.objective)
+            problem = eqx.tree_at(lambda each: each.objective, problem, judge)
+        size, sides = spec.observation.shape[0], spec.action.shape[0]
+        rows = jnp.zeros((self.settings.basis, size))
+        first = self._fresh(rows, jnp.ones((), rows.dtype), sides, key=draw_key)
+        inner = first.policy(self.angles)
+        policy = Squashed(inner, spec.action) if spec.action.bounded else inner
+        nothing = jnp.zeros((), rows.dtype)
+        return Searched(problem, first, policy, nothing, jnp.asarray(-1, jnp.int32))
+
+    def reset(self, learner: Searched, *, key: PRNGKeyArray) -> Foreseen:
+        """Nothing is carried but what was foreseen."""
+        return Foreseen(learner.value)
+
+    def act(
+        self,
+        learner: Searched,
+        carry: Foreseen,
+        obs: PyTree[Array],
+        *,
+        key: PRNGKeyArray,
+        mode: Mode = "explore",
+    ) -> tuple[Action, Foreseen, None]:
+        """What the policy does.
+
+        Exploring and exploiting are the same: what the model does not know explores.
+        """
+        action, _ = learner.policy.act(Readout(obs), key=key, mode="exploit")
+        # The episode may have begun before this policy was found.
+        return action, Foreseen(learner.value), None
+
+    def update(
+        self, learner: Searched, memory: Memory, *, duty: Duty, key: PRNGKeyArray
+    ) -> tuple[Searched, Metrics]:
+        """Refit the model to all that was seen, and search for a policy in it."""
+        fit_key, search_key = jax.random.split(key)
+        seen, valid = memory.everything()
+        lanes = memory.replay.lanes
+        ended = (seen.terminated | seen.truncated)[:-lanes]
+        begins = valid & jnp.concatenate([jnp.ones(lanes, bool), ended])
+        count = jnp.sum(valid)
+        most = valid.shape[0]
+        model: Any = learner.problem.model
+        room = model.processes.points.shape[0] if _by_moments(learner.problem) else 0
+        # Where it is known how many there are, no more are looked at.
+        size = most if isinstance(count, Tracer) else _bucket(int(count), room, most)
+        rows = Rows(
+            seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
+        )
+        rows, begins = jax.tree.map(lambda leaf: leaf[:size], (rows, begins))
+        model, told = model.fit(rows, key=fit_key)
+        problem = eqx.tree_at(lambda each: each.model, learner.problem, model)
+        small = problem
+        if isinstance(model, MomentMatching):
+            small = eqx.tree_at(
+                lambda each: each.model, problem, narrowed(model, min(size, room))
+            )
+        learner, found = _search(self, learner, small, rows, begins, search_key)
+        learner = eqx.tree_at(lambda each: each.problem, learner, problem)
+        return learner, told | found
+
+    def informed(
+        self, problem: Problem, *, key: PRNGKeyArray
+    ) -> tuple[AbstractAgent, PyTree]:
+        """One who plans at every step by CEM, in place of a policy that is searched."""
+        horizon = min(self.settings.horizon, 25)
+        planner = CEM(horizon, population=150, elites=15, iterations=5)
+        return Planning(problem, MPC(planner)), problem
+
+    def examined(self, learner: Searched) -> tuple[Problem, AbstractPlanner] | None:
+        """What it imagines with, and a planner that looks for its errors.
+
+        Not where Gaussians go through the model: a step of thousands of particles would
+        take minutes, and what was foreseen stands beside what was earned anyway.
+        """
+        if _by_moments(learner.problem):
+            return None
+        return learner.problem, self.learning.planner
+
+    def watch(self, carry: Foreseen) -> Metrics:
+        """`plan_value` is the return that was foreseen of the policy at work."""
+        failed = jnp.zeros_like(carry.value, bool)
+        return {"plan_value": carry.value, "plan_failed": failed}
+
+    def foreseen(
+        self,
+        problem: Problem,
+        policy: AbstractResponsive,
+        start: Gaussian,
+        *,
+        key: PRNGKeyArray,
+    ) -> Scalar:
+        """The return of an imagined episode.
+
+        Args:
+            problem: Model and objective.
+            policy: Who acts.
+            start: What is observed first.
+            key: Whatever is drawn is drawn from it.
+        """
+        horizon = self.settings.horizon
+        if _by_moments(problem):
+            follow = Moments("exploit")
+            found = imagine(problem, policy, start, horizon, follow=follow, key=key)
+            return found.value
+        belief_key, start_key, look_key, key = jax.random.split(key, 4)
+        count = problem.cloud.enough(problem.model, self.settings.particles)
+        belief = problem.model.init(key=belief_key)
+        cloud = problem.cloud.spread(problem.model, belief, count, key=belief_key)
+        shape = (count, start.mean.shape[0])
+        obs = start.unwhiten(jax.random.normal(start_key, shape, start.mean.dtype))
+        cloud = jax.vmap(
+            lambda belief, obs: problem.model.observe(belief, obs, key=look_key)
+        )(cloud, obs)
+        follow = Sampled("exploit")
+
+        def one(belief: PyTree, key: PRNGKeyArray) -> Scalar:
+            return imagine(
+                problem, policy, belief, horizon, follow=follow, key=key
+            ).value
+
+        return jnp.mean(jax.vmap(one)(cloud, jax.random.split(key, count)))
+
+    def _fresh(
+        self, obs: Array, amplitude: Array, sides: int, *, key: PRNGKeyArray
+    ) -> Basis | Line:
+        """Parameters drawn anew, around some observations."""
+        size = obs.shape[1]
+        jitter_key, key = jax.random.split(key)
+        if self.settings.policy == "affine":
+            K = 0.1 * amplitude * jax.random.normal(key, (sides, size), obs.dtype)
+            return Line(K, jnp.zeros(sides, obs.dtype))
+        centres = jax.vmap(lambda x: features(x, self.angles))(obs)
+        jitter = jax.random.normal(jitter_key, centres.shape, obs.dtype)
+        targets = jax.random.normal(key, (sides, len(obs)), obs.dtype)
+        turns = 2 * len(self.angles)
+        lengths = np.ones((sides, centres.shape[1]))
+        if turns:
+            lengths[:, -turns:] = 0.7
+        logs = jnp.asarray(np.log(lengths), obs.dtype)
+        return Basis(centres + 0.1 * jitter, amplitude * targets, logs)
+
+    def _dressed(
+        self, parameters: Basis | Line, like: AbstractResponsive
+    ) -> AbstractResponsive:
+        """The policy of some parameters, within the limits of another one."""
+        inner = parameters.policy(self.angles)
+        return like.around(inner) if isinstance(like, Squashed) else inner
+
+    def _begins(self, rows: Rows, begins: Array) -> Gaussian:
+        """What is observed first, as told, or as seen."""
+        dtype = rows.obs.dtype
+        if self.start is not None:
+            mean, std = (jnp.asarray(each, dtype) for each in self.start)
+            return Gaussian(mean, jnp.diag(std**2))
+        weights = _shares(begins, dtype)
+        mean = weights @ rows.obs
+        gaps = rows.obs - mean[None, :]
+        some = _shares(rows.valid, dtype)
+        spread = some @ (rows.obs - (some @ rows.obs)[None, :]) ** 2
+        cov = (weights[:, None] * gaps).T @ gaps
+        return Gaussian(mean, cov + jnp.diag(0.01 * spread + 1e-8))
+
+
+@eqx.filter_jit
+def _search(
+    agent: PolicySearch,
+    learner: Searched,
+    problem: Problem,
+    rows: Rows,
+    begins: Array,
+    key: PRNGKeyArray,
+) -> tuple[Searched, Metrics]:
+    """The best policy that descents from several places lead to."""
+    it = agent.settings
+    pick_key, draw_key, imagine_key = jax.random.split(key, 3)
+    start = agent._begins(rows, begins)
+    sides = learner.policy.act(Readout(start.mean), key=key, mode="exploit")[0].shape[0]
+    _, restore = ravel_pytree(learner.parameters)
+    previous = ravel_pytree(learner.parameters)[0]
+    share = rows.valid.astype(start.mean.dtype)
+    count = it.fresh + 1
+
+    def draw(i: int) -> Array:
+        at = jax.random.choice(
+            jax.random.fold_in(pick_key, i), len(share), (it.basis,), p=share
+        )
+        amplitude = jnp.asarray(it.amplitudes[i % len(it.amplitudes)], share.dtype)
+        drawn = agent._fresh(
+            rows.obs[at], amplitude, sides, key=jax.random.fold_in(draw_key, i)
+        )
+        return ravel_pytree(drawn)[0]
+
+    drawn = jnp.stack([draw(i) for i in range(count)])
+    first = learner.stale < 0
+    starts = drawn.at[-1].set(jnp.where(first, drawn[-1], previous))
+    old = jnp.arange(count) == count - 1
+    tired = (it.patience > 0) & (learner.stale >= it.patience)
+
+    def cost(x: Array, factor: Scalar) -> Scalar:
+        policy = agent._dressed(restore(x), learner.policy)
+        judge = widened(problem.objective, factor)
+        there = eqx.tree_at(lambda each: each.objective, problem, judge)
+        return -agent.foreseen(there, policy, start, key=imagine_key)
+
+    found = descend(
+        cost,
+        starts,
+        fresh=~old | first,
+        barred=old & ~first & tired,
+        widening=it.widening,
+        short=it.short,
+        long=it.iterations,
+    )
+    fine = jnp.isfinite(found.cost)
+    gained = -found.cost > learner.value + 0.05 * jnp.abs(learner.value)
+    stale = jnp.where(first | gained | tired, 0, learner.stale + 1)
+    parameters = restore(jnp.where(fine, found.x, previous))
+    after = Searched(
+        problem=learner.problem,
+        parameters=parameters,
+        policy=agent._dressed(parameters, learner.policy),
+        value=jnp.where(fine, -found.cost, learner.value),
+        stale=jnp.where(fine, stale.astype(jnp.int32), learner.stale),
+    )
+    dtype = start.mean.dtype
+    return after, {
+        "foreseen": after.value,
+        "search_failed": (~fine).astype(dtype),
+        "starts_failed": jnp.sum(~jnp.isfinite(found.costs)).astype(dtype),
+        "previous_kept": (jnp.argmin(found.costs) == count - 1).astype(dtype),
+        "imagined": found.evaluations.astype(dtype),
+    }
+
+
+def _shares(which: Array, dtype: Any) -> Array:
+    """Equal weights of some rows, which add up to one; zeros if there are none."""
+    found = which.astype(dtype)
+    return found / jnp.maximum(jnp.sum(found), 1)
+
+
+def _by_moments(problem: Problem) -> bool:
+    """Whether Gaussians go through the model."""
+    like = eqx.filter_eval_shape(
+        lambda key: problem.model.readout(problem.model.init(key=key)),
+        jax.random.key(0),
+    )
+    return isinstance(like.x, Gaussian)
+
+
+def _bucket(count: int, room: int, most: int) -> int:
+    """How many rows are looked at, of so many that hold something."""
+    size = BUCKET * -(-count // BUCKET)
+    if size > room:
+        size = 1 << (count - 1).bit_length()
+    return min(size, most)
+
+
+def _warn_if_wide(std: tuple[float, ...], angles: tuple[int, ...]) -> None:
+    for angle in angles:
+        if std[angle] > WIDEST:
+            warnings.warn(
+                f"Angle {angle} has a standard deviation of {std[angle]:.3g} rad where "
+                f"episodes begin, beyond {WIDEST:.3g} (a twentieth of them is more "
+                "than a quarter turn away): its sine and cosine are no Gaussians any "
+                "more, and what moments foresee may be far off.",
+                stacklevel=3,
+            )

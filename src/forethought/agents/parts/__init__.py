@@ -1,1 +1,0 @@
-"""What agents are made of."""

@@ -1,0 +1,1 @@
+"""Agents that plan in what they know or learn."""
