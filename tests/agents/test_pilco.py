@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 from forethought import tasks
 from forethought.agents.base import Brief
 from forethought.agents.parts.descents import descend
-from forethought.agents.parts.starts import first_seen
-from forethought.agents.pilco import PILCO, _bucket, _search
+from forethought.agents.parts.starts import bucket, first_seen
+from forethought.agents.pilco import PILCO, _search
 from forethought.core.gaussian import Gaussian
 from forethought.core.optimise import quasi_newton
 from forethought.core.readout import Readout
@@ -253,10 +253,10 @@ def test_what_a_model_is_not_asked_of_points_that_hold_nothing_is_the_same(x64):
 
 
 def test_rows_are_counted_in_buckets():
-    found = [_bucket(count, 320, 512) for count in (1, 80, 81, 320, 321, 512)]
+    found = [bucket(count, 320, 512) for count in (1, 80, 81, 320, 321, 512)]
     assert found == [80, 80, 160, 320, 512, 512]
-    assert _bucket(40, 320, 64) == 64
-    assert [_bucket(count, 0, 4096) for count in (40, 81, 1000)] == [64, 128, 1024]
+    assert bucket(40, 320, 64) == 64
+    assert [bucket(count, 0, 4096) for count in (40, 81, 1000)] == [64, 128, 1024]
 
 
 def test_what_cannot_work_is_refused_in_a_sentence():

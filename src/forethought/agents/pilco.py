@@ -30,7 +30,7 @@ from forethought.agents.mpc import Planning
 from forethought.agents.parts.descents import descend
 from forethought.agents.parts.model_based import ModelBased, with_brief
 from forethought.agents.parts.parameters import Basis, Line, fresh_basis, fresh_line
-from forethought.agents.parts.starts import first_seen, warn_if_wide
+from forethought.agents.parts.starts import bucket, first_seen, warn_if_wide
 from forethought.core.gaussian import Gaussian
 from forethought.core.given.settings import (
     Count,
@@ -61,9 +61,6 @@ from forethought.problem import Problem, imagine
 M = TypeVar("M", bound=AbstractRecipe)
 POLICY = Duty("policy")
 """To refit the model after each episode, and search for the policy anew."""
-BUCKET = 80
-"""Rows are filled up to a multiple of this, so that few numbers of them are compiled.
-Beyond what regression is exact for, to a power of two."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +87,7 @@ class PILCO(Generic[M]):
 
     References:
         Deisenroth and Rasmussen, PILCO: a model-based and data-efficient approach to
-        policy search, 2011. With particles: Amadio et al., Model-based policy search
-        using Monte Carlo gradient estimation with real systems application, 2022,
-        arXiv:2101.12115; Gal, McAllister and Rasmussen, Improving PILCO with Bayesian
-        neural network dynamics models, 2016.
+        policy search, 2011. With particles: Amadio et al., 2022, arXiv:2101.12115.
     """
 
     model: M = MomentMatchingRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
@@ -234,7 +228,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         model: Any = learner.problem.model
         room = model.processes.points.shape[0] if _by_moments(learner.problem) else 0
         # Where it is known how many there are, no more are looked at.
-        size = most if isinstance(count, Tracer) else _bucket(int(count), room, most)
+        size = most if isinstance(count, Tracer) else bucket(int(count), room, most)
         rows = Rows(
             seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
         )
@@ -261,8 +255,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
     def examined(self, learner: Searched) -> tuple[Problem, AbstractPlanner] | None:
         """What it imagines with, and a planner that looks for its errors.
 
-        Not where Gaussians go through the model: a step of thousands of particles would
-        take minutes, and what was foreseen stands beside what was earned anyway.
+        Not where Gaussians go through it: thousands of them would take minutes.
         """
         if _by_moments(learner.problem):
             return None
@@ -405,11 +398,3 @@ def _by_moments(problem: Problem) -> bool:
         jax.random.key(0),
     )
     return isinstance(like.x, Gaussian)
-
-
-def _bucket(count: int, room: int, most: int) -> int:
-    """How many rows are looked at, of so many that hold something."""
-    size = BUCKET * -(-count // BUCKET)
-    if size > room:
-        size = 1 << (count - 1).bit_length()
-    return min(size, most)

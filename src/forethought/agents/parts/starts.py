@@ -1,4 +1,4 @@
-"""Where episodes begin, as it is told or seen."""
+"""Where episodes begin, as it is told or seen, and how many rows are looked at."""
 
 import math
 import warnings
@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool
 from forethought.core.gaussian import Gaussian
 from forethought.models.learned.rows import Rows
 
+BUCKET = 80
+"""Rows are filled up to a multiple of this, so that few numbers of them are compiled.
+Beyond what regression is exact for, to a power of two."""
 WIDEST = math.pi / 4
 r"""Of an angle at the start: beyond it, a twentieth of them lie more than a quarter
 turn from the mean, where sine and cosine turn back and are no Gaussians any more."""
@@ -51,3 +54,11 @@ def warn_if_wide(std: tuple[float, ...], angles: tuple[int, ...]) -> None:
                 "more, and what moments foresee may be far off.",
                 stacklevel=3,
             )
+
+
+def bucket(count: int, room: int, most: int) -> int:
+    """How many rows are looked at, of so many that hold something."""
+    size = BUCKET * -(-count // BUCKET)
+    if size > room:
+        size = 1 << (count - 1).bit_length()
+    return min(size, most)
