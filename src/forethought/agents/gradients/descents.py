@@ -42,13 +42,13 @@ def descend(
     """The lowest cost that descents from several places lead to.
 
     Fresh starts go down a wider cost first, and every start the true one for a short
-    while; from the best of them it goes on for longer.
+    while; from the best of them it goes on for longer. The best end is kept.
 
     Args:
         cost: Of parameters, under a cost that is wider by a factor.
         starts: Where to begin.
         fresh: Which of them go down the wider cost first.
-        barred: Which of them cannot be the best, unless no other one is finite.
+        barred: From which of them it does not go on, unless no other one is finite.
         widening: That factor.
         short: The most evaluations of each of these descents.
         long: The most of the last one.
@@ -78,10 +78,10 @@ def descend(
         took = found.evaluations > 0
         xs = xs.at[at].set(jnp.where(took, found.x, xs[at]))
         costs = costs.at[at].set(jnp.where(took, value, costs[at]))
-        return (xs, costs), (found.evaluations, costs, at)
+        return (xs, costs), (found.evaluations, costs)
 
     none = jnp.full(count, jnp.inf, starts.dtype)
     legs = jnp.asarray(slots), jnp.asarray(factors, starts.dtype), limits
-    (xs, costs), (took, along, ats) = jax.lax.scan(one, (starts, none), legs)
-    at = ats[-1]
+    (xs, costs), (took, along) = jax.lax.scan(one, (starts, none), legs)
+    at = jnp.argmin(costs)
     return Descended(xs[at], costs[at], along[-2], jnp.sum(took))

@@ -16,20 +16,19 @@ that the cost is a smooth function of them either way.
 """
 
 import dataclasses
-import math
-import warnings
 from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
+from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
 from forethought.agents.gradients.descents import descend
+from forethought.agents.gradients.parameters import Basis, Line, fresh_basis, fresh_line
+from forethought.agents.gradients.starts import bucket, first_seen, warn_if_wide
 from forethought.agents.planning.model_based import ModelBased, with_brief
 from forethought.agents.planning.mpc import Planning
 from forethought.core.gaussian import Gaussian
@@ -54,22 +53,14 @@ from forethought.objectives.expected import expected
 from forethought.objectives.saturating import widened
 from forethought.planners import CEM, MPC, RandomShooting
 from forethought.planners.base import AbstractPlanner
-from forethought.policies.affine import TimeVarying
 from forethought.policies.base import AbstractResponsive
 from forethought.policies.follow import Moments, Sampled
-from forethought.policies.radial import features, taught
 from forethought.policies.squashed import Squashed
 from forethought.problem import Problem, imagine
 
 M = TypeVar("M", bound=AbstractRecipe)
 POLICY = Duty("policy")
 """To refit the model after each episode, and search for the policy anew."""
-BUCKET = 80
-"""Rows are filled up to a multiple of this, so that few numbers of them are compiled.
-Beyond what regression is exact for, to a power of two."""
-WIDEST = math.pi / 4
-r"""Of an angle at the start: beyond it, a twentieth of them lie more than a quarter
-turn from the mean, where sine and cosine turn back and are no Gaussians any more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +80,14 @@ class PILCO(Generic[M]):
         widening: How much wider a saturating cost is that fresh ones go down first.
         short: Evaluations of the imagined cost by which each of them is tried.
         iterations: Evaluations with which the best goes on.
-        patience: After so many searches that gained nothing, the policy at work gives
-            way to a fresh one; never if 0.
+        patience: After so many searches that gained nothing, the best of the fresh ones
+            goes on in the place of the policy at work; never if 0.
         particles: How many are followed, where any are.
         known_reward: As for PETS.
 
     References:
         Deisenroth and Rasmussen, PILCO: a model-based and data-efficient approach to
-        policy search, 2011. With particles: Amadio et al., Model-based policy search
-        using Monte Carlo gradient estimation with real systems application, 2022,
-        arXiv:2101.12115; Gal, McAllister and Rasmussen, Improving PILCO with Bayesian
-        neural network dynamics models, 2016.
+        policy search, 2011. With particles: Amadio et al., 2022, arXiv:2101.12115.
     """
 
     model: M = MomentMatchingRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
@@ -128,33 +116,8 @@ class PILCO(Generic[M]):
         shooting = RandomShooting(min(self.horizon, 20), population=64)
         told = with_brief(self.model, shooting, self.known_reward, brief)
         if brief.start is not None:
-            _warn_if_wide(brief.start[1], told.recipe.angles)
+            warn_if_wide(brief.start[1], told.recipe.angles)
         return PolicySearch(self, told, brief.start)
-
-
-class Basis(eqx.Module):
-    """The parameters of a policy of radial basis functions."""
-
-    centres: Float[Array, "basis feature"]
-    targets: Float[Array, "action basis"]
-    log_lengths: Float[Array, "action feature"]
-
-    def policy(self, angles: tuple[int, ...]) -> AbstractResponsive:
-        """The policy, before it is squashed."""
-        return taught(self.centres, self.targets, self.log_lengths, angles)
-
-
-class Line(eqx.Module):
-    """The parameters of an affine policy."""
-
-    K: Float[Array, "action state"]
-    k: Float[Array, " action"]
-
-    def policy(self, angles: tuple[int, ...]) -> AbstractResponsive:
-        """The policy, before it is squashed."""
-        n, m = self.K.shape[1], self.k.shape[0]
-        still = jnp.zeros((1, n), self.k.dtype), jnp.zeros((1, m, m), self.k.dtype)
-        return TimeVarying(self.K[None], self.k[None], *still)
 
 
 class Searched(eqx.Module):
@@ -224,7 +187,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
             problem = eqx.tree_at(lambda each: each.objective, problem, judge)
         size, sides = spec.observation.shape[0], spec.action.shape[0]
         rows = jnp.zeros((self.settings.basis, size))
-        first = self._fresh(rows, jnp.ones((), rows.dtype), sides, key=draw_key)
+        first = self.fresh(rows, jnp.ones((), rows.dtype), sides, key=draw_key)
         inner = first.policy(self.angles)
         policy = Squashed(inner, spec.action) if spec.action.bounded else inner
         nothing = jnp.zeros((), rows.dtype)
@@ -265,7 +228,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         model: Any = learner.problem.model
         room = model.processes.points.shape[0] if _by_moments(learner.problem) else 0
         # Where it is known how many there are, no more are looked at.
-        size = most if isinstance(count, Tracer) else _bucket(int(count), room, most)
+        size = most if isinstance(count, Tracer) else bucket(int(count), room, most)
         rows = Rows(
             seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
         )
@@ -292,8 +255,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
     def examined(self, learner: Searched) -> tuple[Problem, AbstractPlanner] | None:
         """What it imagines with, and a planner that looks for its errors.
 
-        Not where Gaussians go through the model: a step of thousands of particles would
-        take minutes, and what was foreseen stands beside what was earned anyway.
+        Not where Gaussians go through it: thousands of them would take minutes.
         """
         if _by_moments(learner.problem):
             return None
@@ -343,24 +305,12 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
 
         return jnp.mean(jax.vmap(one)(cloud, jax.random.split(key, count)))
 
-    def _fresh(
+    def fresh(
         self, obs: Array, amplitude: Array, sides: int, *, key: PRNGKeyArray
     ) -> Basis | Line:
         """Parameters drawn anew, around some observations."""
-        size = obs.shape[1]
-        jitter_key, key = jax.random.split(key)
-        if self.settings.policy == "affine":
-            K = 0.1 * amplitude * jax.random.normal(key, (sides, size), obs.dtype)
-            return Line(K, jnp.zeros(sides, obs.dtype))
-        centres = jax.vmap(lambda x: features(x, self.angles))(obs)
-        jitter = jax.random.normal(jitter_key, centres.shape, obs.dtype)
-        targets = jax.random.normal(key, (sides, len(obs)), obs.dtype)
-        turns = 2 * len(self.angles)
-        lengths = np.ones((sides, centres.shape[1]))
-        if turns:
-            lengths[:, -turns:] = 0.7
-        logs = jnp.asarray(np.log(lengths), obs.dtype)
-        return Basis(centres + 0.1 * jitter, amplitude * targets, logs)
+        draw = fresh_line if self.settings.policy == "affine" else fresh_basis
+        return draw(obs, amplitude, sides, self.angles, key=key)
 
     def _dressed(
         self, parameters: Basis | Line, like: AbstractResponsive
@@ -368,20 +318,6 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         """The policy of some parameters, within the limits of another one."""
         inner = parameters.policy(self.angles)
         return like.around(inner) if isinstance(like, Squashed) else inner
-
-    def _begins(self, rows: Rows, begins: Array) -> Gaussian:
-        """What is observed first, as told, or as seen."""
-        dtype = rows.obs.dtype
-        if self.start is not None:
-            mean, std = (jnp.asarray(each, dtype) for each in self.start)
-            return Gaussian(mean, jnp.diag(std**2))
-        weights = _shares(begins, dtype)
-        mean = weights @ rows.obs
-        gaps = rows.obs - mean[None, :]
-        some = _shares(rows.valid, dtype)
-        spread = some @ (rows.obs - (some @ rows.obs)[None, :]) ** 2
-        cov = (weights[:, None] * gaps).T @ gaps
-        return Gaussian(mean, cov + jnp.diag(0.01 * spread + 1e-8))
 
 
 @eqx.filter_jit
@@ -396,7 +332,7 @@ def _search(
     """The best policy that descents from several places lead to."""
     it = agent.settings
     pick_key, draw_key, imagine_key = jax.random.split(key, 3)
-    start = agent._begins(rows, begins)
+    start = first_seen(agent.start, rows, begins)
     sides = learner.policy.act(Readout(start.mean), key=key, mode="exploit")[0].shape[0]
     _, restore = ravel_pytree(learner.parameters)
     previous = ravel_pytree(learner.parameters)[0]
@@ -408,7 +344,7 @@ def _search(
             jax.random.fold_in(pick_key, i), len(share), (it.basis,), p=share
         )
         amplitude = jnp.asarray(it.amplitudes[i % len(it.amplitudes)], share.dtype)
-        drawn = agent._fresh(
+        drawn = agent.fresh(
             rows.obs[at], amplitude, sides, key=jax.random.fold_in(draw_key, i)
         )
         return ravel_pytree(drawn)[0]
@@ -455,12 +391,6 @@ def _search(
     }
 
 
-def _shares(which: Array, dtype: Any) -> Array:
-    """Equal weights of some rows, which add up to one; zeros if there are none."""
-    found = which.astype(dtype)
-    return found / jnp.maximum(jnp.sum(found), 1)
-
-
 def _by_moments(problem: Problem) -> bool:
     """Whether Gaussians go through the model."""
     like = eqx.filter_eval_shape(
@@ -468,23 +398,3 @@ def _by_moments(problem: Problem) -> bool:
         jax.random.key(0),
     )
     return isinstance(like.x, Gaussian)
-
-
-def _bucket(count: int, room: int, most: int) -> int:
-    """How many rows are looked at, of so many that hold something."""
-    size = BUCKET * -(-count // BUCKET)
-    if size > room:
-        size = 1 << (count - 1).bit_length()
-    return min(size, most)
-
-
-def _warn_if_wide(std: tuple[float, ...], angles: tuple[int, ...]) -> None:
-    for angle in angles:
-        if std[angle] > WIDEST:
-            warnings.warn(
-                f"Angle {angle} has a standard deviation of {std[angle]:.3g} rad where "
-                f"episodes begin, beyond {WIDEST:.3g} (a twentieth of them is more "
-                "than a quarter turn away): its sine and cosine are no Gaussians any "
-                "more, and what moments foresee may be far off.",
-                stacklevel=3,
-            )
