@@ -168,7 +168,7 @@ def early_stopping(
     params: Params,
     memory: PyTree,
     *,
-    limit: Int[Array, ""] | int,
+    limit: int,
     patience: int,
     threshold: ArrayLike = 0.0,
 ) -> Stopped:

@@ -35,6 +35,7 @@ from forethought.core.gaussian import Gaussian
 from forethought.core.given.settings import (
     Count,
     Factor,
+    Finite,
     Positive,
     Steps,
     Whole,
@@ -150,7 +151,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
 
     settings: PILCO = eqx.field(static=True)
     learning: ModelBased
-    start: tuple[tuple[float, ...], tuple[float, ...]] | None = eqx.field(static=True)
+    start: tuple[tuple[Finite, ...], tuple[Finite, ...]] | None = eqx.field(static=True)
 
     @property
     def duties(self) -> tuple[Duty, ...]:
