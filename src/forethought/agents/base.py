@@ -51,6 +51,7 @@ class Duty:
         inside: Whether it is done within the compiled loop that acts, because it is
             due often and costs little. One that is not ends an interval of training:
             acting stops, and a line of metrics and a checkpoint follow.
+        rows: How many steps it learns from at once: a memory has to hold so many.
 
     Raises:
         ValueError: There are no updates, it ends before it begins, or it is done
@@ -63,6 +64,7 @@ class Duty:
     begin: Whole = 0
     until: Whole | None = None
     inside: bool = False
+    rows: Count = 1
 
     def __post_init__(self):
         """Check the numbers."""
@@ -149,6 +151,13 @@ class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):
         """Who acts, and on what, if nothing were left to learn of a problem.
 
         What that earns bounds what learning can. None if it cannot be told.
+        """
+        return None
+
+    def broken(self, learner: Learner) -> str | None:
+        """What went wrong in learning, as in "learning came to …"; None if nothing.
+
+        A run stops then, and keeps what it had learned before. For use on the host.
         """
         return None
 

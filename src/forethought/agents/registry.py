@@ -4,6 +4,9 @@ import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
+from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.naf import NAF
+from forethought.agents.critics.sac import SAC
 from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
@@ -26,6 +29,9 @@ AGENTS: dict[str, type[Settings]] = {
     "mbrl-v2": ModelBasedV2,
     "dyna": Dyna,
     "sweeping": Sweeping,
+    "sac": SAC,
+    "ddpg": DDPG,
+    "naf": NAF,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()

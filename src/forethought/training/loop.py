@@ -369,12 +369,21 @@ def require_steps(name: str, steps: int) -> None:
 
 
 def require_room(replay: Replay, duties: tuple[Duty, ...]) -> None:
-    """Refuse a memory that forgets what came since a duty inside was done last.
+    """Refuse a memory too small for a duty.
+
+    It has to hold what is learned from at once, and what came since a duty inside was
+    done last.
 
     Raises:
         ValueError: Saying how much room is needed.
     """
     for duty in duties:
+        if replay.capacity * replay.lanes < duty.rows:
+            raise ValueError(
+                f"Training needs a replay of at least {duty.rows} steps, as many as "
+                f"{duty.name} are learned from at once, got room for "
+                f"{replay.capacity * replay.lanes}."
+            )
         needed = steps_between(duty, replay.lanes)
         if duty.inside and replay.capacity < needed:
             raise ValueError(

@@ -71,8 +71,9 @@ def learn(
 
     Raises:
         ValueError: All checkpoints are damaged, or do not fit what is to be run.
-        FloatingPointError: A reward or an observation is not finite; the message names
-            the step and the environment. What was saved before stays usable.
+        FloatingPointError: A reward or an observation is not finite, or learning broke
+            down; the message names the step and the environment, or the update. What
+            was saved before stays usable.
         OSError: Nothing can be written. What was saved before stays usable.
     """
     training = run.training
@@ -94,6 +95,7 @@ def learn(
         random = step < run.first_steps
         state, trace = _collect(training, state, **_stretch(run, step, episodes))
         trace = trace.taken()
+        _require_sound(run, state)
         _require_finite(run.name, trace, step // run.count)
         before, now = episodes, int(state.flow.step)
         ends, lengths, begun = _ends(trace, step, run.count, begun)
@@ -115,6 +117,7 @@ def learn(
                 state, metrics = training.perform(state, duty)
                 rounds.append(metrics)
             told |= _learning(rounds)
+        _require_sound(run, state)
         returns = [value for _, value in ends]
         row: Row = {
             "interval": interval,
@@ -303,6 +306,16 @@ def _learning(told: list[Metrics]) -> Row:
 def _number(value: Any) -> float | None:
     """A number as JSON can hold it."""
     return float(value) if np.isfinite(value) else None
+
+
+def _require_sound(run: Learning, state: TrainState) -> None:
+    """Refuse to go on with what was not learned."""
+    fault = run.training.agent.broken(state.learner)
+    if fault is not None:
+        raise FloatingPointError(
+            f"Training on {run.name} stopped before step {int(state.flow.step)}: "
+            f"{fault}. What was saved before stays usable."
+        )
 
 
 def _require_finite(name: str, trace: Trace, before: int) -> None:
