@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.naf import NAF
+from forethought.agents.critics.sac import SAC
 from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.mpc import Planning
@@ -27,6 +30,7 @@ from forethought.runs.store import checkpoint
 from forethought.training.loop import Training
 
 TINY = {"width": 4, "depth": 1, "fitting": FitSettings(epochs=2)}
+CRITIC = {"width": 4, "depth": 1, "batch": 4, "updates": 2, "start": 10}
 SETTINGS = {
     "pets": PETS(
         model=EnsembleRecipe(members=2, **TINY),
@@ -38,12 +42,19 @@ SETTINGS = {
     ),
     "dyna": Dyna(planning_steps=3, bonus=1e-3, epsilon=0.5),
     "sweeping": Sweeping(planning_steps=3, epsilon=0.5),
+    "sac": SAC(**CRITIC),
+    "ddpg": DDPG.td3(**CRITIC),
+    "naf": NAF(**CRITIC),
 }
-INSIDE = {"dyna": 1, "sweeping": 2}
+INSIDE = {"dyna": 1, "sweeping": 2, "sac": 1, "ddpg": 1, "naf": 1}
 """Agents that learn on the way, and steps from one update to the next."""
+TABLES = ("dyna", "sweeping")
+"""Agents that keep a table of values."""
+CRITICS = ("sac", "ddpg", "naf")
+"""Agents whose actions need limits."""
 ROWS = [*SETTINGS, "known-model"]
-FAMILIES = ["mbrl-v2", "dyna"]
-"""One row each of those that fit a network and of those that keep a table."""
+FAMILIES = ["mbrl-v2", "dyna", "ddpg"]
+"""One row each of those that fit a network, keep a table, or learn critics."""
 
 
 def agent_of(name, task):
@@ -58,7 +69,10 @@ class Row:
     def __init__(self, name):
         task = tasks.load("double-integrator")
         environment = Simulated(task.system, task.problem.objective, 5)
-        if name in INSIDE:
+        if name in CRITICS:
+            task = tasks.load("pendulum")
+            environment = Simulated(task.system, task.problem.objective, 5)
+        if name in TABLES:
             # Two ways to the goal, one of them wet.
             table = grid(["S.G", "..G"], slip=0.3, step_reward=-0.1).table
             environment = TabularEnvironment(table, episode_length=5)
@@ -122,13 +136,17 @@ def assert_sound(row, ran, bits):
         for told in trace.learned.values():
             assert told.dtype == f"float{bits}"
             assert np.isfinite(told)
+    if row.name in TABLES:
         assert set(np.unique(rows.action)) <= set(range(4))
     else:
+        reals.append(rows.action)
+        box = row.training.environment.spec.action
+        assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
+    if row.name not in INSIDE:
         assert trace.learned == {}
         assert not np.any(trace.watched["plan_failed"])
-        reals += [trace.watched["plan_value"], rows.action]
-        box = tasks.load("double-integrator").problem.action
-        assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
+        reals.append(trace.watched["plan_value"])
+    assert row.agent.broken(state.learner) is None
     assert {str(leaf.dtype) for leaf in reals} == {f"float{bits}"}
     assert np.all(np.isfinite(memory.observations)) and np.all(trace.finite)
     assert int(memory.size) == int(state.flow.step) == 20
@@ -165,8 +183,10 @@ def test_the_same_key_gives_the_same_run(row, ran):
 def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
     learner = ran[0].learner
     obs = jnp.array([[1.0, 0.0], [-0.5, 0.3]])
-    if row.name in INSIDE:
+    if row.name in TABLES:
         obs = jnp.array([0, 3])
+    if row.name in CRITICS:
+        obs = jnp.array([[1.0, 0.0, 0.3], [0.0, 1.0, -2.0]])
     keys = jax.random.split(jax.random.key(2), 2)
     act = eqx.filter_jit(row.agent.act)
     carries = [row.agent.reset(learner, key=key) for key in keys]

@@ -128,6 +128,7 @@ def pendulum() -> Task:
             "random-shooting": {"horizon": 30, "hold": 5},
             "cem": {"horizon": 30},
             "ilqr": {"horizon": 40},
+            **{agent: {"reward_scale": 0.1} for agent in ("sac", "ddpg", "naf")},
         },
     )
 

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.base import Metrics
@@ -83,15 +84,16 @@ class Limits(eqx.Module):
         Raises:
             TypeError: Actions are discrete, or a side of them has no limit.
         """
-        low, high = (
-            np.asarray(each, float)
-            for each in ((space.low, space.high) if isinstance(space, Box) else (0, 0))
-        )
-        if not isinstance(space, Box) or not np.isfinite([low, high]).all():
-            kind = f"{space}" if not isinstance(space, Box) else "without some of them"
+        if not isinstance(space, Box):
             raise TypeError(
-                f"{who} needs actions between two limits on every side, but they are "
-                f"{kind} here."
+                f"{who} needs actions that are a Box, as it follows the slope of values "
+                f"in them, but they are {space} here."
+            )
+        low, high = np.asarray(space.low, float), np.asarray(space.high, float)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise TypeError(
+                f"{who} needs actions between two limits on every side, but they lie "
+                f"between {low.tolist()} and {high.tolist()} here."
             )
         scale = np.maximum((high - low) / 2, float(np.finfo(np.float32).tiny))
         return Limits(tuple(((low + high) / 2).tolist()), tuple(scale.tolist()))
@@ -209,9 +211,7 @@ class AbstractActorCritic(AbstractSettings, Generic[Known]):
         """What is taken for the value, of what critics say."""
 
     @abc.abstractmethod
-    def judge(
-        self, known: Known, obs: Obs, action: Action
-    ) -> Float[Array, " critic"]:
+    def judge(self, known: Known, obs: Obs, action: Action) -> Float[Array, " critic"]:
         """What each critic expects of an action."""
 
     @abc.abstractmethod
@@ -295,21 +295,27 @@ def judged(critics: Critics, obs: Obs, unit: Unit) -> Float[Array, " critic"]:
 
 def optimiser(settings: AbstractActorCritic) -> optax.GradientTransformation:
     """Adam, on gradients that are clipped as settings ask for."""
-    adam = optax.adam(settings.learning_rate)
-    if math.isinf(settings.clip):
-        return adam
-    return optax.chain(optax.clip_by_global_norm(settings.clip), adam)
+    rule = optax.adam(settings.learning_rate)
+    if math.isfinite(settings.clip):
+        rule = optax.chain(optax.clip_by_global_norm(settings.clip), rule)
+    return optax.flatten(rule)  # one long vector is faster than many small arrays
 
 
 def descend(
     settings: AbstractActorCritic,
+    name: str,
     loss: Callable[[Params], tuple[Scalar, Metrics]],
     params: Params,
     memory: optax.OptState,
 ) -> tuple[Params, optax.OptState, Metrics]:
-    """One step down a loss, and what was told of it."""
+    """One step down a loss, and what was told of it; the norm of its gradient, too.
+
+    As long as that is finite, so are the parameters.
+    """
     grads, told = jax.grad(loss, has_aux=True)(params)
-    return *take_step(optimiser(settings), params, memory, grads), told
+    norm = jnp.sqrt(jnp.sum(ravel_pytree(grads)[0] ** 2))
+    step = take_step(optimiser(settings), params, memory, grads)
+    return *step, told | {f"{name}_gradient": norm}
 
 
 def misfit(

@@ -177,7 +177,7 @@ class DDPG(AbstractActorCritic[Determined]):
             return misfit(lambda o, u: judged(critics, o, known.limits.unit(u)), aims)
 
         critics, critic_memory, told = descend(
-            self, critic_loss, known.critics, critic_memory
+            self, "critic", critic_loss, known.critics, critic_memory
         )
         climbed = critics if self.pooled == "mean" else critics[:1]
 
@@ -192,7 +192,9 @@ class DDPG(AbstractActorCritic[Determined]):
             loss = self.saturation * jnp.mean(loud) - jnp.mean(value)
             return loss, {"saturated": saturated(unit)}
 
-        actor, actor_memory, more = descend(self, actor_loss, known.actor, actor_memory)
+        actor, actor_memory, more = descend(
+            self, "policy", actor_loss, known.actor, actor_memory
+        )
         updates = known.updates + 1
         if self.delay > 1:
             due = updates % self.delay == 0

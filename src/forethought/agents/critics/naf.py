@@ -150,7 +150,9 @@ class NAF(AbstractActorCritic[Bowled]):
         def loss(critics: Bowls) -> tuple[Scalar, Metrics]:
             return misfit(lambda o, u: _judged(critics, o, known.limits.unit(u)), aims)
 
-        critics, memory, told = descend(self, loss, known.critics, known.memory)
+        critics, memory, told = descend(
+            self, "critic", loss, known.critics, known.memory
+        )
         told |= {"saturated": saturated(jax.vmap(Best(critics))(aims.starts))}
         updates = known.updates + 1
         slow = followed(self, known.slow, critics, updates)

@@ -2,11 +2,13 @@
 
 What the literature gives names to are settings of it:
 
-| name | actor–critic | target |
-|---|---|---|
-| SAC (Haarnoja et al., 2018) | stochastic policy, twin critics, temperature | one step |
-| DDPG (Lillicrap et al., 2015), TD3 (Fujimoto et al., 2018) | deterministic policy | one step |
-| NAF (Gu et al., 2016) | critics with a maximum in closed form | one step |
+| name | actor–critic |
+|---|---|
+| SAC (Haarnoja et al., 2018) | a policy that draws, the least of two critics |
+| DDPG (Lillicrap et al., 2015), TD3 (Fujimoto et al., 2018) | an actor without chance |
+| NAF (Gu et al., 2016) | critics with a maximum in closed form |
+
+All of these look one step ahead; other targets make other agents of them.
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
-from forethought.agents.critics.base import AbstractActorCritic, Aims, Limits
+from forethought.agents.critics.base import AbstractActorCritic, Aims
 from forethought.agents.critics.targets import (
     AbstractTarget,
     Judge,
@@ -101,7 +103,7 @@ class OffPolicy(AbstractAgent[Critical, None]):
         key: PRNGKeyArray,
         mode: Mode = "explore",
     ) -> tuple[Action, None, None]:
-        """What the policy does; any action, where it explores and has learned nothing."""
+        """What the policy does; where it explores untaught, any action."""
         any_key, key = jax.random.split(key)
         action, _ = self.judge(learner).policy.act(Readout(obs), key=key, mode=mode)
         if mode == "explore":
@@ -162,19 +164,13 @@ class OffPolicy(AbstractAgent[Critical, None]):
         known, more = self.critic.improve(learner.known, aims, key=key)
         told |= more
         updates = learner.updates + 1
-        fine = finite(known, told)
+        fine = jnp.all(jnp.isfinite(jnp.stack(list(told.values()))))
         known = jax.tree.map(
             lambda new, old: jnp.where(fine, new, old), known, learner.known
         )
         first = (learner.broken == 0) & ~fine
         broken = jnp.where(first, updates, learner.broken)
         return Critical(known, lens, updates, broken), told
-
-
-def finite(known: PyTree, told: Metrics) -> Array:
-    """Whether everything is a finite number."""
-    numbers = [*told.values(), *jax.tree.leaves(eqx.filter(known, eqx.is_inexact_array))]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(each)) for each in numbers]))
 
 
 def lens_of(memory: Memory) -> Lens:

@@ -156,7 +156,7 @@ class SAC(AbstractActorCritic[Soft]):
             return misfit(lambda o, u: judged(critics, o, limits.unit(u)), aims)
 
         critics, critic_memory, told = descend(
-            self, critic_loss, known.critics, critic_memory
+            self, "critic", critic_loss, known.critics, critic_memory
         )
         keys = jax.random.split(key, aims.starts.shape[0])
 
@@ -173,7 +173,7 @@ class SAC(AbstractActorCritic[Soft]):
             return loss + self.saturation * jnp.mean(loud), told
 
         policy, policy_memory, more = descend(
-            self, policy_loss, known.policy, policy_memory
+            self, "policy", policy_loss, known.policy, policy_memory
         )
         told |= more
 
@@ -182,9 +182,14 @@ class SAC(AbstractActorCritic[Soft]):
             return log_temperature * excess, {}
 
         if self.tuned:
-            log_temperature, temperature_memory, _ = descend(
-                self, temperature_loss, log_temperature, temperature_memory
+            log_temperature, temperature_memory, more = descend(
+                self,
+                "temperature",
+                temperature_loss,
+                log_temperature,
+                temperature_memory,
             )
+            told |= more
         updates = known.updates + 1
         known = Soft(
             policy,

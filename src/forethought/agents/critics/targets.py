@@ -33,7 +33,9 @@ class Lens(eqx.Module):
 
     def __call__(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch obs"]:
         """An observation as networks see it."""
-        mean, spread = (jnp.broadcast_to(e, obs.shape) for e in (self.mean, self.spread))
+        mean, spread = (
+            jnp.broadcast_to(e, obs.shape) for e in (self.mean, self.spread)
+        )
         return (obs.astype(mean.dtype) - mean) / spread
 
 
