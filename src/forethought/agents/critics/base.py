@@ -86,7 +86,7 @@ class Limits(eqx.Module):
         """
         if not isinstance(space, Box):
             raise TypeError(
-                f"{who} needs actions that are a Box, as it follows the slope of values "
+                f"{who} needs actions that are a Box, as it follows slopes of values "
                 f"in them, but they are {space} here."
             )
         low, high = np.asarray(space.low, float), np.asarray(space.high, float)
