@@ -150,15 +150,22 @@ def learn(
 def pace(run: Learning) -> float:
     """Seconds of a step in the loop, with what is learned in it: a measurement.
 
-    It is taken in the first interval of the run, which is thrown away.
+    It is taken in the first interval of the run, which is thrown away, as if the agent
+    had begun to learn.
     """
     training = run.training
-    state = training.begin(key=key_of(run.seed))
+    begun = jnp.asarray(max(duty.begin for duty in run.duties), jnp.int32)
+
+    def begin() -> TrainState:
+        state = training.begin(key=key_of(run.seed))
+        return eqx.tree_at(lambda state: state.flow.step, state, begun)
+
+    state = begin()
     stretch = _stretch(run, max(0, run.first_steps), 0)
     few = {"limit": jnp.asarray(1, jnp.int32)}
     jax.block_until_ready(_collect(training, state, **stretch | few))
     if isinstance(training, HostTraining):
-        state, few = training.begin(key=key_of(run.seed)), {"limit": 50}
+        state, few = begin(), {"limit": 50}
     else:
         few = {}
     began = time.perf_counter()
