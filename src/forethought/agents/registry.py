@@ -5,8 +5,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
 from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.mba import MBA
+from forethought.agents.critics.mbpo import MBPO
+from forethought.agents.critics.mve import MVE
 from forethought.agents.critics.naf import NAF
 from forethought.agents.critics.sac import SAC
+from forethought.agents.critics.steve import STEVE
 from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.pets import PETS
@@ -32,6 +36,10 @@ AGENTS: dict[str, type[Settings]] = {
     "sac": SAC,
     "ddpg": DDPG,
     "naf": NAF,
+    "mba": MBA,
+    "mbpo": MBPO,
+    "mve": MVE,
+    "steve": STEVE,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()

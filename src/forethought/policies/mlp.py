@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
-from forethought.models.learned.mlp import MLP, Units
+from forethought.models.learned.mlp import MLP
 from forethought.policies.base import AbstractPolicy
 
 
@@ -47,7 +47,6 @@ class MLPPolicy(AbstractPolicy[Float[Array, " obs"]]):
             learned.
         width: Units of each hidden layer.
         depth: How many hidden layers.
-        units: What hidden units do.
         key: Draws the weights.
 
     Raises:
@@ -74,7 +73,6 @@ class MLPPolicy(AbstractPolicy[Float[Array, " obs"]]):
         box: Box,
         width: int = 64,
         depth: int = 2,
-        units: Units = "silu",
         *,
         key: PRNGKeyArray,
     ):
@@ -91,7 +89,7 @@ class MLPPolicy(AbstractPolicy[Float[Array, " obs"]]):
                 f"low={low.tolist()} and high={high.tolist()}."
             )
         low, high = np.where(limited, low, -1.0), np.where(limited, high, 1.0)
-        self.network = MLP(inputs, len(low), width, depth, units=units, key=key)
+        self.network = MLP(inputs, len(low), width, depth, key=key)
         self.centre = tuple(((low + high) / 2).tolist())
         self.scale = tuple(((high - low) / 2).tolist())
         self.limited = tuple(limited.tolist())

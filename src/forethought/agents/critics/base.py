@@ -68,7 +68,7 @@ class Aims(eqx.Module):
     starts: Float[Array, "start obs"]
     """Observations that were met, at which the actor improves."""
     weight: Float[Array, " row"] | None = None
-    """How much each row counts; the sum is divided by the number of starts."""
+    """How much each row counts; all alike if None."""
 
 
 class Limits(eqx.Module):
@@ -240,12 +240,22 @@ def sizes(who: str, spec: EnvironmentSpec) -> tuple[int, Limits]:
 
 
 def network(
-    settings: AbstractActorCritic, inputs: int, outputs: int, *, key: PRNGKeyArray
+    settings: AbstractActorCritic,
+    inputs: int,
+    outputs: int,
+    *,
+    draws: bool = False,
+    key: PRNGKeyArray,
 ) -> MLP:
-    """A network of the sizes that settings ask for."""
-    width, depth = settings.width, settings.depth
+    """A network of the sizes that settings ask for; one that draws has a variance."""
     made = MLP(
-        inputs, outputs, width, depth, probabilistic=False, units="relu", key=key
+        inputs,
+        outputs,
+        settings.width,
+        settings.depth,
+        probabilistic=draws,
+        units="relu",
+        key=key,
     )
     return spread_out(made, key=key)
 
@@ -330,7 +340,7 @@ def misfit(
     error = jax.vmap(value)(aims.obs, aims.action) - aims.value[:, None]
     square = jnp.sum(error**2, axis=1)
     weight = jnp.ones_like(square) if aims.weight is None else aims.weight
-    loss = jnp.sum(weight * square) / aims.starts.shape[0]
+    loss = jnp.mean(weight * square)
     told = {
         "td_error": jnp.mean(jnp.abs(error)),
         "value": jnp.mean(aims.value),

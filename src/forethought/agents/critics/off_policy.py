@@ -8,7 +8,15 @@ What the literature gives names to are settings of it:
 | DDPG (Lillicrap et al., 2015), TD3 (Fujimoto et al., 2018) | an actor without chance |
 | NAF (Gu et al., 2016) | critics with a maximum in closed form |
 
-All of these look one step ahead; other targets make other agents of them.
+All of these look one step ahead and learn from real steps alone. With a model that is
+learned beside them, other targets and other sources make other agents of them:
+
+| name | target | source |
+|---|---|---|
+| MVE (Feinberg et al., 2018) | `Expanded` | real steps |
+| STEVE (Buckman et al., 2018) | `Stochastic` | real steps |
+| MBPO (Janner et al., 2019) | one step | `Branched`, mostly imagined |
+| MBA (Gu et al., 2016) | one step | `Branched`, under NAF |
 """
 
 import dataclasses
@@ -20,6 +28,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.agents.critics.base import AbstractActorCritic, Aims
+from forethought.agents.critics.dreams import Dreams
+from forethought.agents.critics.sources import AbstractSource, Dreamt, Replayed
 from forethought.agents.critics.targets import (
     AbstractTarget,
     Judge,
@@ -27,12 +37,15 @@ from forethought.agents.critics.targets import (
     OneStep,
     Steps,
 )
+from forethought.agents.parts.model_based import refitted
 from forethought.agents.schedule import Schedule
 from forethought.core.readout import Readout
-from forethought.core.types import Action, Mode
+from forethought.core.types import Action, Mode, blank
 from forethought.data.memory import Memory
+from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
+from forethought.problem import Problem
 
 
 class Critical(eqx.Module):
@@ -41,6 +54,12 @@ class Critical(eqx.Module):
     known: PyTree
     """By the actor–critic."""
     lens: Lens
+    world: Problem | None
+    """What is imagined in."""
+    dreamt: Dreamt | None
+    """Imagined steps, until the next fit."""
+    fits: Int[Array, ""]
+    """How often the model was fitted."""
     updates: Int[Array, ""]
     """How many there were."""
     broken: Int[Array, ""]
@@ -53,32 +72,38 @@ class OffPolicy(AbstractAgent[Critical, None]):
     Args:
         critic: Who acts and who judges.
         target: What critics should say.
+        source: Which steps they learn from.
+        dreams: The model that target or source imagine in, if they do.
     """
 
     critic: AbstractActorCritic
     target: AbstractTarget = OneStep()
+    source: AbstractSource = Replayed()
+    dreams: Dreams | None = None
 
     @property
     def duties(self) -> tuple[Duty, ...]:
-        """Rounds of updates; and before them, what observations look like."""
-        critic = self.critic
+        """Rounds of updates; what observations look like; and to refit the model."""
+        critic, dreams = self.critic, self.dreams
+        first = 0 if dreams is None else dreams.every + 1
         learn = Duty(
             "critics",
             Schedule(critic.every, "steps"),
             times=critic.updates,
-            begin=critic.start,
+            begin=max(critic.start, first),
             inside=True,
             rows=critic.batch,
         )
-        if critic.standardise == 0:
-            return (learn,)
-        look = Duty(
-            "lens",
-            Schedule(critic.standardise, "steps"),
-            until=critic.standardise_until,
-            inside=True,
-        )
-        return look, learn
+        duties = [learn]
+        if critic.standardise > 0:
+            clock, until = (
+                Schedule(critic.standardise, "steps"),
+                critic.standardise_until,
+            )
+            duties.insert(0, Duty("lens", clock, until=until, inside=True))
+        if dreams is not None:
+            duties.append(Duty("model", Schedule(dreams.every, "steps")))
+        return tuple(duties)
 
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Critical:
         """Nothing learned yet.
@@ -86,10 +111,15 @@ class OffPolicy(AbstractAgent[Critical, None]):
         Raises:
             TypeError: The actor–critic cannot act there.
         """
-        known = self.critic.init(spec, key=key)
+        known_key, world_key, key = jax.random.split(key, 3)
+        known = self.critic.init(spec, key=known_key)
         none = jnp.zeros(spec.observation.shape)
-        zero = jnp.zeros((), jnp.int32)
-        return Critical(known, Lens(none, none + 1), zero, zero)
+        lens, zero, world = Lens(none, none + 1), jnp.zeros((), jnp.int32), None
+        if self.dreams is not None:
+            model = self.dreams.recipe.begin(spec, key=world_key)
+            world = Problem(model, self.dreams.objective, spec.action, model.cloud)
+        learner = Critical(known, lens, world, None, zero, zero, zero)
+        return dataclasses.replace(learner, dreamt=self._blank(learner, spec, key))
 
     def reset(self, learner: Critical, *, key: PRNGKeyArray) -> None:
         """Nothing is carried from step to step."""
@@ -119,14 +149,29 @@ class OffPolicy(AbstractAgent[Critical, None]):
         """Take one step of learning, or a look at what observations are like."""
         if duty.name == "lens":
             return dataclasses.replace(learner, lens=lens_of(memory)), {}
+        if duty.name == "model":
+            return self._imagine(learner, memory, key)
         row_key, target_key, key = jax.random.split(key, 3)
-        steps = self.steps(memory.sample(self.critic.batch, key=row_key))
-        aims, told = self.target.aims(self.judge(learner), steps, key=target_key)
+        steps = self.batch(learner, memory, key=row_key)
+        aims, told = self.target.aims(
+            self.judge(learner), learner.world, steps, key=target_key
+        )
         return self._improve(learner, jax.lax.stop_gradient(aims), told, key)
 
     def judge(self, learner: Critical) -> Judge:
         """The actor–critic with what it knows."""
         return Judge(self.critic, learner.known, learner.lens)
+
+    def batch(self, learner: Critical, memory: Memory, *, key: PRNGKeyArray) -> Steps:
+        """Steps to learn from, real ones first."""
+        real_key, dream_key = jax.random.split(key)
+        whole, parts = self.critic.batch, []
+        real = whole if learner.dreamt is None else self.source.real(whole)
+        if real > 0:
+            parts.append(self.steps(memory.sample(real, key=real_key)))
+        if learner.dreamt is not None and real < whole:
+            parts.append(learner.dreamt.draw(whole - real, key=dream_key))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
     def steps(self, seen: Transition) -> Steps:
         """Replayed steps as targets take them."""
@@ -147,11 +192,44 @@ class OffPolicy(AbstractAgent[Critical, None]):
         return f"learning came to no finite number at update {int(learner.broken):,}"
 
     def examined(self, learner: Critical) -> None:
-        """No model is learned."""
+        """None: nobody plans."""
 
     def watch(self, carry: None) -> Metrics:
         """Nothing is told of an action."""
         return {}
+
+    def _imagine(
+        self, learner: Critical, memory: Memory, key: PRNGKeyArray
+    ) -> tuple[Critical, Metrics]:
+        """Fit the model to all that was seen, and imagine in it anew."""
+        fit_key, key = jax.random.split(key)
+        assert learner.world is not None
+        world, told = refitted(learner.world, memory, key=fit_key)
+        dreamt, more = self.source.gather(
+            self.judge(learner), world, memory, learner.fits, key=key
+        )
+        learner = dataclasses.replace(
+            learner, world=world, dreamt=dreamt, fits=learner.fits + 1
+        )
+        return learner, told | more
+
+    def _blank(
+        self, learner: Critical, spec: EnvironmentSpec, key: PRNGKeyArray
+    ) -> Dreamt | None:
+        """Room for what the source gathers, with nothing in it."""
+        if learner.world is None:
+            return None
+        obs = jnp.zeros(spec.observation.shape)
+        action, no = spec.action.sample(key=key), jnp.asarray(False)
+        row = Transition(obs, action, jnp.zeros(()), obs, no, no)
+        replay = Replay(1)
+        memory = Memory(replay, replay.init(row))
+        world, judge = learner.world, self.judge(learner)
+        return blank(
+            eqx.filter_eval_shape(
+                lambda key: self.source.gather(judge, world, memory, 0, key=key)[0], key
+            )
+        )
 
     def _improve(
         self, learner: Critical, aims: Aims, told: Metrics, key: PRNGKeyArray
@@ -170,7 +248,10 @@ class OffPolicy(AbstractAgent[Critical, None]):
         )
         first = (learner.broken == 0) & ~fine
         broken = jnp.where(first, updates, learner.broken)
-        return Critical(known, lens, updates, broken), told
+        learner = dataclasses.replace(
+            learner, known=known, updates=updates, broken=broken
+        )
+        return learner, told
 
 
 def lens_of(memory: Memory) -> Lens:

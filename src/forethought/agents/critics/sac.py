@@ -29,11 +29,11 @@ from forethought.agents.critics.base import (
     followed,
     judged,
     misfit,
+    network,
     optimiser,
     pair_critics,
     saturated,
     sizes,
-    spread_out,
 )
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.core.given.settings import Finite, Nonnegative, Positive
@@ -101,15 +101,13 @@ class SAC(AbstractActorCritic[Soft]):
         """
         inputs, limits = sizes("SAC", spec)
         policy_key, critic_key = jax.random.split(key)
-        policy = MLPPolicy(
-            inputs, spec.action, self.width, self.depth, "relu", key=policy_key
-        )
+        outputs = len(limits.centre)
         policy = eqx.tree_at(
             lambda policy: policy.network,
-            policy,
-            spread_out(policy.network, key=policy_key),
+            MLPPolicy(inputs, spec.action, key=policy_key),
+            network(self, inputs, outputs, draws=True, key=policy_key),
         )
-        critics = pair_critics(self, inputs, len(limits.centre), key=critic_key)
+        critics = pair_critics(self, inputs, outputs, key=critic_key)
         log_temperature = jnp.log(jnp.zeros(()) + self.temperature)
         rule = optimiser(self)
         return Soft(

@@ -21,6 +21,7 @@ from forethought.core.given.settings import AbstractSettings
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Mode
 from forethought.policies.base import AbstractPolicy
+from forethought.problem import Problem
 
 Obs = Float[Array, " obs"]
 
@@ -96,16 +97,24 @@ class AbstractTarget(AbstractSettings):
 
     @abc.abstractmethod
     def aims(
-        self, judge: Judge, steps: Steps, *, key: PRNGKeyArray
+        self, judge: Judge, world: Problem | None, steps: Steps, *, key: PRNGKeyArray
     ) -> tuple[Aims, Metrics]:
-        """What critics should say, observations as they are; and what is told of it."""
+        """What critics should say, observations as they are; and what is told of it.
+
+        Args:
+            judge: Who acts and who judges.
+            world: What may be imagined in, if anything; its rewards and discounts are
+                those of `steps`.
+            steps: What happened, or was imagined.
+            key: Consumed.
+        """
 
 
 class OneStep(AbstractTarget):
     r"""$y = r + \gamma V(o')$, with $V$ what the critics together say."""
 
     def aims(
-        self, judge: Judge, steps: Steps, *, key: PRNGKeyArray
+        self, judge: Judge, world: Problem | None, steps: Steps, *, key: PRNGKeyArray
     ) -> tuple[Aims, Metrics]:
         """One aim for each step."""
         keys = jax.random.split(key, steps.reward.shape[0])

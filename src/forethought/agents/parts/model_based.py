@@ -89,12 +89,23 @@ class ModelBased(AbstractPlanning):
         self, learner: Problem, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Problem, Metrics]:
         """Refit the model to all that was seen."""
-        seen, valid = memory.everything()
-        rows = Rows(
-            seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
-        )
-        model, metrics = cast(AbstractLearned, learner.model).fit(rows, key=key)
-        return eqx.tree_at(lambda learner: learner.model, learner, model), metrics
+        return refitted(learner, memory, key=key)
+
+
+def rows_of(memory: Memory) -> Rows:
+    """All that was seen, as models are fitted to it."""
+    seen, valid = memory.everything()
+    return Rows(
+        seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
+    )
+
+
+def refitted(
+    problem: Problem, memory: Memory, *, key: PRNGKeyArray
+) -> tuple[Problem, Metrics]:
+    """A problem whose model is fitted to all that was seen, and what the fit told."""
+    model, metrics = cast(AbstractLearned, problem.model).fit(rows_of(memory), key=key)
+    return eqx.tree_at(lambda problem: problem.model, problem, model), metrics
 
 
 def with_brief(
@@ -103,8 +114,21 @@ def with_brief(
     """An agent that learns only what a task does not tell.
 
     Args:
-        model: How the model begins, as far as its settings say.
+        model: As `briefed` takes it.
         planner: Who plans.
+        known_reward: As `briefed` takes it.
+        brief: What the task tells.
+    """
+    return ModelBased(*briefed(model, known_reward, brief), planner)
+
+
+def briefed(
+    model: AbstractRecipe, known_reward: bool, brief: Brief
+) -> tuple[AbstractRecipe, AbstractJudge]:
+    """A recipe for all that a task does not tell, and what is wanted.
+
+    Args:
+        model: How the model begins, as far as its settings say.
         known_reward: Whether the task's own reward and end are used where it tells
             them.
         brief: What the task tells.
@@ -117,7 +141,7 @@ def with_brief(
         reward=model.reward or objective is None,
         termination=model.termination if objective is None else "none",
     )
-    return ModelBased(recipe, Learned() if objective is None else objective, planner)
+    return recipe, Learned() if objective is None else objective
 
 
 def deterministic(problem: Problem, *, key: PRNGKeyArray) -> bool:

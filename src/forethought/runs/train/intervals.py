@@ -154,7 +154,8 @@ def pace(run: Learning) -> float:
     had begun to learn.
     """
     training = run.training
-    begun = jnp.asarray(max(duty.begin for duty in run.duties), jnp.int32)
+    first = max((duty.begin for duty in run.duties), default=0)
+    begun = jnp.asarray(first, jnp.int32)
 
     def begin() -> TrainState:
         state = training.begin(key=key_of(run.seed))
