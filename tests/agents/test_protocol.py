@@ -10,8 +10,14 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.expansion import Expanded, Stochastic
+from forethought.agents.critics.mba import MBA
+from forethought.agents.critics.mbpo import MBPO
+from forethought.agents.critics.mve import MVE
 from forethought.agents.critics.naf import NAF
 from forethought.agents.critics.sac import SAC
+from forethought.agents.critics.sources import Branched
+from forethought.agents.critics.steve import STEVE
 from forethought.agents.dyna import Dyna
 from forethought.agents.mbrl_v2 import ModelBasedV2
 from forethought.agents.mpc import Planning
@@ -45,12 +51,20 @@ SETTINGS = {
     "sac": SAC(**CRITIC),
     "ddpg": DDPG.td3(**CRITIC),
     "naf": NAF(**CRITIC),
+    "mba": MBA(
+        NAF(**CRITIC), EnsembleRecipe(members=1, **TINY), Branched(0.5, 3, 2, 2)
+    ),
+    "mbpo": MBPO(SAC(**CRITIC), EnsembleRecipe(members=2, **TINY), Branched(0.5, 3)),
+    "mve": MVE(DDPG(**CRITIC), EnsembleRecipe(members=1, **TINY), Expanded(1, True)),
+    "steve": STEVE(DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), Stochastic(1, 2)),
 }
 INSIDE = {"dyna": 1, "sweeping": 2, "sac": 1, "ddpg": 1, "naf": 1}
 """Agents that learn on the way, and steps from one update to the next."""
 TABLES = ("dyna", "sweeping")
 """Agents that keep a table of values."""
-CRITICS = ("sac", "ddpg", "naf")
+DREAMING = ("mba", "mbpo", "mve", "steve")
+"""Agents that learn on the way and refit a model besides."""
+CRITICS = ("sac", "ddpg", "naf", *DREAMING)
 """Agents whose actions need limits."""
 ROWS = [*SETTINGS, "known-model"]
 FAMILIES = ["mbrl-v2", "dyna", "ddpg"]
@@ -81,6 +95,8 @@ class Row:
         if name in INSIDE:
             schedule = Schedule(2 * INSIDE[name], "steps")
             duties = (dataclasses.replace(duties[0], every=schedule),)
+        if name in DREAMING:
+            duties = (dataclasses.replace(duties[0], begin=10), duties[1])
         self.training = Training(self.agent, environment, Replay(16, 2), duties)
         self.run = eqx.filter_jit(self._run)
         self.side_by_side = eqx.filter_jit(eqx.filter_vmap(self._run))
@@ -132,7 +148,7 @@ def assert_sound(row, ran, bits):
     memory = state.flow.replay
     rows = memory.rows
     reals = [trace.rewards, *jax.tree.leaves(eqx.filter(state.learner, inexact))]
-    if row.name in INSIDE:
+    if row.name in INSIDE or row.name in DREAMING:
         for told in trace.learned.values():
             assert told.dtype == f"float{bits}"
             assert np.isfinite(told)
@@ -142,7 +158,7 @@ def assert_sound(row, ran, bits):
         reals.append(rows.action)
         box = row.training.environment.spec.action
         assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
-    if row.name not in INSIDE:
+    if row.name not in INSIDE and row.name not in DREAMING:
         assert trace.learned == {}
         assert not np.any(trace.watched["plan_failed"])
         reals.append(trace.watched["plan_value"])

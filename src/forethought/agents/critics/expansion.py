@@ -46,20 +46,10 @@ class Future(NamedTuple):
     value: Float[Array, "sample here critic"]
     """What each critic expects from each of them on."""
 
-    @property
-    def carried(self) -> Float[Array, "sample here"]:
-        r"""$\gamma_1 \cdots \gamma_{i}$ on arrival at each observation."""
-        one = jnp.ones_like(self.value[:, :1, 0])
-        return jnp.cumprod(jnp.concatenate([one, self.discount], axis=1), axis=1)
-
-    @property
-    def returns(self) -> Float[Array, "sample here critic"]:
-        """What is earned until each observation, and expected from there on."""
-        carried = self.carried
-        none = jnp.zeros_like(carried[:, :1])
-        earned = jnp.cumsum(carried[:, :-1] * self.reward, axis=1)
-        earned = jnp.concatenate([none, earned], axis=1)
-        return earned[..., None] + carried[..., None] * self.value
+    carried: Float[Array, "sample here"]
+    r"""$\gamma_1 \cdots \gamma_i$ on arrival at each observation."""
+    returns: Float[Array, "sample here critic"]
+    """What is earned until each observation, and expected from there on."""
 
 
 def ahead(
@@ -99,8 +89,15 @@ def ahead(
     reward, discount = each(before, rollouts.actions, after)
     there = jax.vmap(jax.vmap(lambda belief: world.model.readout(belief).x))(beliefs)
     keys = jax.random.split(value_key, there.shape[:2])
-    value = jax.vmap(jax.vmap(lambda obs, key: judge.bootstrap(obs, key=key)))
-    return Future(there, rollouts.actions, reward, discount, value(there, keys))
+    value = jax.vmap(jax.vmap(lambda obs, key: judge.bootstrap(obs, key=key)))(
+        there, keys
+    )
+    one = jnp.ones_like(value[:, :1, 0])
+    carried = jnp.cumprod(jnp.concatenate([one, discount], axis=1), axis=1)
+    earned = jnp.cumsum(carried[:, :-1] * reward, axis=1)
+    earned = jnp.concatenate([jnp.zeros_like(one), earned], axis=1)
+    returns = earned[..., None] + carried[..., None] * value
+    return Future(there, rollouts.actions, reward, discount, value, carried, returns)
 
 
 class Expanded(AbstractTarget):

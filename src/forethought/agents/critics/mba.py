@@ -27,7 +27,6 @@ class MBA(Generic[C, M]):
         every: Environment steps from one fit of the model to the next.
         known_reward: As for PETS.
 
-
     References:
         Gu, Lillicrap, Sutskever and Levine, Continuous deep Q-learning with model-based
         acceleration, 2016, arXiv:1603.00748, algorithm 2.

@@ -27,7 +27,6 @@ class MBPO(Generic[C, M]):
         every: Environment steps from one fit of the model to the next.
         known_reward: As for PETS.
 
-
     References:
         Janner, Fu, Zhang and Levine, When to trust your model: model-based policy
         optimization, 2019, arXiv:1906.08253, algorithm 2.

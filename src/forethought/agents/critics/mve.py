@@ -27,7 +27,6 @@ class MVE(Generic[C, M]):
         every: Environment steps from one fit of the model to the next.
         known_reward: As for PETS.
 
-
     References:
         Feinberg et al., Model-based value expansion for efficient model-free
         reinforcement learning, 2018, arXiv:1803.00101, algorithm 1.

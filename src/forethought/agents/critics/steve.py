@@ -27,7 +27,6 @@ class STEVE(Generic[C, M]):
         every: Environment steps from one fit of the model to the next.
         known_reward: As for PETS.
 
-
     References:
         Buckman et al., Sample-efficient reinforcement learning with stochastic ensemble
         value expansion, 2018, arXiv:1807.01675.
