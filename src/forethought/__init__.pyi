@@ -2,11 +2,11 @@
 
 from forethought import tasks
 from forethought.agents.base import AbstractAgent, Duty
-from forethought.agents.dyna import Dyna
-from forethought.agents.mbrl_v2 import ModelBasedV2
-from forethought.agents.pets import PETS
+from forethought.agents.planning.mbrl_v2 import ModelBasedV2
+from forethought.agents.planning.pets import PETS
 from forethought.agents.schedule import Schedule
-from forethought.agents.sweeping import Sweeping
+from forethought.agents.tables.dyna import Dyna
+from forethought.agents.tables.sweeping import Sweeping
 from forethought.core.gaussian import Gaussian
 from forethought.core.readout import Readout
 from forethought.core.results import Result

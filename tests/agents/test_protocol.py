@@ -9,6 +9,15 @@ import numpy as np
 import pytest
 
 from forethought import tasks
+from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.expansion import Expanded, Stochastic
+from forethought.agents.critics.mba import MBA
+from forethought.agents.critics.mbpo import MBPO
+from forethought.agents.critics.mve import MVE
+from forethought.agents.critics.naf import NAF
+from forethought.agents.critics.sac import SAC
+from forethought.agents.critics.sources import Branched
+from forethought.agents.critics.steve import STEVE
 from forethought.agents.gradients.backprop import Improvement
 from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
 from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
@@ -40,6 +49,7 @@ IMPROVED = {
     "width": 4,
     "depth": 1,
 }
+CRITIC = {"width": 4, "depth": 1, "batch": 4, "updates": 2, "start": 10}
 SETTINGS = {
     "pets": PETS(
         model=EnsembleRecipe(members=2, **TINY),
@@ -69,13 +79,28 @@ SETTINGS = {
         iterations=2,
         particles=2,
     ),
+    "sac": SAC(**CRITIC),
+    "ddpg": DDPG.td3(**CRITIC),
+    "naf": NAF(**CRITIC),
+    "mba": MBA(
+        NAF(**CRITIC), EnsembleRecipe(members=1, **TINY), Branched(0.5, 3, 2, 2)
+    ),
+    "mbpo": MBPO(SAC(**CRITIC), EnsembleRecipe(members=2, **TINY), Branched(0.5, 3)),
+    "mve": MVE(DDPG(**CRITIC), EnsembleRecipe(members=1, **TINY), Expanded(1, True)),
+    "steve": STEVE(DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), Stochastic(1, 2)),
 }
-INSIDE = {"dyna": 1, "sweeping": 2}
+INSIDE = {"dyna": 1, "sweeping": 2, "sac": 1, "ddpg": 1, "naf": 1}
 """Agents that learn on the way, and steps from one update to the next."""
+TABLES = ("dyna", "sweeping")
+"""Agents that keep a table of values."""
+DREAMING = ("mba", "mbpo", "mve", "steve")
+"""Agents that learn on the way and refit a model besides."""
+CRITICS = ("sac", "ddpg", "naf", *DREAMING)
+"""Agents whose actions need limits."""
 ROWS = [*SETTINGS, "known-model"]
-FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna", "ppo"]
+FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna", "ppo", "ddpg"]
 """One row each of those that plan in a network, improve a policy through one, keep a
-table, and learn a policy from what it did."""
+table, learn a policy from what it did, and learn critics."""
 
 
 def agent_of(name, task):
@@ -90,7 +115,10 @@ class Row:
     def __init__(self, name):
         task = tasks.load("double-integrator")
         environment = Simulated(task.system, task.problem.objective, 5)
-        if name in INSIDE:
+        if name in CRITICS:
+            task = tasks.load("pendulum")
+            environment = Simulated(task.system, task.problem.objective, 5)
+        if name in TABLES:
             # Two ways to the goal, one of them wet.
             table = grid(["S.G", "..G"], slip=0.3, step_reward=-0.1).table
             environment = TabularEnvironment(table, episode_length=5)
@@ -99,6 +127,8 @@ class Row:
         if name in INSIDE:
             schedule = Schedule(2 * INSIDE[name], "steps")
             duties = (dataclasses.replace(duties[0], every=schedule),)
+        if name in DREAMING:
+            duties = (dataclasses.replace(duties[0], begin=10), duties[1])
         self.training = Training(self.agent, environment, Replay(16, 2), duties)
         self.run = eqx.filter_jit(self._run)
         self.side_by_side = eqx.filter_jit(eqx.filter_vmap(self._run))
@@ -157,19 +187,22 @@ def assert_sound(row, ran, bits):
     memory = state.flow.replay
     rows = memory.rows
     reals = [trace.rewards, *jax.tree.leaves(eqx.filter(state.learner, inexact))]
-    if row.name in INSIDE:
+    if row.name in INSIDE or row.name in DREAMING:
         for told in trace.learned.values():
             assert told.dtype == f"float{bits}"
             assert np.isfinite(told)
+    if row.name in TABLES:
         assert set(np.unique(rows.action)) <= set(range(4))
     else:
+        reals.append(rows.action)
+        box = row.training.environment.spec.action
+        assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
+    if row.name not in INSIDE and row.name not in DREAMING:
         assert trace.learned == {}
-        reals += [rows.action]
         if "plan_value" in trace.watched:
             assert not np.any(trace.watched["plan_failed"])
             reals += [trace.watched["plan_value"]]
-        box = tasks.load("double-integrator").problem.action
-        assert np.all(np.abs(rows.action) <= np.asarray(box.high)[None])
+    assert row.agent.broken(state.learner) is None
     assert {str(leaf.dtype) for leaf in reals} == {f"float{bits}"}
     assert np.all(np.isfinite(memory.observations)) and np.all(trace.finite)
     assert int(memory.size) == int(state.flow.step) == 20
@@ -206,8 +239,10 @@ def test_the_same_key_gives_the_same_run(row, ran):
 def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
     learner = ran[0].learner
     obs = jnp.array([[1.0, 0.0], [-0.5, 0.3]])
-    if row.name in INSIDE:
+    if row.name in TABLES:
         obs = jnp.array([0, 3])
+    if row.name in CRITICS:
+        obs = jnp.array([[1.0, 0.0, 0.3], [0.0, 1.0, -2.0]])
     keys = jax.random.split(jax.random.key(2), 2)
     act = eqx.filter_jit(row.agent.act)
     carries = [row.agent.reset(learner, key=key) for key in keys]

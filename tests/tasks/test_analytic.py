@@ -44,7 +44,8 @@ def test_every_task_is_consistent(name):
     assert task.problem.action.shape == task.system.action.shape
     assert task.replan_every in (1, task.steps)
     assert task.environment.spec.episode_length == task.steps
-    for planner, settings in task.settings.items():
+    for planner in PLANNERS.keys() & task.settings:
+        settings = task.settings[planner]
         horizon = PLANNERS[planner].settings(**settings).horizon
         assert task.replan_every <= horizon <= task.steps
 

@@ -53,6 +53,7 @@ class Duty:
             acting stops, and a line of metrics and a checkpoint follow.
         on_policy: Whether only what the agent itself did teaches it anything, so that
             no run begins with random actions for its sake.
+        rows: How many steps it learns from at once: a memory has to hold so many.
 
     Raises:
         ValueError: There are no updates, it ends before it begins, or it is done
@@ -66,6 +67,7 @@ class Duty:
     until: Whole | None = None
     inside: bool = False
     on_policy: bool = False
+    rows: Count = 1
 
     def __post_init__(self):
         """Check the numbers."""
@@ -154,6 +156,13 @@ class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):
         """Who acts, and on what, if nothing were left to learn of a problem.
 
         What that earns bounds what learning can. None if it cannot be told.
+        """
+        return None
+
+    def broken(self, learner: Learner) -> str | None:
+        """What went wrong in learning, as in "learning came to …"; None if nothing.
+
+        A run stops then, and keeps what it had learned before. For use on the host.
         """
         return None
 

@@ -4,6 +4,13 @@ import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 from forethought.agents.base import AbstractAgent, Brief
+from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.mba import MBA
+from forethought.agents.critics.mbpo import MBPO
+from forethought.agents.critics.mve import MVE
+from forethought.agents.critics.naf import NAF
+from forethought.agents.critics.sac import SAC
+from forethought.agents.critics.steve import STEVE
 from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
 from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
@@ -36,6 +43,13 @@ AGENTS: dict[str, type[Settings]] = {
     "sweeping": Sweeping,
     "ppo": PPO,
     "pilco": PILCO,
+    "sac": SAC,
+    "ddpg": DDPG,
+    "naf": NAF,
+    "mba": MBA,
+    "mbpo": MBPO,
+    "mve": MVE,
+    "steve": STEVE,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()

@@ -135,6 +135,7 @@ def pendulum() -> Task:
             "cem": {"horizon": 30},
             "ilqr": {"horizon": 40},
             "ppo": {"gamma": 0.95, "decay": 60_000},
+            **{agent: {"reward_scale": 0.1} for agent in ("sac", "ddpg", "naf")},
         },
     )
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.core.types import blank
 from forethought.data.memory import Memory
+from forethought.data.replay import Replay
 
 Mark = tuple[Int[Array, ""] | int, Int[Array, ""] | int]
 """Steps and episodes so far."""
@@ -81,3 +82,27 @@ class Tally(eqx.Module):
     def means(self) -> Metrics:
         """Means over updates; NaN where there was none."""
         return {name: self.sums[name] / self.counts[name] for name in self.sums}
+
+
+def require_room(replay: Replay, duties: tuple[Duty, ...]) -> None:
+    """Refuse a memory too small for a duty.
+
+    It has to hold what is learned from at once, and what came since a duty inside was
+    done last.
+
+    Raises:
+        ValueError: Saying how much room is needed.
+    """
+    for duty in duties:
+        if replay.capacity * replay.lanes < duty.rows:
+            raise ValueError(
+                f"Training needs a replay of at least {duty.rows} steps, as many as "
+                f"{duty.name} are learned from at once, got room for "
+                f"{replay.capacity * replay.lanes}."
+            )
+        needed = steps_between(duty, replay.lanes)
+        if duty.inside and replay.capacity < needed:
+            raise ValueError(
+                f"Training needs a replay of at least {needed} steps, those between "
+                f"two updates of {duty.name}, got a capacity of {replay.capacity}."
+            )

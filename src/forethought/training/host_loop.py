@@ -28,6 +28,7 @@ from forethought.data.rings import ReplayState
 from forethought.data.transitions import Transition
 from forethought.environments.gymnasium.adapter import GymnasiumEnvironment
 from forethought.training import stop
+from forethought.training.duties import require_room
 from forethought.training.host import act, fresh_carries, read, sample, seed_of, stacked
 from forethought.training.host_online import Online
 from forethought.training.loop import (
@@ -35,7 +36,6 @@ from forethought.training.loop import (
     Trace,
     TrainState,
     perform_in,
-    require_room,
     require_steps,
 )
 

@@ -56,14 +56,14 @@ class Online:
             (self.mark[0] + self.replay.lanes, self.mark[1] + ended),
         )
         due = [(duty, int(times_due(duty, before, self.mark))) for duty in self.duties]
-        rounds = tuple(duty for duty, number in due for _ in range(number))
+        rounds = tuple((duty, number) for duty, number in due if number)
         given = (self.agent, self.replay, row, key, rounds)
         (self.learner, key), self.memory, told = _remember_and_learn(
             given, self.learner, self.memory
         )
         for metrics in told:
             for name, value in metrics.items():
-                self.sums.setdefault(name, []).append(float(np.mean(value)))
+                self.sums.setdefault(name, []).extend(np.asarray(value).tolist())
         return self.learner, key
 
     def told(self) -> Metrics:
@@ -81,8 +81,18 @@ def _remember_and_learn(
     """Add one step to a memory, and do duties one after another."""
     agent, replay, row, key, rounds = given
     memory, told = replay.add(memory, Transition(*row)), []
-    for duty in rounds:
+    for duty, number in rounds:
         seen = memory_of(replay, memory, duty)
-        learner, metrics, key = perform(agent, learner, seen, duty, key)
+        learner, fixed = eqx.partition(learner, eqx.is_array)
+
+        def once(moving, _, duty=duty, seen=seen, fixed=fixed):
+            learner, key = moving
+            learner, metrics, key = perform(
+                agent, eqx.combine(learner, fixed), seen, duty, key
+            )
+            return (eqx.partition(learner, eqx.is_array)[0], key), metrics
+
+        (learner, key), metrics = jax.lax.scan(once, (learner, key), length=number)
+        learner = eqx.combine(learner, fixed)
         told.append(metrics)
     return (learner, key), memory, told

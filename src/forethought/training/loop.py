@@ -25,6 +25,7 @@ from forethought.training.duties import (
     Tally,
     each_step,
     perform,
+    require_room,
     steps_between,
     times_due,
 )
@@ -366,21 +367,6 @@ def require_steps(name: str, steps: int) -> None:
         ValueError: There are no steps to take.
     """
     require(f"{name}.collect", Count, steps=steps)
-
-
-def require_room(replay: Replay, duties: tuple[Duty, ...]) -> None:
-    """Refuse a memory that forgets what came since a duty inside was done last.
-
-    Raises:
-        ValueError: Saying how much room is needed.
-    """
-    for duty in duties:
-        needed = steps_between(duty, replay.lanes)
-        if duty.inside and replay.capacity < needed:
-            raise ValueError(
-                f"Training needs a replay of at least {needed} steps, those between "
-                f"two updates of {duty.name}, got a capacity of {replay.capacity}."
-            )
 
 
 def _nothing(leaf: jax.ShapeDtypeStruct) -> Array:

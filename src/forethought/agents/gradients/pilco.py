@@ -76,8 +76,7 @@ class PILCO(Generic[M]):
         horizon: Steps of an imagined episode.
         fresh: How many policies are begun anew at each search, besides the one that is
             at work.
-        amplitudes: Standard deviations of what fresh ones do, before it is squashed;
-            they take turns.
+        amplitudes: Spreads of what fresh ones do before squashing, taken in turn.
         widening: How much wider a saturating cost is that fresh ones go down first.
         short: Evaluations of the imagined cost by which each of them is tried.
         iterations: Evaluations with which the best goes on.

@@ -8,7 +8,7 @@ otherwise answer with a variance of zero or of infinity.
 
 | units | far from the data they |
 |---|---|
-| `silu` | grow, or fall silent |
+| `relu`, `silu` | grow, or fall silent |
 | `tanh` | stay where they are |
 | `mixed` | the first half of a layer as tanh, the rest as SiLU |
 
@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from forethought.core.given.settings import Count, Whole, require
 
-Units = Literal["silu", "tanh", "mixed"]
+Units = Literal["relu", "silu", "tanh", "mixed"]
 
 
 class MLP(eqx.Module):
@@ -194,4 +194,4 @@ def mixed(x: Float[Array, " unit"]) -> Float[Array, " unit"]:
     return jnp.concatenate([jnp.tanh(x[:half]), silu(x[half:])])
 
 
-UNITS = {"silu": silu, "tanh": jnp.tanh, "mixed": mixed}
+UNITS = {"relu": jax.nn.relu, "silu": silu, "tanh": jnp.tanh, "mixed": mixed}

@@ -73,8 +73,9 @@ def learn(
 
     Raises:
         ValueError: All checkpoints are damaged, or do not fit what is to be run.
-        FloatingPointError: A reward or an observation is not finite; the message names
-            the step and the environment. What was saved before stays usable.
+        FloatingPointError: A reward or an observation is not finite, or learning broke
+            down; the message names the step and the environment, or the update. What
+            was saved before stays usable.
         OSError: Nothing can be written. What was saved before stays usable.
     """
     training = run.training
@@ -96,6 +97,7 @@ def learn(
         random = step < run.first_steps
         state, trace = _collect(training, state, **_stretch(run, step, episodes))
         trace = trace.taken()
+        _require_sound(run, state)
         _require_finite(run.name, trace, step // run.count)
         before, now = episodes, int(state.flow.step)
         ends, lengths, begun = _ends(trace, step, run.count, begun)
@@ -117,6 +119,7 @@ def learn(
                 state, metrics = training.perform(state, duty)
                 rounds.append(metrics)
             told |= _learning(rounds)
+        _require_sound(run, state)
         returns = [value for _, value in ends]
         row: Row = {
             "interval": interval,
@@ -152,15 +155,23 @@ def learn(
 def pace(run: Learning) -> float:
     """Seconds of a step in the loop, with what is learned in it: a measurement.
 
-    It is taken in the first interval of the run, which is thrown away.
+    It is taken in the first interval of the run, which is thrown away, as if the agent
+    had begun to learn.
     """
     training = run.training
-    state = training.begin(key=key_of(run.seed))
+    first = max((duty.begin for duty in run.duties), default=0)
+    begun = jnp.asarray(first, jnp.int32)
+
+    def begin() -> TrainState:
+        state = training.begin(key=key_of(run.seed))
+        return eqx.tree_at(lambda state: state.flow.step, state, begun)
+
+    state = begin()
     stretch = _stretch(run, max(0, run.first_steps), 0)
     few = {"limit": jnp.asarray(1, jnp.int32)}
     jax.block_until_ready(_collect(training, state, **stretch | few))
     if isinstance(training, HostTraining):
-        state, few = training.begin(key=key_of(run.seed)), {"limit": 50}
+        state, few = begin(), {"limit": 50}
     else:
         few = {}
     began = time.perf_counter()
@@ -322,6 +333,16 @@ def _learning(told: list[Metrics]) -> Row:
 def _number(value: Any) -> float | None:
     """A number as JSON can hold it."""
     return float(value) if np.isfinite(value) else None
+
+
+def _require_sound(run: Learning, state: TrainState) -> None:
+    """Refuse to go on with what was not learned."""
+    fault = run.training.agent.broken(state.learner)
+    if fault is not None:
+        raise FloatingPointError(
+            f"Training on {run.name} stopped before step {int(state.flow.step)}: "
+            f"{fault}. What was saved before stays usable."
+        )
 
 
 def _require_finite(name: str, trace: Trace, before: int) -> None:
