@@ -36,7 +36,7 @@ from forethought.runs.store import checkpoint
 from forethought.training.loop import Training
 
 TINY = {"width": 4, "depth": 1, "fitting": FitSettings(epochs=2)}
-CRITIC = {"width": 4, "depth": 1, "batch": 4, "updates": 2, "start": 10}
+CRITIC = {"width": 4, "depth": 1, "critics": 1, "batch": 4, "updates": 2, "start": 10}
 SETTINGS = {
     "pets": PETS(
         model=EnsembleRecipe(members=2, **TINY),

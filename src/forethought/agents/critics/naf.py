@@ -24,9 +24,9 @@ from forethought.agents.critics.base import (
     Unit,
     descend,
     followed,
+    fresh_memory,
     misfit,
     network,
-    optimiser,
     saturated,
     sizes,
 )
@@ -117,7 +117,7 @@ class NAF(AbstractActorCritic[Bowled]):
             Bowl(network(self, inputs, outputs, key=each))
             for each in jax.random.split(key, self.critics)
         )
-        slow, memory = jax.tree.map(jnp.copy, critics), optimiser(self).init(critics)
+        slow, memory = jax.tree.map(jnp.copy, critics), fresh_memory(self, critics)
         return Bowled(critics, slow, memory, limits, jnp.zeros((), jnp.int32))
 
     def policy(self, known: Bowled) -> Noisy:

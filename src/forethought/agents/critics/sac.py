@@ -27,10 +27,10 @@ from forethought.agents.critics.base import (
     Obs,
     descend,
     followed,
+    fresh_memory,
     judged,
     misfit,
     network,
-    optimiser,
     pair_critics,
     saturated,
     sizes,
@@ -38,6 +38,7 @@ from forethought.agents.critics.base import (
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.core.given.settings import Finite, Nonnegative, Positive
 from forethought.core.readout import Readout
+from forethought.core.spaces import require_box
 from forethought.core.types import Action, Mode
 from forethought.environments.base import EnvironmentSpec
 from forethought.policies.mlp import MLPPolicy
@@ -104,18 +105,21 @@ class SAC(AbstractActorCritic[Soft]):
         outputs = len(limits.centre)
         policy = eqx.tree_at(
             lambda policy: policy.network,
-            MLPPolicy(inputs, spec.action, key=policy_key),
+            MLPPolicy(inputs, require_box(spec.action, "SAC"), key=policy_key),
             network(self, inputs, outputs, draws=True, key=policy_key),
         )
         critics = pair_critics(self, inputs, outputs, key=critic_key)
         log_temperature = jnp.log(jnp.zeros(()) + self.temperature)
-        rule = optimiser(self)
         return Soft(
             policy,
             critics,
             jax.tree.map(jnp.copy, critics),
             log_temperature,
-            tuple(rule.init(each) for each in (critics, policy, log_temperature)),
+            (
+                fresh_memory(self, critics),
+                fresh_memory(self, policy),
+                fresh_memory(self, log_temperature),
+            ),
             limits,
             jnp.zeros((), jnp.int32),
         )
