@@ -138,7 +138,10 @@ def foresee(agent: AbstractAgent, spec: EnvironmentSpec, plans: int) -> Cost:
         ValueError: Settings of the agent do not fit together.
         TypeError: The agent cannot act in this environment.
     """
-    start = eqx.filter_eval_shape(_start, agent, spec, jax.random.key(0))
+    # By closure: a policy keeps limits as numbers.
+    start = eqx.filter_eval_shape(
+        lambda agent, key: _start(agent, spec, key), agent, jax.random.key(0)
+    )
     return Cost(flops(_act, agent, *start, jax.random.key(0)), matrix_rate(), plans)
 
 
