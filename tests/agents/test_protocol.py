@@ -49,7 +49,7 @@ IMPROVED = {
     "width": 4,
     "depth": 1,
 }
-CRITIC = {"width": 4, "depth": 1, "batch": 4, "updates": 2, "start": 10}
+CRITIC = {"width": 4, "depth": 1, "critics": 1, "batch": 4, "updates": 2, "start": 10}
 SETTINGS = {
     "pets": PETS(
         model=EnsembleRecipe(members=2, **TINY),

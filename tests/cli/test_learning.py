@@ -298,6 +298,17 @@ def test_any_planner_has_its_own_fields_and_looks_as_far_ahead():
     assert (planner.horizon, planner.particles) == (own.horizon, own.particles)
 
 
+def test_an_agent_within_an_agent_is_read_and_learns_any_model_without_a_planner():
+    words = ["--agent", "mbpo", "--model", "linear-gaussian"]
+    words += ["--agent.critic.updates", "3", "--agent.source.share", "0.5"]
+    _, learning = read_training("pendulum", words)
+    settings = learning.settings
+    assert (settings.critic.updates, settings.source.share) == (3, 0.5)
+    assert type(settings.model).__name__ == "LinearGaussianRecipe"
+    back = learning_of(json.loads(json.dumps(plain(config_of(learning)))))
+    assert plain(back.settings) == plain(settings)
+
+
 def test_any_model_that_is_fitted_to_rows_can_be_learned():
     words = ["--model", "bayesian", "--agent.model.width", "7"]
     _, learning = read_training("double-integrator", words)

@@ -110,6 +110,7 @@ def read_training(
     set_up(int(precision) if precision in ("32", "64") else options.precision)
     from forethought.agents.base import Brief
     from forethought.agents.registry import name_of, planner_of, recipe_in
+    from forethought.core.given.settings import hints_of
     from forethought.planners.registry import entry_of
     from forethought.runs.store.log import summary_writer
     from forethought.runs.train.config import with_model, with_planner
@@ -139,9 +140,13 @@ def read_training(
                 )
             settings = with_model(settings, model)
     kind: Any = type(settings)
-    if (plans := planner_of(settings)) is not None:
-        recipe = recipe_in(settings)
-        kind = kind[type(plans)] if recipe is None else kind[type(plans), type(recipe)]
+    if whose := getattr(kind, "__parameters__", ()):
+        parts = {
+            hint: type(getattr(settings, field))
+            for field, hint in hints_of(kind).items()
+            if hint in whose
+        }
+        kind = kind[tuple(parts[each] for each in whose)]
     form: Any = TrainArguments[kind]
     default = TrainArguments(options, settings)
     read: TrainArguments = parse(form, f"train {TARGET}", rest, default=default)

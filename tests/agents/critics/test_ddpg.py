@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from forethought.agents.critics.base import Aims, followed, optimiser
+from forethought.agents.critics.base import Aims, followed, fresh_memory
 from forethought.agents.critics.ddpg import DDPG
 from forethought.agents.critics.targets import Judge, Lens, OneStep, Steps
 from forethought.core.spaces import Box
@@ -38,7 +38,7 @@ def with_linear_actor(known):
     weights = (jnp.asarray(K.T / WIDEST, jnp.float32),)
     line = eqx.tree_at(lambda line: line.weights, line, weights)
     actor = dataclasses.replace(known.actor, network=line)
-    memories = (known.memories[0], optimiser(FIXED).init(actor))
+    memories = (known.memories[0], fresh_memory(FIXED, actor))
     return dataclasses.replace(known, actor=actor, slow_actor=actor, memories=memories)
 
 

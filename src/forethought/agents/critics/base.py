@@ -311,6 +311,11 @@ def optimiser(settings: AbstractActorCritic) -> optax.GradientTransformation:
     return optax.flatten(rule)  # one long vector is faster than many small arrays
 
 
+def fresh_memory(settings: AbstractActorCritic, params: PyTree) -> PyTree:
+    """What the optimiser of some parameters carries at first."""
+    return optimiser(settings).init(params)
+
+
 def descend(
     settings: AbstractActorCritic,
     name: str,

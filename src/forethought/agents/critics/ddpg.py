@@ -29,10 +29,10 @@ from forethought.agents.critics.base import (
     Unit,
     descend,
     followed,
+    fresh_memory,
     judged,
     misfit,
     network,
-    optimiser,
     pair_critics,
     saturated,
     sizes,
@@ -127,13 +127,12 @@ class DDPG(AbstractActorCritic[Determined]):
         # Actions begin near the middle, where their slope is not yet lost.
         actor = Actor(spread_out(drawn, 0.1, key=actor_key))
         critics = pair_critics(self, inputs, outputs, key=critic_key)
-        rule: Any = optimiser(self)
         return Determined(
             actor,
             jax.tree.map(jnp.copy, actor),
             critics,
             jax.tree.map(jnp.copy, critics),
-            (rule.init(critics), rule.init(actor)),
+            (fresh_memory(self, critics), fresh_memory(self, actor)),
             limits,
             jnp.zeros((), jnp.int32),
         )

@@ -9,7 +9,11 @@ from forethought.agents.planning.model_based import briefed
 from forethought.core.given.settings import AbstractSettings, Count, Nonnegative
 from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
+from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import AbstractRecipe
+
+WARM = FitSettings(epochs=30, warm=True)
+"""A fit that goes on from the last one, as it is made often."""
 
 
 class Dreams(AbstractSettings):

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from forethought.agents.base import Brief
 from forethought.agents.critics.base import AbstractActorCritic
-from forethought.agents.critics.dreams import dreams_of
+from forethought.agents.critics.dreams import WARM, dreams_of
 from forethought.agents.critics.naf import NAF
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.agents.critics.sources import Branched
@@ -34,12 +34,16 @@ class MBA(Generic[C, M]):
 
     critic: C = NAF()  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
     model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
-        members=1, probabilistic=False, propagation="E", termination="learned"
+        members=1,
+        probabilistic=False,
+        propagation="E",
+        termination="learned",
+        fitting=WARM,
     )
     source: Branched = Branched(  # noqa: RUF009  (a frozen setting)
         share=0.5, length=5, longest=5, starts=1000
     )
-    every: Count = 250
+    every: Count = 100
     known_reward: bool = True
 
     def __post_init__(self):

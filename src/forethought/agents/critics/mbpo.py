@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from forethought.agents.base import Brief
 from forethought.agents.critics.base import AbstractActorCritic
-from forethought.agents.critics.dreams import dreams_of
+from forethought.agents.critics.dreams import WARM, dreams_of
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.agents.critics.sac import SAC
 from forethought.agents.critics.sources import Branched
@@ -34,10 +34,10 @@ class MBPO(Generic[C, M]):
 
     critic: C = SAC(updates=20)  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
     model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
-        propagation="TS1", termination="learned"
+        propagation="TS1", termination="learned", fitting=WARM
     )
     source: Branched = Branched()  # noqa: RUF009  (a frozen setting)
-    every: Count = 250
+    every: Count = 100
     known_reward: bool = True
 
     def __post_init__(self):

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from forethought.agents.base import Brief
 from forethought.agents.critics.base import AbstractActorCritic
 from forethought.agents.critics.ddpg import DDPG
-from forethought.agents.critics.dreams import dreams_of
+from forethought.agents.critics.dreams import WARM, dreams_of
 from forethought.agents.critics.expansion import Expanded
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.core.given.settings import Count, check_ranges
@@ -34,10 +34,14 @@ class MVE(Generic[C, M]):
 
     critic: C = DDPG(updates=4, saturation=1e-3)  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
     model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
-        members=1, probabilistic=False, propagation="E", termination="learned"
+        members=1,
+        probabilistic=False,
+        propagation="E",
+        termination="learned",
+        fitting=WARM,
     )
     target: Expanded = Expanded()  # noqa: RUF009  (a frozen setting)
-    every: Count = 250
+    every: Count = 100
     known_reward: bool = True
 
     def __post_init__(self):

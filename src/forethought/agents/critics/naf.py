@@ -9,8 +9,6 @@ at $a = m(o)$: a network more, an actor, is not needed.
 limits; $m$ lies within these.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,9 +24,9 @@ from forethought.agents.critics.base import (
     Unit,
     descend,
     followed,
+    fresh_memory,
     misfit,
     network,
-    optimiser,
     saturated,
     sizes,
 )
@@ -119,8 +117,7 @@ class NAF(AbstractActorCritic[Bowled]):
             Bowl(network(self, inputs, outputs, key=each))
             for each in jax.random.split(key, self.critics)
         )
-        rule: Any = optimiser(self)
-        slow, memory = jax.tree.map(jnp.copy, critics), rule.init(critics)
+        slow, memory = jax.tree.map(jnp.copy, critics), fresh_memory(self, critics)
         return Bowled(critics, slow, memory, limits, jnp.zeros((), jnp.int32))
 
     def policy(self, known: Bowled) -> Noisy:

@@ -11,7 +11,7 @@ $a$ an action in half widths of its limits, in which entropies are measured.
 """
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,10 +27,10 @@ from forethought.agents.critics.base import (
     Obs,
     descend,
     followed,
+    fresh_memory,
     judged,
     misfit,
     network,
-    optimiser,
     pair_critics,
     saturated,
     sizes,
@@ -38,7 +38,7 @@ from forethought.agents.critics.base import (
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.core.given.settings import Finite, Nonnegative, Positive
 from forethought.core.readout import Readout
-from forethought.core.spaces import Box
+from forethought.core.spaces import require_box
 from forethought.core.types import Action, Mode
 from forethought.environments.base import EnvironmentSpec
 from forethought.policies.mlp import MLPPolicy
@@ -102,22 +102,24 @@ class SAC(AbstractActorCritic[Soft]):
         """
         inputs, limits = sizes("SAC", spec)
         policy_key, critic_key = jax.random.split(key)
-        outputs, space = len(limits.centre), cast(Box, spec.action)
+        outputs = len(limits.centre)
         policy = eqx.tree_at(
             lambda policy: policy.network,
-            MLPPolicy(inputs, space, key=policy_key),
+            MLPPolicy(inputs, require_box(spec.action, "SAC"), key=policy_key),
             network(self, inputs, outputs, draws=True, key=policy_key),
         )
         critics = pair_critics(self, inputs, outputs, key=critic_key)
         log_temperature = jnp.log(jnp.zeros(()) + self.temperature)
-        rule: Any = optimiser(self)
-        begun = rule.init(critics), rule.init(policy), rule.init(log_temperature)
         return Soft(
             policy,
             critics,
             jax.tree.map(jnp.copy, critics),
             log_temperature,
-            begun,
+            (
+                fresh_memory(self, critics),
+                fresh_memory(self, policy),
+                fresh_memory(self, log_temperature),
+            ),
             limits,
             jnp.zeros((), jnp.int32),
         )

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from forethought.agents.base import Brief
 from forethought.agents.critics.base import AbstractActorCritic
 from forethought.agents.critics.ddpg import DDPG
-from forethought.agents.critics.dreams import dreams_of
+from forethought.agents.critics.dreams import WARM, dreams_of
 from forethought.agents.critics.expansion import Stochastic
 from forethought.agents.critics.off_policy import OffPolicy
 from forethought.core.given.settings import Count, check_ranges
@@ -36,10 +36,10 @@ class STEVE(Generic[C, M]):
         critics=4, updates=4, saturation=1e-3
     )
     model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
-        members=4, probabilistic=False, termination="learned"
+        members=4, probabilistic=False, termination="learned", fitting=WARM
     )
     target: Stochastic = Stochastic()  # noqa: RUF009  (a frozen setting)
-    every: Count = 250
+    every: Count = 100
     known_reward: bool = True
 
     def __post_init__(self):

@@ -184,7 +184,7 @@ def with_model(settings: Any, name: str) -> Any:
     shared = {field.name for field in dataclasses.fields(AbstractRecipe)}
     same = {field: getattr(old, field) for field in shared}
     fields: dict[str, Any] = {"model": dataclasses.replace(new, **same)}
-    drawn = getattr(settings.planner, "particles", None)
+    drawn = getattr(planner_of(settings), "particles", None)
     if drawn is not None:
         particles = -(-drawn // new.size) * new.size
         fields["planner"] = dataclasses.replace(settings.planner, particles=particles)
