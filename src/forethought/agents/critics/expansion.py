@@ -24,7 +24,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from forethought.agents.base import Metrics
 from forethought.agents.critics.base import Aims
@@ -181,11 +181,9 @@ class Stochastic(AbstractTarget):
     ) -> tuple[Aims, Metrics]:
         """One aim for each step, and the mean weight of each horizon."""
         future = futures(judge, world, steps, self.horizon, self.samples, key)
-        total = whole(steps, future)
-        mean, variance = jnp.mean(total, axis=(1, 3)), jnp.var(total, axis=(1, 3))
-        weight = 1 / (variance + self.least)
-        weight = weight / jnp.sum(weight, axis=1, keepdims=True)
-        value = jnp.sum(weight * mean, axis=1)
+        value, weight = jax.vmap(lambda total: agreed(total, self.least))(
+            whole(steps, future)
+        )
         told = {f"weight_{i}": jnp.mean(weight[:, i]) for i in range(weight.shape[1])}
         return Aims(steps.obs, steps.action, value, steps.obs), told
 
@@ -246,6 +244,16 @@ def whole(steps: Steps, future: Future) -> Float[Array, "row sample here critic"
         each[:, None, None, None] for each in (steps.reward, steps.discount)
     )
     return reward + discount * future.returns
+
+
+def agreed(
+    total: Float[Array, "sample here critic"], least: float
+) -> tuple[Scalar, Float[Array, " here"]]:
+    """STEVE's value of one step, and the weight of each horizon in it."""
+    mean, variance = jnp.mean(total, axis=(0, 2)), jnp.var(total, axis=(0, 2))
+    weight = 1 / (variance + least)
+    weight = weight / jnp.sum(weight)
+    return jnp.sum(weight * mean), weight
 
 
 def gammas(judge: Judge, horizon: int) -> Float[Array, " here"]:

@@ -2,6 +2,8 @@
 
 from forethought.runs.claims.reproductions import Reproduction
 from forethought.runs.claims.studies import AbstractStudy
+from forethought.runs.entries.chain import CHAINS
+from forethought.runs.entries.critics import CRITICS
 from forethought.runs.entries.gradients import GRADIENTS
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.nagabandi import NAGABANDI
@@ -17,7 +19,13 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **PILCO,
     **NAGABANDI,
     **PPO,
+    **CRITICS,
 }
 """Training runs, each seed a folder."""
-STUDIES: dict[str, AbstractStudy] = {**MAZES, **PLANNING, **GRADIENTS}
+STUDIES: dict[str, AbstractStudy] = {
+    **MAZES,
+    **PLANNING,
+    **GRADIENTS,
+    **CHAINS,
+}
 """Figures whose seeds run side by side."""

@@ -1,0 +1,185 @@
+"""Actor–critics on a pendulum: without a model, and what a model adds to them.
+
+Solved is the first evaluation of 20 episodes without noise whose mean is above −200.
+After that an agent may get worse again, so that its last evaluation is told as well.
+"""
+
+from forethought.runs.claims.outcomes import last_evaluation, steps_to_evaluation
+from forethought.runs.claims.reproductions import (
+    Check,
+    Published,
+    Reproduction,
+    Than,
+)
+
+SOLVED = -200.0
+EXACT = Published(
+    "CEM with the exact model",
+    "our own: the bound of results/pets-pendulum.json",
+    ((100_000, -158.2),),
+)
+VARIANT = (
+    "Gymnasium's Pendulum-v1, equation by equation, in pure JAX. Solved is the first "
+    "evaluation of 20 episodes without noise that earns −200 or more."
+)
+NAMES = ("sac", "ddpg", "naf")
+"""Agents without a model; in the others the critic is a part."""
+
+
+def train(steps: int, evaluate: int) -> tuple[str, ...]:
+    """A run on the pendulum that is evaluated every so many steps."""
+    return (
+        *("pendulum", "--steps", str(steps)),
+        *("--evaluate.every", str(evaluate), "--evaluate.unit", "steps"),
+        *("--evaluate-episodes", "20"),
+    )
+
+
+def arm(agent: str, updates: int, *more: str) -> tuple[str, ...]:
+    """An agent with so many updates of its critics a step."""
+    critic = "--agent." if agent in NAMES else "--agent.critic."
+    own = () if agent in NAMES else (f"{critic}reward-scale", "0.1")
+    return ("--agent", agent, f"{critic}updates", str(updates), *own, *more)
+
+
+def solves(arm: str, steps: int, words: str) -> Check:
+    """The median seed solves it within so many steps."""
+    return Check(
+        f"{words} solves it within {steps:,} steps",
+        steps_to_evaluation(SOLVED),
+        "≤",
+        float(steps),
+        "evaluation",
+        (steps, SOLVED),
+        arm=arm,
+    )
+
+
+def times(arm: str, share: float, other: str, words: str) -> Check:
+    """The median seed needs at most so much of another arm's steps."""
+    goal = Than(other, times=share)
+    return Check(words, steps_to_evaluation(SOLVED), "≤", goal, "evaluation", arm=arm)
+
+
+def stays(arm: str, words: str) -> Check:
+    """It is still solved at the end."""
+    return Check(
+        f"{words} is still solved at the end: the last three evaluations",
+        last_evaluation(3),
+        "≥",
+        SOLVED,
+        "evaluation",
+        arm=arm,
+    )
+
+
+SAC = Reproduction(
+    claim="SAC swings a pendulum up in 3,000 steps, with 20 updates a step in 800",
+    variant=VARIANT,
+    train=train(5000, 200),
+    arms={
+        "1 update": arm("sac", 1),
+        "20 updates": (*arm("sac", 20), "--steps", "1600", "--evaluate.every", "100"),
+    },
+    checks=(
+        solves("1 update", 3000, "one update a step"),
+        solves("20 updates", 800, "with 20 updates a step it"),
+        stays("1 update", "one update a step"),
+        stays("20 updates", "with 20 it"),
+    ),
+    published=(EXACT,),
+    measured=0.4,
+)
+
+DDPG = Reproduction(
+    claim="DDPG swings a pendulum up in 3,200 steps, with four updates in 1,800",
+    variant=VARIANT,
+    train=train(4000, 200),
+    arms={"1 update": arm("ddpg", 1), "4 updates": arm("ddpg", 4)},
+    checks=(
+        solves("1 update", 3200, "one update a step"),
+        solves("4 updates", 1800, "with four updates a step it"),
+        stays("1 update", "one update a step"),
+        stays("4 updates", "with four it"),
+    ),
+    published=(EXACT,),
+    measured=0.4,
+)
+
+NAF = Reproduction(
+    claim="NAF swings a pendulum up in 4,000 steps with five updates a step",
+    variant=VARIANT,
+    train=train(6000, 200),
+    arms={"NAF": arm("naf", 5), "DDPG": arm("ddpg", 5)},
+    checks=(solves("NAF", 4000, "NAF"), stays("NAF", "NAF")),
+    published=(EXACT,),
+    measured=0.4,
+)
+
+MBA = Reproduction(
+    claim="NAF needs 1.3 times as many steps as with imagined steps beside (MBA)",
+    variant=f"{VARIANT} All arms have five updates a step.",
+    train=train(4000, 100),
+    arms={
+        "networks": arm("mba", 5),
+        "linear": arm("mba", 5, "--model", "linear-gaussian"),
+        "NAF": arm("naf", 5),
+    },
+    checks=(
+        solves("networks", 2600, "MBA with a network"),
+        times("networks", 1 / 1.3, "NAF", "that is 1.3 times fewer than NAF"),
+        solves("linear", 2600, "MBA with a linear model"),
+    ),
+    published=(EXACT,),
+    measured=1.5,
+)
+
+MBPO = Reproduction(
+    claim="MBPO swings a pendulum up in 1,000 steps, half of what SAC needs",
+    variant=(
+        f"{VARIANT} SAC with as many updates a step as MBPO stands beside: there a "
+        "model gains nothing that more updates do not."
+    ),
+    train=train(1600, 100),
+    arms={
+        "MBPO": arm("mbpo", 20),
+        "SAC with 1": (*arm("sac", 1), "--steps", "5000"),
+        "SAC with 20": arm("sac", 20),
+    },
+    checks=(
+        solves("MBPO", 1000, "MBPO"),
+        times("MBPO", 0.5, "SAC with 1", "that is half of SAC's steps, or fewer"),
+        times(
+            *("SAC with 20", 1.0, "MBPO"),
+            "SAC with as many updates needs no more steps than MBPO",
+        ),
+    ),
+    published=(EXACT,),
+    measured=1.0,
+)
+
+STEVE = Reproduction(
+    claim="STEVE needs at most 1.3 times the steps of DDPG on a pendulum",
+    variant=f"{VARIANT} All arms have four updates a step.",
+    train=train(2400, 100),
+    arms={
+        "STEVE": arm("steve", 4),
+        "MVE": arm("mve", 4),
+        "DDPG": arm("ddpg", 4),
+    },
+    checks=(
+        times("STEVE", 1.3, "DDPG", "STEVE needs at most 1.3 times DDPG's steps"),
+        times("MVE", 1.3, "DDPG", "and so does MVE"),
+    ),
+    published=(EXACT,),
+    measured=1.5,
+)
+
+CRITICS: dict[str, Reproduction] = {
+    "sac-pendulum": SAC,
+    "ddpg-pendulum": DDPG,
+    "naf-pendulum": NAF,
+    "mba-pendulum": MBA,
+    "mbpo-pendulum": MBPO,
+    "steve-pendulum": STEVE,
+}
