@@ -26,6 +26,10 @@ NAMES = ("sac", "ddpg", "naf")
 """Agents without a model; in the others the critic is a part."""
 
 
+EARLY = 200
+"""Steps before critics learn where a model does, too, and for who is beside."""
+
+
 def train(steps: int, evaluate: int) -> tuple[str, ...]:
     """A run on the pendulum that is evaluated every so many steps."""
     return (
@@ -35,11 +39,15 @@ def train(steps: int, evaluate: int) -> tuple[str, ...]:
     )
 
 
-def arm(agent: str, updates: int, *more: str) -> tuple[str, ...]:
-    """An agent with so many updates of its critics a step."""
-    critic = "--agent." if agent in NAMES else "--agent.critic."
-    own = () if agent in NAMES else (f"{critic}reward-scale", "0.1")
-    return ("--agent", agent, f"{critic}updates", str(updates), *own, *more)
+def arm(agent: str, updates: int, **settings: float) -> tuple[str, ...]:
+    """An agent with so many updates of its critics a step, and other settings."""
+    alone = agent in NAMES
+    own = {} if alone else {"reward_scale": 0.1}
+    words = ["--agent", agent]
+    for name, value in ({"updates": updates} | own | settings).items():
+        flag = name.replace("_", "-")
+        words += [f"--agent.{flag}" if alone else f"--agent.critic.{flag}", str(value)]
+    return tuple(words)
 
 
 def solves(arm: str, steps: int, words: str) -> Check:
@@ -121,9 +129,9 @@ MBA = Reproduction(
     variant=f"{VARIANT} All arms have five updates a step.",
     train=train(4000, 100),
     arms={
-        "networks": arm("mba", 5),
-        "linear": arm("mba", 5, "--model", "linear-gaussian"),
-        "NAF": arm("naf", 5),
+        "networks": arm("mba", 5, start=EARLY),
+        "linear": (*arm("mba", 5, start=EARLY), "--model", "linear-gaussian"),
+        "NAF": arm("naf", 5, start=EARLY),
     },
     checks=(
         solves("networks", 2600, "MBA with a network"),
@@ -142,9 +150,9 @@ MBPO = Reproduction(
     ),
     train=train(1600, 100),
     arms={
-        "MBPO": arm("mbpo", 20),
-        "SAC with 1": (*arm("sac", 1), "--steps", "5000"),
-        "SAC with 20": arm("sac", 20),
+        "MBPO": arm("mbpo", 20, start=EARLY),
+        "SAC with 1": (*arm("sac", 1, start=EARLY), "--steps", "5000"),
+        "SAC with 20": arm("sac", 20, start=EARLY),
     },
     checks=(
         solves("MBPO", 1000, "MBPO"),
@@ -160,12 +168,13 @@ MBPO = Reproduction(
 
 STEVE = Reproduction(
     claim="STEVE needs at most 1.3 times the steps of DDPG on a pendulum",
-    variant=f"{VARIANT} All arms have four updates a step.",
+    variant=f"{VARIANT} All arms have four updates a "
+    "step, and DDPG the settings of STEVE's critics.",
     train=train(2400, 100),
     arms={
-        "STEVE": arm("steve", 4),
-        "MVE": arm("mve", 4),
-        "DDPG": arm("ddpg", 4),
+        "STEVE": arm("steve", 4, start=EARLY),
+        "MVE": arm("mve", 4, start=EARLY),
+        "DDPG": arm("ddpg", 4, start=EARLY, critics=4, saturation=1e-3),
     },
     checks=(
         times("STEVE", 1.3, "DDPG", "STEVE needs at most 1.3 times DDPG's steps"),
