@@ -199,7 +199,7 @@ def _facts(
     if reached:
         facts["last share of successes"] = f"{reached[-1]:.0%}"
     for name, words in (
-        ("exact", "same planner, exact model"),
+        ("exact", "same agent, exact model"),
         ("random", "random actions"),
     ):
         if name in limits:
