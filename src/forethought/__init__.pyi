@@ -2,11 +2,16 @@
 
 from forethought import tasks
 from forethought.agents.base import AbstractAgent, Duty
-from forethought.agents.dyna import Dyna
-from forethought.agents.mbrl_v2 import ModelBasedV2
-from forethought.agents.pets import PETS
+from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
+from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
+from forethought.agents.gradients.pilco import PILCO
+from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.on_policy.ppo import PPO
+from forethought.agents.planning.mbrl_v2 import ModelBasedV2
+from forethought.agents.planning.pets import PETS
 from forethought.agents.schedule import Schedule
-from forethought.agents.sweeping import Sweeping
+from forethought.agents.tables.dyna import Dyna
+from forethought.agents.tables.sweeping import Sweeping
 from forethought.core.gaussian import Gaussian
 from forethought.core.readout import Readout
 from forethought.core.results import Result
@@ -66,10 +71,13 @@ __all__ = [
     "CEM",
     "ILQR",
     "LQR",
+    "MBMF",
     "MCTS",
     "MPC",
     "MPPI",
     "PETS",
+    "PILCO",
+    "PPO",
     "AbstractAgent",
     "AbstractEnvironment",
     "AbstractModel",
@@ -95,6 +103,8 @@ __all__ = [
     "Linear",
     "LinearGaussian",
     "Logged",
+    "ModelBasedV0",
+    "ModelBasedV1",
     "ModelBasedV2",
     "MuJoCo",
     "Plan",
