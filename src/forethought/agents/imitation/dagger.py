@@ -7,8 +7,8 @@ lead, and they add up. Here the student's episodes are what is learned from:
     label    what the teacher would do there, whoever acted
     fit      after each episode, the student to all labels so far
 
-The teacher is any agent: a planner at work (`agents.planning.mpc.Planning`), a feedback policy
-(`Following`), what a training run has learned.
+The teacher is any agent: a planner at work (`agents.planning.mpc.Planning`), a feedback
+policy (`Following`), what a training run has learned.
 
 **Notation.** $i$ fits so far, $\beta_i = \beta^i$ the teacher's share of the actions.
 """
