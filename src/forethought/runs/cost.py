@@ -106,8 +106,8 @@ class Cost:
                 f"{duration(self.plans * self.floor)}"
             )
         return (
-            f"acting takes {duration(self.seconds)} a step (measured); {steps} take about "
-            f"{duration(self.plans * self.seconds)}"
+            f"acting takes {duration(self.seconds)} a step (measured); {steps} take "
+            f"about {duration(self.plans * self.seconds)}"
         )
 
 

@@ -117,8 +117,9 @@ def _body(result: Result, content: bytes) -> list[str]:
         ),
         page.section(
             "Learning",
-            "One thin line a seed. The bound is what is earned with the exact model, by "
-            "the same agent or by plans; grey bands are one standard deviation over episodes.",
+            "One thin line a seed. The bound is what is earned with the exact model, "
+            "by the same agent or by plans; grey bands are one standard deviation over "
+            "episodes.",
             page.picture(content, "Returns over training, and what they show"),
             kind="wide",
         ),
