@@ -116,8 +116,9 @@ def _body(result: Result, content: bytes) -> list[str]:
         *_remarks(remarks),
         page.section(
             "Learning",
-            "One thin line a seed. The bound is what the same agent earns with the "
-            "exact model; grey bands are one standard deviation over episodes.",
+            "One thin line a seed. The bound is what is earned with the exact model, "
+            "by the same agent or by plans; grey bands are one standard deviation over "
+            "episodes.",
             page.picture(content, "Returns over training, and what they show"),
             kind="wide",
         ),
@@ -176,7 +177,7 @@ def _facts(name: str, arm: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "best return, median over seeds": number(_digits(arm["median_best"][-1])),
         "last return, median over seeds": number(_digits(arm["median"][-1])),
-        "same agent, exact model": yardstick(arm["bound"]),
+        "exact model": yardstick(arm["bound"]),
         "random actions": yardstick(arm["floor"]),
         "environment steps a seed": f"{arm['steps'][-1]:,}",
         "wall time of a seed": _typical(seeds, "seconds"),
