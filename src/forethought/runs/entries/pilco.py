@@ -49,7 +49,7 @@ CARTPOLE = Reproduction(
         "0.5 kg, 0.5 m, 10 N, 4 s a trial, starts of standard deviation 0.1, "
         "observations off by 0.01."
     ),
-    train=("pilco-cartpole", "--agent", "pilco", "--steps", "240", *OFTEN),
+    train=("pilco-cartpole", "--steps", "240", "--agent", "pilco", *OFTEN),
     checks=(
         Check(
             "9 of 10 fresh starts end in a last second within 0.1 m, by 17.5 s",
