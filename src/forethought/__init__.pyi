@@ -2,6 +2,11 @@
 
 from forethought import tasks
 from forethought.agents.base import AbstractAgent, Duty
+from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
+from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
+from forethought.agents.gradients.pilco import PILCO
+from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.pets import PETS
 from forethought.agents.schedule import Schedule
@@ -66,10 +71,13 @@ __all__ = [
     "CEM",
     "ILQR",
     "LQR",
+    "MBMF",
     "MCTS",
     "MPC",
     "MPPI",
     "PETS",
+    "PILCO",
+    "PPO",
     "AbstractAgent",
     "AbstractEnvironment",
     "AbstractModel",
@@ -95,6 +103,8 @@ __all__ = [
     "Linear",
     "LinearGaussian",
     "Logged",
+    "ModelBasedV0",
+    "ModelBasedV1",
     "ModelBasedV2",
     "MuJoCo",
     "Plan",

@@ -131,9 +131,9 @@ def whole(at_home):
 def test_a_run_says_what_plans_cost_before_and_after_they_are_compiled(whole):
     folder, out = whole
     lines = out.splitlines()
-    assert lines[0].startswith("a plan needs ") and "FLOP, at least" in lines[0]
-    assert "120 planned steps take at least" in lines[0]
-    assert lines[1].startswith("a plan takes ") and "(measured)" in lines[1]
+    assert lines[0].startswith("acting needs ") and "FLOP a step, at least" in lines[0]
+    assert "120 steps take at least" in lines[0]
+    assert lines[1].startswith("acting takes ") and "(measured)" in lines[1]
     cost = json.loads((folder / "cost.json").read_text())
     assert cost["plans"] == 120 and cost["flops"] > 0 and cost["seconds"] > 0
     assert cost["floor"] < cost["seconds"]

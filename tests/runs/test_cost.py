@@ -57,7 +57,7 @@ def test_a_plan_of_a_network_needs_what_is_counted_by_hand(agent, spec):
 def test_an_agent_is_timed_once_it_is_compiled(agent, spec):
     cost = measured(Cost(1.0, 1.0, 3), agent, spec)
     assert cost.seconds is not None and 0 < cost.seconds < 60
-    assert "(measured); 3 planned steps take about" in str(cost)
+    assert "(measured); 3 steps take about" in str(cost)
 
 
 @pytest.mark.parametrize("batch", [1, 32])
@@ -116,7 +116,7 @@ def test_a_call_of_the_host_counts_nothing():
 def test_the_cost_is_one_sentence():
     cost = Cost(flops=1.2e11, rate=1.1e11, plans=1000)
     assert str(cost) == (
-        "a plan needs 1.2e11 FLOP, at least 1.1 s here; 1,000 planned steps take at "
+        "acting needs 1.2e11 FLOP a step, at least 1.1 s here; 1,000 steps take at "
         "least 18 min"
     )
 

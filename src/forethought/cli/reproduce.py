@@ -77,19 +77,18 @@ def _list() -> int:
     from forethought.runs.entries.registry import REPRODUCTIONS, STUDIES
     from forethought.runs.store.log import Terminal
 
-    table = Table(box=None, pad_edge=False, expand=True)
+    table = Table(box=None, pad_edge=False)
     longest = max(map(len, [*REPRODUCTIONS, *STUDIES]))
     table.add_column("reproduction", min_width=longest)
-    table.add_column("claim", no_wrap=True, overflow="ellipsis", ratio=1)
-    for head, width in (("arms", 4), ("steps", 6), ("a seed", 7)):
+    table.add_column("claim")
+    for head, width in (("steps", 6), ("a seed", 7)):
         table.add_column(head, justify="right", min_width=width)
     for name, entry in REPRODUCTIONS.items():
         time = "" if math.isnan(entry.measured) else f"{entry.measured:.2g} min"
-        arms = f"{len(entry.arms)}"
-        table.add_row(name, entry.claim, arms, f"{entry.steps}", time)
+        table.add_row(name, entry.claim, f"{entry.steps}", time)
     for name, study in STUDIES.items():
         time = f"{study.seconds / study.seeds:.2g} s"
-        table.add_row(name, study.claim, f"{len(study.arms)}", f"{study.longest}", time)
+        table.add_row(name, study.claim, f"{study.longest}", time)
     Terminal().print(table)
     print("steps: of the environment, at most, for each seed of an arm")
     print("a seed: of all arms, measured on two cores")
@@ -252,7 +251,7 @@ def _summary(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     from forethought.core.words import duration
-    from forethought.reports.pages.claim import shown, verdict, yardstick
+    from forethought.reports.pages.claim import remark, shown, verdict, yardstick
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, arm in result["arms"].items():
@@ -268,4 +267,6 @@ def _summary(result: dict[str, Any]) -> Any:
             table.add_row(f"{of}random", yardstick(arm["floor"]))
     for check in result["checks"]:
         table.add_row("check", verdict(check))
+    for each in result.get("remarks", ()):
+        table.add_row("remark", remark(each))
     return table

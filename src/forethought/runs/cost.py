@@ -76,14 +76,14 @@ class Price(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one plan, and all plans of a run, will cost.
+    """What acting once, and all acting of a run, will cost.
 
     Args:
-        flops: Floating-point operations of one plan; a lower bound where it loops
-            until something holds.
+        flops: Floating-point operations of one action, planned or not; a lower bound
+            where it loops until something holds.
         rate: FLOP/s of this machine's matrix products.
-        plans: How many plans the whole run makes.
-        seconds: Of one plan, measured; None before that.
+        plans: How many actions the whole run takes.
+        seconds: Of one of them, measured; None before that.
     """
 
     flops: float
@@ -93,21 +93,21 @@ class Cost:
 
     @property
     def floor(self) -> float:
-        """Seconds below which no plan can be on this machine."""
+        """Seconds below which no action can be on this machine."""
         return self.flops / self.rate
 
     def __str__(self) -> str:
         """The cost in one sentence: a floor, or once it is measured an estimate."""
-        steps = f"{self.plans:,} planned step{'' if self.plans == 1 else 's'}"
+        steps = f"{self.plans:,} step{'' if self.plans == 1 else 's'}"
         if self.seconds is None:
             return (
-                f"a plan needs {scientific(self.flops)} FLOP, at least "
+                f"acting needs {scientific(self.flops)} FLOP a step, at least "
                 f"{duration(self.floor)} here; {steps} take at least "
                 f"{duration(self.plans * self.floor)}"
             )
         return (
-            f"a plan takes {duration(self.seconds)} (measured); {steps} take about "
-            f"{duration(self.plans * self.seconds)}"
+            f"acting takes {duration(self.seconds)} a step (measured); {steps} take "
+            f"about {duration(self.plans * self.seconds)}"
         )
 
 
@@ -127,12 +127,12 @@ class Needs:
 
 
 def foresee(agent: AbstractAgent, spec: EnvironmentSpec, plans: int) -> Cost:
-    """Count what one plan needs, compiling nothing of it, and how fast this machine is.
+    """Count what acting needs, compiling nothing of it, and how fast this machine is.
 
     Args:
-        agent: Who plans.
+        agent: Who acts.
         spec: Of the environment that is acted in.
-        plans: How many plans the whole run makes.
+        plans: How many actions the whole run takes.
 
     Raises:
         ValueError: Settings of the agent do not fit together.
@@ -148,13 +148,13 @@ def foresee(agent: AbstractAgent, spec: EnvironmentSpec, plans: int) -> Cost:
 def measured(
     cost: Cost, agent: AbstractAgent, spec: EnvironmentSpec, *, count: int = 1
 ) -> Cost:
-    """The cost once one plan of a learner that has seen nothing is compiled and timed.
+    """The cost once a learner that has seen nothing is compiled and timed.
 
     What is compiled is what `HostTraining` acts by, so that it serves there again.
 
     Args:
         cost: What `foresee` found.
-        agent: Who plans.
+        agent: Who acts.
         spec: Of the environment that is acted in.
         count: How many environments are acted in side by side.
     """

@@ -47,7 +47,7 @@ from forethought.runs.claims.reproductions import (
     Reproduction,
     Than,
 )
-from forethought.runs.entries.registry import REPRODUCTIONS
+from forethought.runs.entries.registry import REPRODUCTIONS, STUDIES
 from forethought.runs.events import Line, Notice
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.train import trained as trained_runs
@@ -309,6 +309,7 @@ ARMED = Reproduction(
         Check("longer", lambda run: len(run.steps), ">", Than("short"), arm="long"),
         Check("all", cpu_seconds, ">", 0.0, arm="short", share=1.0),
     ),
+    remarks=(Check("dear", cpu_seconds, ">", 1e9, arm="short"),),
     evidence=lambda runs: [
         Panel("ends", "seed", "step", {arm: ([1, 2], [len(runs), 4])}) for arm in runs
     ],
@@ -380,6 +381,7 @@ def test_a_page_of_several_arms_tells_of_each(armed):
     for words in ("Seeds of short", "Settings of long", "2 of 2", "kept by 2 of 2"):
         assert words in page
     assert "# forethought train maze" in page
+    assert "asked of nobody" in page and "not so" in page
 
 
 @pytest.mark.parametrize(
@@ -391,6 +393,7 @@ def test_a_page_of_several_arms_tells_of_each(armed):
         lambda result: result["arms"]["short"]["seeds"][0]["returns"].pop(),
         lambda result: result["arms"]["short"]["seeds"][0].update(evaluated=[1]),
         lambda result: result["checks"][0].update(arm="none"),
+        lambda result: result["remarks"][0].update(arm="none"),
         lambda result: result["checks"][0].update(mark=[1]),
         lambda result: result["evidence"][0]["series"]["short"]["x"].pop(),
     ],
@@ -508,14 +511,17 @@ def test_a_killed_reproduction_ends_with_the_numbers_of_one_that_was_not(whole):
     assert "FAILED: it earns a fortune" in " ".join(printed.split())
 
 
-def test_the_list_fits_a_screen_and_names_every_claim(capsys, monkeypatch):
+def test_the_list_is_no_wider_than_a_screen_and_tells_every_claim(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         cli.main(["reproduce", "--list"])
     lines = capsys.readouterr().out.splitlines()
     assert stop.value.code == 0
-    assert len(lines) <= 24 and max(map(len, lines)) <= 80
-    assert {line.split()[0] for line in lines if line[:1].isalpha()} >= {*REPRODUCTIONS}
+    assert max(map(len, lines)) <= 80
+    entries = {**REPRODUCTIONS, **STUDIES}
+    assert {line.split()[0] for line in lines if line[:1].isalpha()} >= {*entries}
+    words = {word for line in lines for word in line.split()}
+    assert all({*entry.claim.split()} <= words for entry in entries.values())
 
 
 @pytest.mark.parametrize(

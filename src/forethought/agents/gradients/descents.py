@@ -16,6 +16,8 @@ from forethought.core.optimise import quasi_newton
 
 REACH = 1.0
 """The longest first step along a direction, in each parameter."""
+RIVAL = 0.5
+"""How much more, as a share, another start may cost that goes on in a barred place."""
 
 
 class Descended(eqx.Module):
@@ -48,7 +50,8 @@ def descend(
         cost: Of parameters, under a cost that is wider by a factor.
         starts: Where to begin.
         fresh: Which of them go down the wider cost first.
-        barred: From which of them it does not go on, unless no other one is finite.
+        barred: From which of them it does not go on, unless all others cost more than
+            half as much again: they would not catch up.
         widening: That factor.
         short: The most evaluations of each of these descents.
         long: The most of the last one.
@@ -62,9 +65,10 @@ def descend(
     slope = jax.value_and_grad(cost)
 
     def best(costs: Array) -> Array:
-        allowed = jnp.where(barred, jnp.inf, costs)
-        some = jnp.any(jnp.isfinite(allowed))
-        return jnp.argmin(jnp.where(some, allowed, costs)).astype(jnp.int32)
+        others = jnp.where(barred, jnp.inf, costs)
+        least = jnp.min(costs)
+        rivals = jnp.min(others) <= least + RIVAL * jnp.abs(least)
+        return jnp.argmin(jnp.where(rivals, others, costs)).astype(jnp.int32)
 
     def one(carry, leg):
         xs, costs = carry

@@ -27,7 +27,8 @@ class ModelBasedV1(Generic[M]):
         depth: How many hidden layers it has.
         noise: Standard deviation of the noise on actions while exploring, in half
             widths of the action box (in units of the action where it is free).
-        known_reward: As for PETS.
+        known_reward: Whether the task's own reward and end are used where observations
+            tell the state; they are learned otherwise.
 
     References:
         Levine, CS 285, lecture 11, "model-based reinforcement learning version

@@ -81,7 +81,8 @@ class PILCO(Generic[M]):
         short: Evaluations of the imagined cost by which each of them is tried.
         iterations: Evaluations with which the best goes on.
         patience: After so many searches that gained nothing, the best of the fresh ones
-            goes on in the place of the policy at work; never if 0.
+            goes on in the place of the policy at work, unless it is far behind; never
+            if 0.
         particles: How many are followed, where any are.
         known_reward: As for PETS.
 

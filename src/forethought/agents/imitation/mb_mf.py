@@ -243,7 +243,8 @@ class MBMF(Generic[P, M]):
     Args:
         model: The network and how it is fitted; or any other model that learns.
         planner: Who plans in it.
-        known_reward: As for PETS.
+        known_reward: Whether the task's own reward and end are used where observations
+            tell the state; they are learned otherwise.
         model_steps: Environment steps of the first phase, random ones among them.
         imitation_steps: Those of the second.
         imitation: How the policy is fitted to the plans.

@@ -79,9 +79,9 @@ class PPO(AbstractAgent[ActorCritic, None]):
             straight line; it stays what it is if None.
         gamma: What a reward one step later is worth, $\gamma$.
         lam: How far errors of later steps count in advantages, $\lambda$.
-        clip: $\epsilon$.
+        clip: How far from 1 a ratio of probabilities counts, $\epsilon$.
         entropy: What uncertainty of the policy is worth, $c_h$.
-        value_weight: $c_v$.
+        value_weight: What errors of the value cost beside the policy's, $c_v$.
         max_norm: The largest norm of a gradient; infinity for none.
         target_kl: An update ends where the policy has gone farther than one and a half
             times this, in nats; None for wherever it goes. Of a trust region it is the

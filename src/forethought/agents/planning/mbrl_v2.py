@@ -20,7 +20,8 @@ class ModelBasedV2(Generic[P, M]):
     Args:
         model: The network and how it is fitted; or any other model that learns.
         planner: Who plans in it.
-        known_reward: As for PETS.
+        known_reward: Whether the task's own reward and end are used where observations
+            tell the state; they are learned otherwise.
 
     References:
         Nagabandi, Kahn, Fearing and Levine, Neural network dynamics for model-based

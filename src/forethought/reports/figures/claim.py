@@ -191,7 +191,7 @@ def _random(axis: Axes, result: Result) -> None:
 
 def _yardsticks(axis: Axes, result: Result) -> None:
     for key, name, style in (
-        ("bound", "same planner, exact model", (0, (5, 2))),
+        ("bound", "exact model", (0, (5, 2))),
         ("floor", "random actions", (0, (1, 1.5))),
     ):
         found = {}  # once, where arms have the same

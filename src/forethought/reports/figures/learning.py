@@ -104,7 +104,7 @@ def curves(rows: Rows, bounds: Mapping[str, Any]) -> Figure:
             label="evaluation, mean ± std",
         )
     for name, colour, words in (
-        ("exact", GREEN, "same planner, exact model"),
+        ("exact", GREEN, "exact model"),
         ("random", ORANGE, "random actions, mean ± std"),
     ):
         if name not in bounds:

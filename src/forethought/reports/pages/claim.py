@@ -37,6 +37,12 @@ def verdict(check: Mapping[str, Any]) -> str:
     return f"{word}: {check['promise']} ({found(check)}, wanted {wanted(check)})"
 
 
+def remark(check: Mapping[str, Any]) -> str:
+    """What was judged though nobody asked for it, in a sentence."""
+    word = "so it is" if check["passed"] else "not so"
+    return f"{word}: {check['promise']} ({found(check)}, beside {wanted(check)})"
+
+
 def found(check: Mapping[str, Any]) -> str:
     """What a check is judged by."""
     if "held" in check:
@@ -89,16 +95,8 @@ def _body(result: Result, content: bytes) -> list[str]:
     passed = sum(check["passed"] for check in result["checks"])
     whose = "our" if result["settings"] == "ours" else "the paper's"
     note = f" {result['note']}" if result["note"] else ""
-    checks = [
-        (
-            "passed" if check["passed"] else "failed",
-            check["promise"],
-            wanted(check),
-            found(check),
-            ", ".join(shown(value) for value in check["seeds"]),
-        )
-        for check in result["checks"]
-    ]
+    checks = [_judged(check, ("failed", "passed")) for check in result["checks"]]
+    remarks = [_judged(each, ("not so", "so")) for each in result.get("remarks", ())]
     facts = {"checks passed": f"{passed} of {len(result['checks'])}"}
     for name, arm in arms.items():
         facts |= _facts(name, arm)
@@ -115,10 +113,12 @@ def _body(result: Result, content: bytes) -> list[str]:
             page.table(checks, ("", "promise", "wanted", "found", "each seed")),
             kind="wide",
         ),
+        *_remarks(remarks),
         page.section(
             "Learning",
-            "One thin line a seed. The bound is what the same planner earns with the "
-            "exact model; grey bands are one standard deviation over episodes.",
+            "One thin line a seed. The bound is what is earned with the exact model, "
+            "by the same agent or by plans; grey bands are one standard deviation over "
+            "episodes.",
             page.picture(content, "Returns over training, and what they show"),
             kind="wide",
         ),
@@ -151,13 +151,33 @@ def _body(result: Result, content: bytes) -> list[str]:
     ]
 
 
+def _judged(check: Mapping[str, Any], words: tuple[str, str]) -> tuple[str, ...]:
+    """A row of the table of promises."""
+    return (
+        words[check["passed"]],
+        check["promise"],
+        wanted(check),
+        found(check),
+        ", ".join(shown(value) for value in check["seeds"]),
+    )
+
+
+def _remarks(rows: list[tuple[str, ...]]) -> list[str]:
+    """What is told beside the promises, if anything is."""
+    if not rows:
+        return []
+    table = page.table(rows, ("", "statement", "compared", "found", "each seed"))
+    note = "Judged as promises are, but asked of nobody."
+    return [page.section("Remarks", note, table, kind="wide")]
+
+
 def _facts(name: str, arm: Mapping[str, Any]) -> dict[str, str]:
     """What an arm came to, in tiles."""
     of, seeds = f"{name}: " if name else "", arm["seeds"]
     facts = {
         "best return, median over seeds": number(_digits(arm["median_best"][-1])),
         "last return, median over seeds": number(_digits(arm["median"][-1])),
-        "same planner, exact model": yardstick(arm["bound"]),
+        "exact model": yardstick(arm["bound"]),
         "random actions": yardstick(arm["floor"]),
         "environment steps a seed": f"{arm['steps'][-1]:,}",
         "wall time of a seed": _typical(seeds, "seconds"),
@@ -206,6 +226,8 @@ def _seeds(name: str, arm: Mapping[str, Any]) -> str:
     ]
     if name and limits:
         note += f" {', '.join(limits).capitalize()}."
+    if arm["bound"] is None and (why := arm.get("bound_note")):
+        note += f" No exact-model bound: {why}"
     return page.section(title, note, table, kind="wide")
 
 

@@ -199,7 +199,7 @@ def _facts(
     if reached:
         facts["last share of successes"] = f"{reached[-1]:.0%}"
     for name, words in (
-        ("exact", "same planner, exact model"),
+        ("exact", "exact model"),
         ("random", "random actions"),
     ):
         if name in limits:
@@ -213,7 +213,7 @@ def _facts(
     if failed:
         facts["plans that failed"] = f"{sum(failed):,}"
     if price:
-        words = f"a plan, of {price['flops']:.1e} operations"
+        words = f"an action, of {price['flops']:.1e} operations"
         facts[words] = cost.duration(price["seconds"])
     facts["seconds"] = f"{sum(as_number(row['seconds']) for row in rows):,.0f}"
     return facts

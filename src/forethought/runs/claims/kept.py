@@ -108,6 +108,7 @@ class Claimed(Shared):
     settings: str
     note: str
     checks: list[Judged]
+    remarks: NotRequired[list[Judged]]
     published: list[Point]
 
 
@@ -197,9 +198,10 @@ def _figure_agrees(result: dict[str, Any]) -> bool:
 def _claim_agrees(result: dict[str, Any]) -> bool:
     arms = result["arms"]
     pairs = [each["points"] for each in result["published"]]
-    pairs += [[check["mark"]] for check in result["checks"] if "mark" in check]
+    judged = [*result["checks"], *result.get("remarks", ())]
+    pairs += [[check["mark"]] for check in judged if "mark" in check]
     two = all(some and all(len(pair) == 2 for pair in some) for some in pairs)
-    named = all(check.get("arm", "") in arms for check in result["checks"])
+    named = all(check.get("arm", "") in arms for check in judged)
     drawn = all(
         len(each["x"]) == len(each["y"])
         for panel in result.get("evidence", ())

@@ -36,8 +36,8 @@ from forethought.runs.train.lines import lines
 from forethought.runs.train.settings import Learning
 
 OUTCOME = "outcome.json"
-EPISODES, SECONDS = 20, 200.0
-"""At most, of the bound; fewer episodes where they would take longer than this."""
+EPISODES = 20
+"""Of the bound, at most; fewer where they would take longer than an entry allows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ def yardsticks(replication: Replication, folder: RunFolder, arm: str) -> dict[st
         RunFolder(folder.path / arm),
         replication.arms[arm].run(replication.seeds[0]),
         episodes=EPISODES,
-        seconds=SECONDS,
+        seconds=replication.entry.bound_seconds,
     )
     kept = {
         "bound": found.get("exact"),
@@ -261,6 +261,7 @@ def aggregate(
         "commit": commits,
         "machine": machine(),
         "checks": [check.judge(outcomes) for check in entry.checks],
+        "remarks": [check.judge(outcomes) for check in entry.remarks],
         "published": entry.published,
         "arms": arms,
     }

@@ -180,6 +180,8 @@ class Reproduction:
         arms: For the name of each arm the flags that it adds to `train`; of a flag
             that is given twice the last counts. One arm needs no name.
         evidence: Pictures that argue, made once all seeds have ended.
+        remarks: What is judged likewise and told, but asked of nobody.
+        bound_seconds: Wall time that the exact-model bound of an arm may take.
 
     Raises:
         ValueError: A check is about an arm that there is not, or a name of an arm
@@ -198,10 +200,12 @@ class Reproduction:
         default_factory=lambda: {"": ()}
     )
     evidence: Evidence = no_evidence
+    remarks: tuple[Check, ...] = ()
+    bound_seconds: float = 200.0
 
     def __post_init__(self):
         """Check names."""
-        for check in self.checks:
+        for check in (*self.checks, *self.remarks):
             for arm in check.arms:
                 if arm not in self.arms:
                     raise ValueError(

@@ -143,10 +143,9 @@ def exact_bound(
         return {"note": f"The world of {task.name} changes, and no table solves it."}
     know_key, key = jax.random.split(key)
     known = agent.informed(task.problem, key=know_key)
+    learns = type(agent)
     if known is None:
-        return {
-            "note": f"{type(agent).__name__} cannot use the dynamics of {task.name}."
-        }
+        return {"note": f"{learns.__name__} cannot use the dynamics of {task.name}."}
     agent, learner = known
     plans = isinstance(learner, Problem)
     environment = Told(world) if plans else world
@@ -172,11 +171,14 @@ def exact_bound(
                 break
     except TypeError as error:  # the planner cannot work on these dynamics
         return {"note": str(error)}
-    told = {"exact": summary(np.asarray(returns), spent)}
+    table = isinstance(world, TabularEnvironment)
     if not plans:
-        table = isinstance(world, TabularEnvironment)
-        told["exact"]["label"] = "table solved" if table else "same agent, exact model"
-    return told
+        label = "table solved" if table else "same agent, exact model"
+    elif isinstance(agent, learns):
+        label = "same planner, exact model"
+    else:  # who learns acts by a policy
+        label = "planned, exact model"
+    return {"exact": summary(np.asarray(returns), spent) | {"label": label}}
 
 
 def summary(returns: np.ndarray, seconds: float) -> dict[str, Any]:

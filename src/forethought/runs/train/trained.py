@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
-from forethought.agents.registry import AGENTS, Settings, name_of
+from forethought.agents.registry import AGENTS, Settings, name_of, planner_of
 from forethought.agents.schedule import Schedule
 from forethought.core.given.code import naming_the_line
 from forethought.core.given.settings import Count, require
@@ -287,7 +287,9 @@ def state_cost(learning: Learning, folder: RunFolder, console: Any, done: int) -
         console.print(_pace(learning, done), soft_wrap=True)
         return
     plans = plans_after(learning, done)
-    if not plans:
+    # A policy acts inside compiled loops of our own tasks: next to nothing, and not
+    # what one call from outside would take.
+    if not plans or (learning.task and planner_of(learning.settings) is None):
         return
     training = learning.training
     agent, spec = training.agent, training.environment.spec
