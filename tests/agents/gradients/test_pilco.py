@@ -94,7 +94,7 @@ def test_the_gradient_of_the_imagined_cost_equals_differences(x64):
     flat, restore = ravel_pytree(learner.parameters)
 
     def cost(flat):
-        policy = agent._dressed(restore(flat), learner.policy)
+        policy = agent.dressed(restore(flat), learner.policy)
         return -agent.foreseen(learner.problem, policy, start(), key=KEY)
 
     value, slope = jax.jit(cost), jax.jit(jax.grad(cost))(flat)
@@ -261,7 +261,7 @@ def test_rows_are_counted_in_buckets():
 
 def test_what_cannot_work_is_refused_in_a_sentence():
     choices = EnvironmentSpec(free_box(2), Discrete(3), 40)
-    with pytest.raises(TypeError, match="actions need to be a Box, got Discrete"):
+    with pytest.raises(TypeError, match="vectors of real numbers, got Discrete"):
         PILCO().make(Brief(GOAL)).init(choices, key=KEY)
     with pytest.raises(ValueError, match="64 bits"):
         PILCO().make(Brief(GOAL)).init(LIMITED, key=KEY)
