@@ -298,21 +298,21 @@ def _search(
 ) -> tuple[Searched, Metrics]:
     """The best policy that descents from several places lead to."""
     it = agent.settings
-    draw_key, imagine_key = jax.random.split(key)
+    pick_key, draw_key, imagine_key = jax.random.split(key, 3)
     start = first_seen(agent.start, rows, begins)
     previous, restore = ravel_pytree(learner.parameters)
     dtype, sides = start.mean.dtype, rows.action.shape[1]
     share, count = rows.valid.astype(dtype), it.fresh + 1
     amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), count)
 
-    def draw(amplitude: Array, key: PRNGKeyArray) -> Array:
-        pick_key, draw_key = jax.random.split(key)
-        at = jax.random.choice(pick_key, len(share), (it.basis,), p=share)
+    def draw(amplitude: Array, i: Array) -> Array:
+        pick, key = (jax.random.fold_in(each, i) for each in (pick_key, draw_key))
+        at = jax.random.choice(pick, len(share), (it.basis,), p=share)
         angles, obs = agent.learning.recipe.angles, rows.obs[at]
-        drawn = FRESH[it.policy](obs, amplitude, sides, angles, key=draw_key)
+        drawn = FRESH[it.policy](obs, amplitude, sides, angles, key=key)
         return ravel_pytree(drawn)[0]
 
-    drawn = jax.vmap(draw)(amplitudes, jax.random.split(draw_key, count))
+    drawn = jax.vmap(draw)(amplitudes, jnp.arange(count))
     first = learner.stale < 0
     starts = drawn.at[-1].set(jnp.where(first, drawn[-1], previous))
     old = jnp.arange(count) == count - 1
