@@ -139,7 +139,7 @@ class Searched(eqx.Module):
     """Searches since one gained something; negative before the first."""
 
 
-class PolicySearch(AbstractAgent[Searched, Scalar]):
+class PolicySearch(AbstractAgent[Searched, Array]):
     """Searches for a policy in what its model foresees.
 
     Args:
@@ -242,7 +242,7 @@ class PolicySearch(AbstractAgent[Searched, Scalar]):
             return None
         return learner.problem, self.learning.planner
 
-    def watch(self, carry: Scalar) -> Metrics:
+    def watch(self, carry: Array) -> Metrics:
         """`plan_value` is the return that was foreseen of the policy at work."""
         return {"plan_value": carry, "plan_failed": jnp.zeros_like(carry, bool)}
 
