@@ -8,8 +8,8 @@ $$J(\theta) = \mathbb E \sum_t c(x_t), \qquad x_0 \sim \mathcal N(m_0, S_0)$$
 | a model whose belief is | is followed by | known as |
 |---|---|---|
 | a Gaussian (`gp-moments`) | moments of state and action, nothing drawn | PILCO |
-| a sample's state (`gp`) | particles, each with its function | the same, Monte Carlo |
-| a sample's state (`ensemble`, `bayesian`) | particles, each with its network | deep PILCO |
+| a sample's (`gp`) | particles, each with its function | the same, Monte Carlo |
+| a sample's (`ensemble`, `bayesian`) | particles, each with its network | deep PILCO |
 
 What particles meet by chance is the same for all parameters (common random numbers), so
 that the cost is a smooth function of them either way.
