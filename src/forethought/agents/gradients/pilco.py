@@ -16,6 +16,7 @@ that the cost is a smooth function of them either way.
 """
 
 import dataclasses
+import math
 from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
@@ -225,7 +226,7 @@ class PolicySearch(AbstractAgent[Searched, Array]):
         return learner, told | found
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple[AbstractAgent, PyTree]:
         """One who plans at every step by CEM, in place of a policy that is searched."""
         horizon = min(self.settings.horizon, 25)
@@ -302,7 +303,7 @@ def _search(
     previous, restore = ravel_pytree(learner.parameters)
     dtype, sides = start.mean.dtype, rows.action.shape[1]
     share, count = rows.valid.astype(dtype), it.fresh + 1
-    amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), count)
+    amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), (count,))
 
     def draw(amplitude: Array, i: Array) -> Array:
         pick, key = (jax.random.fold_in(each, i) for each in (pick_key, draw_key))

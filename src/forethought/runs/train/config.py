@@ -187,7 +187,7 @@ def with_model(settings: Any, name: str) -> Any:
     fields: dict[str, Any] = {"model": dataclasses.replace(new, **same)}
     planner = planner_of(settings)
     drawn = getattr(planner, "particles", None)
-    if drawn is not None:
+    if planner is not None and drawn is not None:
         particles = -(-drawn // new.size) * new.size
         fields["planner"] = dataclasses.replace(planner, particles=particles)
     return dataclasses.replace(settings, **fields)
