@@ -17,6 +17,7 @@ knows nothing else of an agent:
 
 import abc
 import dataclasses
+import math
 from typing import Generic, TypeVar
 
 from jaxtyping import Array, PRNGKeyArray, PyTree
@@ -149,11 +150,19 @@ class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):
         return self
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple["AbstractAgent", PyTree] | None:
         """Who acts, and on what, if nothing were left to learn of a problem.
 
         What that earns bounds what learning can. None if it cannot be told.
+
+        Args:
+            problem: The true dynamics, and what is wanted.
+            seconds: Wall time that one who has to practise in them may take.
+            key: Consumed.
+
+        Raises:
+            TimeoutError: That would take longer.
         """
         return None
 

@@ -173,7 +173,7 @@ def improve(
                 problem.model, belief, particles, key=key
             )
         )(beliefs, jax.random.split(spread_key, settings.batch))
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), spread)
+        return jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), spread)
 
     def update(ascent: _Ascent, key: PRNGKeyArray) -> tuple[_Ascent, Metrics]:
         begin_key, key = jax.random.split(key)

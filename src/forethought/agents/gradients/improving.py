@@ -7,6 +7,8 @@
 """
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable
 
 import equinox as eqx
@@ -44,9 +46,9 @@ from forethought.problem import Problem, Rollout, imagine
 
 LEARN = Duty("policy")
 """To refit the model and improve the policy after each episode."""
-ROUNDS, FUTURES, FAR = 10, 16, 200
-"""Of improving in the exact model: how often, and in states of how many imagined
-episodes of what length it begins."""
+ROUNDS, UPDATES, FUTURES, FAR = 80, 25, 16, 200
+"""Of improving in the exact model: how often, by how many updates each time, and in
+states of how many imagined episodes of what length it begins."""
 
 
 class View(eqx.Module):
@@ -165,18 +167,35 @@ class Improving(AbstractAgent[Practice, None]):
         return eqx.combine(moving, fixed), told
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple["Improving", Practice] | None:
         """Itself, its policy improved in the true dynamics.
 
         Futures begin in states that the policy visits in imagination.
+
+        Raises:
+            TimeoutError: By the time that one of its rounds took, all of them would
+                take longer than they may.
         """
         if not isinstance(problem.model, Known):
             return None
         begin_key, key = jax.random.split(key)
+        practising = dataclasses.replace(
+            self, improvement=dataclasses.replace(self.improvement, updates=UPDATES)
+        )
         learner = _knowing(self, problem.model.system, problem, begin_key)
+        laps: list[float] = []
         for round_key in jax.random.split(key, ROUNDS):
-            learner = _round(self, learner, round_key)
+            began = time.perf_counter()
+            learner = jax.block_until_ready(_round(practising, learner, round_key))
+            laps.append(time.perf_counter() - began)
+            # The first one compiles.
+            if min(laps) * ROUNDS > seconds and (len(laps) > 1 or laps[0] > seconds):
+                raise TimeoutError(
+                    f"Improving a policy in the exact dynamics would take "
+                    f"{min(laps) * ROUNDS:.0f} s, longer than the {seconds:.0f} s "
+                    "that are spent on it."
+                )
         # What is acted in shows observations, and no states.
         shown = _viewed(learner, View(learner.policy.view.transform))
         return dataclasses.replace(self, base=None), shown

@@ -16,6 +16,7 @@ that the cost is a smooth function of them either way.
 """
 
 import dataclasses
+import math
 from typing import Any, Generic, Literal, TypeVar
 
 import equinox as eqx
@@ -247,7 +248,7 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         return learner, told | found
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple[AbstractAgent, PyTree]:
         """One who plans at every step by CEM, in place of a policy that is searched."""
         horizon = min(self.settings.horizon, 25)

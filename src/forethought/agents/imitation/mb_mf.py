@@ -13,6 +13,7 @@ and a run that is resumed goes on in its phase.
 """
 
 import dataclasses
+import math
 from typing import Generic, TypeVar
 
 import equinox as eqx
@@ -216,10 +217,10 @@ class PlannerToPolicy(AbstractAgent[Grown, GrownCarry]):
         return dataclasses.replace(learner, actor=actor, warm=learner.warm + 1), told
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple[ModelBased, Problem]:
         """Its planner, in the true dynamics."""
-        return self.planning.informed(problem, key=key)
+        return self.planning.informed(problem, seconds=seconds, key=key)
 
     def examined(self, learner: Grown) -> tuple[Problem, AbstractPlanner]:
         """What it plans in, and by whom."""

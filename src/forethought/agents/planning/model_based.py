@@ -9,6 +9,7 @@ What the literature gives names to are settings of it:
 """
 
 import dataclasses
+import math
 from typing import cast
 
 import equinox as eqx
@@ -68,7 +69,7 @@ class ModelBased(AbstractPlanning):
         return Problem(model, self.objective, spec.action, model.cloud)
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple["ModelBased", Problem]:
         """Itself, planning in the true dynamics.
 

@@ -1,5 +1,7 @@
 """Model-predictive control as an agent: it plans in a model that it knows."""
 
+import math
+
 from jaxtyping import PRNGKeyArray
 
 from forethought.agents.base import Duty, Metrics
@@ -36,7 +38,7 @@ class Planning(AbstractPlanning):
         return self.problem
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple["Planning", Problem]:
         """Itself, on the problem."""
         return self, problem

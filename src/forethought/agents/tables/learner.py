@@ -1,5 +1,6 @@
 """What agents with a table of values have in common: how they act, when they learn."""
 
+import math
 from typing import TypeVar
 
 import equinox as eqx
@@ -71,7 +72,7 @@ class AbstractTabular(AbstractAgent[Learner, Explored]):
         return *epsilon_greedy(learner.values[obs], epsilon, key=key), None
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple["AbstractTabular[Learner]", Learner] | None:
         """Itself, with the values that solve the table."""
         model = problem.model

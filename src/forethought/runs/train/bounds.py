@@ -131,7 +131,8 @@ def exact_bound(
         agent: Who would learn them. One that plans is told the state, one that looks
             its actions up is shown what it is always shown.
         episodes: At most.
-        seconds: Wall time after which no further episode begins.
+        seconds: Wall time after which no further episode begins, and that one who
+            practises in the exact dynamics may take.
         key: Consumed.
 
     Returns:
@@ -142,8 +143,11 @@ def exact_bound(
     if isinstance(world, TabularEnvironment) and len(world.changes):
         return {"note": f"The world of {task.name} changes, and no table solves it."}
     know_key, key = jax.random.split(key)
-    known = agent.informed(task.problem, key=know_key)
     learns = type(agent)
+    try:
+        known = agent.informed(task.problem, seconds=seconds, key=know_key)
+    except TimeoutError as error:
+        return {"note": str(error)}
     if known is None:
         return {"note": f"{learns.__name__} cannot use the dynamics of {task.name}."}
     agent, learner = known
