@@ -271,6 +271,11 @@ def test_a_config_that_cannot_be_read_back_is_refused_in_one_line(
         (["--model", "ensembel"], "did you mean 'ensemble'"),
         (["--model", "tabular"], "tabular is made of a table"),
         (["--agent", "dyna", "--model", "gp"], "learns no model of this kind"),
+        (["--agent", "mbrl-v1", "--model", "counts"], "counts is made of transitions"),
+        (
+            ["--agent", "mbrl-v1", "--agent.improvement.estimator", "score"],
+            "forethought: Improvement by the estimator score needs noise > 0, got 0.0.",
+        ),
         (["--agent.planner.particles", "3"], "share evenly"),
         (["--agent.planner.tolerance", "3"], "no flag named"),
         (["--steps", "10"], "needs more steps than the 60 random ones"),
@@ -291,6 +296,15 @@ def test_what_cannot_be_learned_is_refused_in_one_line(arguments, words, capsys)
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     assert words in err and "Traceback" not in err
+    assert not os.path.exists("refused")
+
+
+@pytest.mark.parametrize("words", ["maze --agent mbrl-v1", "CartPole-v1 --agent mbrl-v0"])
+def test_gradients_of_a_policy_need_actions_that_are_vectors(words, capsys):
+    assert run("train", *words.split(), "--steps", "3000", "--out", "refused") == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert "vectors of real numbers, got Discrete" in err
     assert not os.path.exists("refused")
 
 

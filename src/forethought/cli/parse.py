@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,13 @@ def parse(form: Any, command: str, arguments: list[str], **keywords: Any) -> Any
     """Parse flags by tyro; any complaint becomes one line."""
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint), bad_input():
+        with (
+            contextlib.redirect_stderr(complaint),
+            bad_input(),
+            warnings.catch_warnings(),
+        ):
+            # They would stand above the complaint, and are of no use to who types.
+            warnings.simplefilter("ignore")
             parsed, left = tyro.cli(
                 form,
                 prog=f"forethought {command}",

@@ -63,7 +63,7 @@ MODELS: Mapping[str, Entry] = {
         "transitions",
         "an observation",
         "exact",
-        ("fit", "mbrl-v2"),
+        ("fit", "mbrl-v0", "mbrl-v1", "mbrl-v2"),
         EnsembleRecipe(members=1, probabilistic=False, propagation="E"),
     ),
     "ensemble": Entry(
