@@ -69,3 +69,7 @@ def fresh_basis(
         lengths[:, -turns:] = 0.7
     logs = jnp.asarray(np.log(lengths), obs.dtype)
     return Basis(centres + 0.1 * jitter, amplitude * targets, logs)
+
+
+FRESH = {"radial": fresh_basis, "affine": fresh_line}
+"""How parameters are drawn anew, by the kind of policy."""

@@ -8,8 +8,8 @@ $$J(\theta) = \mathbb E \sum_t c(x_t), \qquad x_0 \sim \mathcal N(m_0, S_0)$$
 | a model whose belief is | is followed by | known as |
 |---|---|---|
 | a Gaussian (`gp-moments`) | moments of state and action, nothing drawn | PILCO |
-| a sample's state (`gp`) | particles, each with its function | the same, Monte Carlo |
-| a sample's state (`ensemble`, `bnn`) | particles, each with its network | deep PILCO |
+| a sample's (`gp`) | particles, each with its function | the same, Monte Carlo |
+| a sample's (`ensemble`, `bayesian`) | particles, each with its network | deep PILCO |
 
 What particles meet by chance is the same for all parameters (common random numbers), so
 that the cost is a smooth function of them either way.
@@ -27,10 +27,16 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
+from forethought.agents.gradients.backprop import require_vectors
 from forethought.agents.gradients.descents import descend
-from forethought.agents.gradients.parameters import Basis, Line, fresh_basis, fresh_line
-from forethought.agents.gradients.starts import bucket, first_seen, warn_if_wide
-from forethought.agents.planning.model_based import ModelBased, with_brief
+from forethought.agents.gradients.parameters import FRESH, Basis, Line
+from forethought.agents.gradients.starts import (
+    beginnings,
+    bucket,
+    first_seen,
+    warn_if_wide,
+)
+from forethought.agents.planning.model_based import ModelBased, rows_of, with_brief
 from forethought.agents.planning.mpc import Planning
 from forethought.core.gaussian import Gaussian
 from forethought.core.given.settings import (
@@ -43,11 +49,10 @@ from forethought.core.given.settings import (
     check_ranges,
 )
 from forethought.core.readout import Readout
-from forethought.core.spaces import Box
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.gp.matched import MomentMatching, narrowed
+from forethought.models.gp.matched import narrowed
 from forethought.models.gp.recipe import MomentMatchingRecipe
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
@@ -135,13 +140,7 @@ class Searched(eqx.Module):
     """Searches since one gained something; negative before the first."""
 
 
-class Foreseen(eqx.Module):
-    """The return that was foreseen of the policy at work."""
-
-    value: Scalar
-
-
-class PolicySearch(AbstractAgent[Searched, Foreseen]):
+class PolicySearch(AbstractAgent[Searched, Array]):
     """Searches for a policy in what its model foresees.
 
     Args:
@@ -160,23 +159,14 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         """To refit and to search after each episode."""
         return (POLICY,)
 
-    @property
-    def angles(self) -> tuple[int, ...]:
-        """Numbers of the observation that are angles."""
-        return self.learning.recipe.angles
-
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Searched:
         """A model that has seen nothing, and any policy.
 
         Raises:
-            TypeError: Actions are no numbers.
+            TypeError: Actions are discrete.
             ValueError: Gaussians go through the model, and numbers have 32 bits.
         """
-        if not isinstance(spec.action, Box):
-            raise TypeError(
-                "PILCO improves policies by gradients, for which actions need to be a "
-                f"Box, got {type(spec.action).__name__}."
-            )
+        box = require_vectors(spec.action)
         model_key, draw_key = jax.random.split(key)
         problem = self.learning.init(spec, key=model_key)
         if _by_moments(problem):
@@ -188,63 +178,52 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
                 )
             judge = expected(problem.objective)
             problem = eqx.tree_at(lambda each: each.objective, problem, judge)
-        size, sides = spec.observation.shape[0], spec.action.shape[0]
-        rows = jnp.zeros((self.settings.basis, size))
-        first = self.fresh(rows, jnp.ones((), rows.dtype), sides, key=draw_key)
-        inner = first.policy(self.angles)
-        policy = Squashed(inner, spec.action) if spec.action.bounded else inner
+        rows = jnp.zeros((self.settings.basis, *spec.observation.shape))
         nothing = jnp.zeros((), rows.dtype)
+        angles, draw = self.learning.recipe.angles, FRESH[self.settings.policy]
+        first = draw(rows, nothing + 1, box.shape[0], angles, key=draw_key)
+        inner = first.policy(angles)
+        policy = Squashed(inner, box) if box.bounded else inner
         return Searched(problem, first, policy, nothing, jnp.asarray(-1, jnp.int32))
 
-    def reset(self, learner: Searched, *, key: PRNGKeyArray) -> Foreseen:
-        """Nothing is carried but what was foreseen."""
-        return Foreseen(learner.value)
+    def reset(self, learner: Searched, *, key: PRNGKeyArray) -> Scalar:
+        """Nothing is carried but the return that was foreseen."""
+        return learner.value
 
     def act(
         self,
         learner: Searched,
-        carry: Foreseen,
+        carry: Scalar,
         obs: PyTree[Array],
         *,
         key: PRNGKeyArray,
         mode: Mode = "explore",
-    ) -> tuple[Action, Foreseen, None]:
+    ) -> tuple[Action, Scalar, None]:
         """What the policy does.
 
         Exploring and exploiting are the same: what the model does not know explores.
         """
         action, _ = learner.policy.act(Readout(obs), key=key, mode="exploit")
         # The episode may have begun before this policy was found.
-        return action, Foreseen(learner.value), None
+        return action, learner.value, None
 
     def update(
         self, learner: Searched, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Searched, Metrics]:
         """Refit the model to all that was seen, and search for a policy in it."""
         fit_key, search_key = jax.random.split(key)
-        seen, valid = memory.everything()
-        lanes = memory.replay.lanes
-        ended = (seen.terminated | seen.truncated)[:-lanes]
-        begins = valid & jnp.concatenate([jnp.ones(lanes, bool), ended])
-        count = jnp.sum(valid)
-        most = valid.shape[0]
+        rows, begins = rows_of(memory), beginnings(memory)
+        count, most = jnp.sum(rows.valid), rows.valid.shape[0]
         model: Any = learner.problem.model
         room = model.processes.points.shape[0] if _by_moments(learner.problem) else 0
         # Where it is known how many there are, no more are looked at.
         size = most if isinstance(count, Tracer) else bucket(int(count), room, most)
-        rows = Rows(
-            seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, valid
-        )
         rows, begins = jax.tree.map(lambda leaf: leaf[:size], (rows, begins))
         model, told = model.fit(rows, key=fit_key)
-        problem = eqx.tree_at(lambda each: each.model, learner.problem, model)
-        small = problem
-        if isinstance(model, MomentMatching):
-            small = eqx.tree_at(
-                lambda each: each.model, problem, narrowed(model, min(size, room))
-            )
-        learner, found = _search(self, learner, small, rows, begins, search_key)
-        learner = eqx.tree_at(lambda each: each.problem, learner, problem)
+        small = narrowed(model, min(size, room)) if room else model
+        problem = eqx.tree_at(lambda each: each.model, learner.problem, small)
+        learner, found = _search(self, learner, problem, rows, begins, search_key)
+        learner = eqx.tree_at(lambda each: each.problem.model, learner, model)
         return learner, told | found
 
     def informed(
@@ -264,10 +243,9 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
             return None
         return learner.problem, self.learning.planner
 
-    def watch(self, carry: Foreseen) -> Metrics:
+    def watch(self, carry: Array) -> Metrics:
         """`plan_value` is the return that was foreseen of the policy at work."""
-        failed = jnp.zeros_like(carry.value, bool)
-        return {"plan_value": carry.value, "plan_failed": failed}
+        return {"plan_value": carry, "plan_failed": jnp.zeros_like(carry, bool)}
 
     def foreseen(
         self,
@@ -287,39 +265,26 @@ class PolicySearch(AbstractAgent[Searched, Foreseen]):
         """
         horizon = self.settings.horizon
         if _by_moments(problem):
-            follow = Moments("exploit")
-            found = imagine(problem, policy, start, horizon, follow=follow, key=key)
-            return found.value
-        belief_key, start_key, look_key, key = jax.random.split(key, 4)
-        count = problem.cloud.enough(problem.model, self.settings.particles)
-        belief = problem.model.init(key=belief_key)
-        cloud = problem.cloud.spread(problem.model, belief, count, key=belief_key)
-        shape = (count, start.mean.shape[0])
-        obs = start.unwhiten(jax.random.normal(start_key, shape, start.mean.dtype))
-        cloud = jax.vmap(
-            lambda belief, obs: problem.model.observe(belief, obs, key=look_key)
-        )(cloud, obs)
-        follow = Sampled("exploit")
+            how = Moments("exploit")
+            return imagine(problem, policy, start, horizon, follow=how, key=key).value
+        model, how = problem.model, Sampled("exploit")
+        count = problem.cloud.enough(model, self.settings.particles)
+        belief_key, key = jax.random.split(key)
+        belief = model.init(key=belief_key)
+        cloud = problem.cloud.spread(model, belief, count, key=belief_key)
 
         def one(belief: PyTree, key: PRNGKeyArray) -> Scalar:
-            return imagine(
-                problem, policy, belief, horizon, follow=follow, key=key
-            ).value
+            start_key, look_key, key = jax.random.split(key, 3)
+            belief = model.observe(belief, start.sample(key=start_key), key=look_key)
+            return imagine(problem, policy, belief, horizon, follow=how, key=key).value
 
         return jnp.mean(jax.vmap(one)(cloud, jax.random.split(key, count)))
 
-    def fresh(
-        self, obs: Array, amplitude: Array, sides: int, *, key: PRNGKeyArray
-    ) -> Basis | Line:
-        """Parameters drawn anew, around some observations."""
-        draw = fresh_line if self.settings.policy == "affine" else fresh_basis
-        return draw(obs, amplitude, sides, self.angles, key=key)
-
-    def _dressed(
+    def dressed(
         self, parameters: Basis | Line, like: AbstractResponsive
     ) -> AbstractResponsive:
         """The policy of some parameters, within the limits of another one."""
-        inner = parameters.policy(self.angles)
+        inner = parameters.policy(self.learning.recipe.angles)
         return like.around(inner) if isinstance(like, Squashed) else inner
 
 
@@ -336,30 +301,26 @@ def _search(
     it = agent.settings
     pick_key, draw_key, imagine_key = jax.random.split(key, 3)
     start = first_seen(agent.start, rows, begins)
-    sides = learner.policy.act(Readout(start.mean), key=key, mode="exploit")[0].shape[0]
-    _, restore = ravel_pytree(learner.parameters)
-    previous = ravel_pytree(learner.parameters)[0]
-    share = rows.valid.astype(start.mean.dtype)
-    count = it.fresh + 1
+    previous, restore = ravel_pytree(learner.parameters)
+    dtype, sides = start.mean.dtype, rows.action.shape[1]
+    share, count = rows.valid.astype(dtype), it.fresh + 1
+    amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), count)
 
-    def draw(i: int) -> Array:
-        at = jax.random.choice(
-            jax.random.fold_in(pick_key, i), len(share), (it.basis,), p=share
-        )
-        amplitude = jnp.asarray(it.amplitudes[i % len(it.amplitudes)], share.dtype)
-        drawn = agent.fresh(
-            rows.obs[at], amplitude, sides, key=jax.random.fold_in(draw_key, i)
-        )
+    def draw(amplitude: Array, i: Array) -> Array:
+        pick, key = (jax.random.fold_in(each, i) for each in (pick_key, draw_key))
+        at = jax.random.choice(pick, len(share), (it.basis,), p=share)
+        angles, obs = agent.learning.recipe.angles, rows.obs[at]
+        drawn = FRESH[it.policy](obs, amplitude, sides, angles, key=key)
         return ravel_pytree(drawn)[0]
 
-    drawn = jnp.stack([draw(i) for i in range(count)])
+    drawn = jax.vmap(draw)(amplitudes, jnp.arange(count))
     first = learner.stale < 0
     starts = drawn.at[-1].set(jnp.where(first, drawn[-1], previous))
     old = jnp.arange(count) == count - 1
     tired = (it.patience > 0) & (learner.stale >= it.patience)
 
     def cost(x: Array, factor: Scalar) -> Scalar:
-        policy = agent._dressed(restore(x), learner.policy)
+        policy = agent.dressed(restore(x), learner.policy)
         judge = widened(problem.objective, factor)
         there = eqx.tree_at(lambda each: each.objective, problem, judge)
         return -agent.foreseen(there, policy, start, key=imagine_key)
@@ -380,11 +341,10 @@ def _search(
     after = Searched(
         problem=learner.problem,
         parameters=parameters,
-        policy=agent._dressed(parameters, learner.policy),
+        policy=agent.dressed(parameters, learner.policy),
         value=jnp.where(fine, -found.cost, learner.value),
         stale=jnp.where(fine, stale.astype(jnp.int32), learner.stale),
     )
-    dtype = start.mean.dtype
     return after, {
         "foreseen": after.value,
         "search_failed": (~fine).astype(dtype),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from forethought.core.gaussian import Gaussian
+from forethought.data.memory import Memory
 from forethought.models.learned.rows import Rows
 
 BUCKET = 80
@@ -35,6 +36,14 @@ def first_seen(
     spread = some @ (rows.obs - (some @ rows.obs)[None, :]) ** 2
     cov = (weights[:, None] * gaps).T @ gaps
     return Gaussian(mean, cov + jnp.diag(0.01 * spread + 1e-8))
+
+
+def beginnings(memory: Memory) -> Bool[Array, " row"]:
+    """Which rows an episode begins with."""
+    seen, valid = memory.everything()
+    lanes = memory.replay.lanes
+    ended = (seen.terminated | seen.truncated)[:-lanes]
+    return valid & jnp.concatenate([jnp.ones(lanes, bool), ended])
 
 
 def _shares(which: Array, dtype: Any) -> Array:

@@ -176,7 +176,8 @@ def with_planner(settings: Any, name: str) -> Any:
 def with_model(settings: Any, name: str) -> Any:
     """The settings of an agent that learns another model, of the same numbers.
 
-    Its planner draws as many futures as samples of that can share evenly.
+    Its planner, if it has one, draws as many futures as samples of that can share
+    evenly.
     """
     old, new = settings.model, recipe_of(name)
     if name_of_model(old) == name:
@@ -184,10 +185,11 @@ def with_model(settings: Any, name: str) -> Any:
     shared = {field.name for field in dataclasses.fields(AbstractRecipe)}
     same = {field: getattr(old, field) for field in shared}
     fields: dict[str, Any] = {"model": dataclasses.replace(new, **same)}
-    drawn = getattr(settings.planner, "particles", None)
+    planner = vars(settings).get("planner")
+    drawn = getattr(planner, "particles", None)
     if drawn is not None:
         particles = -(-drawn // new.size) * new.size
-        fields["planner"] = dataclasses.replace(settings.planner, particles=particles)
+        fields["planner"] = dataclasses.replace(planner, particles=particles)
     return dataclasses.replace(settings, **fields)
 
 
