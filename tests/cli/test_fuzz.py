@@ -29,11 +29,14 @@ TASKS = {"lqr": "lqg", "categorical-cem": "exam", "mcts": "exam"}
 """Who cannot plan for the pendulum."""
 AGENTS = {
     "pets": "pendulum",
+    "mbrl-v0": "pendulum",
     "mbrl-v1": "pendulum",
     "mbrl-v2": "pendulum",
     "dyna": "maze",
     "sweeping": "maze",
     "ppo": "pendulum",
+    "mb-mf": "pendulum",
+    "pilco": "pilco-pendulum",
 }
 EDGES = (
     "0", "1", "2", "3", "-1", "0.5", "-0.5", "1.0000001", "1e-8", "1e-300", "1e300",

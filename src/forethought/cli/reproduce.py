@@ -12,7 +12,7 @@ from forethought.core.given.settings import Seed, Times, check_ranges
 from forethought.core.words import unknown
 from forethought.training.stop import INTERRUPTED
 
-NEWEST = 40
+NEWEST = 8
 """So many returns of a seed are shown, at most."""
 
 

@@ -21,7 +21,7 @@ def told(folder):
 def test_it_begins_without_random_actions_and_makes_twenty_updates():
     run = Learning("pendulum", PPO())
     assert (run.first_steps, run.total_steps) == (0, 20 * 2048)
-    assert Learning("pendulum", PPO(rollout=10)).total_steps == 6 * 200
+    assert Learning("pendulum", PPO(rollout=10, batch=5)).total_steps == 6 * 200
 
 
 def test_an_interrupted_run_goes_on_with_the_same_lines(tmp_path):

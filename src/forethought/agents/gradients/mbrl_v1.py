@@ -7,7 +7,7 @@ from forethought.agents.base import Brief
 from forethought.agents.gradients.backprop import Improvement
 from forethought.agents.gradients.improving import Improving
 from forethought.agents.planning.model_based import briefed
-from forethought.core.given.settings import Count, Nonnegative, check_ranges
+from forethought.core.given.settings import Count, Depth, Nonnegative, check_ranges
 from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
 
 M = TypeVar("M", bound=AbstractRecipe)
@@ -40,7 +40,7 @@ class ModelBasedV1(Generic[M]):
     )
     improvement: Improvement = Improvement()  # noqa: RUF009  (a frozen setting)
     width: Count = 32
-    depth: Count = 2
+    depth: Depth = 2
     noise: Nonnegative = 0.1
     known_reward: bool = True
 

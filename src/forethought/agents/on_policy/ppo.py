@@ -31,6 +31,7 @@ from forethought.agents.schedule import Schedule
 from forethought.core.given.settings import (
     LARGEST,
     Count,
+    Depth,
     Nonnegative,
     Positive,
     Range,
@@ -93,7 +94,7 @@ class PPO(AbstractAgent[ActorCritic, None]):
         step: How the policy moves: by gradients of clipped ratios, or TRPO's.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of its range, or a minibatch larger than a rollout.
 
     References:
         Schulman, Wolski, Dhariwal, Radford and Klimov, Proximal policy optimization
@@ -115,11 +116,16 @@ class PPO(AbstractAgent[ActorCritic, None]):
     target_kl: Positive | None = None
     scale: bool = eqx.field(static=True, default=True)
     width: Count = eqx.field(static=True, default=64)
-    depth: Annotated[int, Range(at_least=1, limit=100)] = eqx.field(
-        static=True, default=2
-    )
+    depth: Depth = eqx.field(static=True, default=2)
     std: Positive = 1.0
     step: Literal["clip", "trust-region"] = eqx.field(static=True, default="clip")
+
+    def __check_init__(self):
+        """Check that an update has a minibatch to learn from."""
+        if self.batch > self.rollout:
+            raise ValueError(
+                f"PPO needs batch of at most rollout={self.rollout}, got {self.batch}."
+            )
 
     @property
     def duties(self) -> tuple[Duty, ...]:

@@ -83,6 +83,8 @@ Count = Annotated[int, Range(at_least=1)]
 Whole = Annotated[int, Range(at_least=0)]
 Steps = Annotated[int, Range(at_least=1, limit=1_000_000)]
 """Of what a plan has one for each step of, on the host too."""
+Depth = Annotated[int, Range(at_least=1, limit=100)]
+"""Of a network: each layer is written down by itself."""
 Times = Annotated[int, Range(at_least=1, limit=100_000)]
 """Of what is made, or played to its end, one by one."""
 Seed = Annotated[int, Range(limit=None)]

@@ -5,7 +5,7 @@ fit. What it makes is a model that holds all of that and learns by itself.
 """
 
 import abc
-from typing import Annotated, Literal
+from typing import Literal
 
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
@@ -13,8 +13,8 @@ from jaxtyping import PRNGKeyArray
 from forethought.core.given.settings import (
     AbstractSettings,
     Count,
+    Depth,
     Positive,
-    Range,
     Seed,
     Whole,
 )
@@ -107,9 +107,7 @@ class EnsembleRecipe(AbstractRecipe):
 
     members: Count = eqx.field(static=True, default=5)
     width: Count = eqx.field(static=True, default=64)
-    depth: Annotated[int, Range(at_least=1, limit=100)] = eqx.field(
-        static=True, default=2
-    )
+    depth: Depth = eqx.field(static=True, default=2)
     probabilistic: bool = eqx.field(static=True, default=True)
     propagation: Rule = eqx.field(static=True, default="TSinf")
     fitting: FitSettings = eqx.field(static=True, default=FitSettings())
@@ -159,9 +157,7 @@ class BayesianRecipe(AbstractRecipe):
 
     samples: Count = eqx.field(static=True, default=10)
     width: Count = eqx.field(static=True, default=50)
-    depth: Annotated[int, Range(at_least=1, limit=100)] = eqx.field(
-        static=True, default=1
-    )
+    depth: Depth = eqx.field(static=True, default=1)
     units: Units = eqx.field(static=True, default="mixed")
     scale: Positive = eqx.field(static=True, default=2.0)
     propagation: Rule = eqx.field(static=True, default="TSinf")

@@ -71,7 +71,7 @@ SWIMMER = Reproduction(
         ),
     ),
     measured=0.7,
-    bound_seconds=450.0,  # one episode takes some 250 s
+    bound_seconds=450.0,  # an episode takes up to 250 s
 )
 NAGABANDI = {"nagabandi-swimmer": SWIMMER}
 """Entries by name."""
