@@ -306,7 +306,7 @@ def _search(
     previous, restore = ravel_pytree(learner.parameters)
     dtype, sides = start.mean.dtype, rows.action.shape[1]
     share, count = rows.valid.astype(dtype), it.fresh + 1
-    amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), count)
+    amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), (count,))
 
     def draw(amplitude: Array, i: Array) -> Array:
         pick, key = (jax.random.fold_in(each, i) for each in (pick_key, draw_key))
