@@ -42,10 +42,10 @@ def affine(key):
 
 def radial(key):
     """Six bumps, one number of three an angle."""
-    shapes = ((6, STATE + 1), (2, 6), (2, STATE + 1))
-    keys = jax.random.split(key, 3)
-    draws = (jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True))
-    return taught(*draws, angles=(1,))
+    one, two, key = jax.random.split(key, 3)
+    centres = jax.random.normal(one, (6, STATE + 1))
+    targets = jax.random.normal(two, (2, 6))
+    return taught(centres, targets, jax.random.normal(key, (2, STATE + 1)), (1,))
 
 
 def squashed(box):

@@ -176,6 +176,20 @@ def test_descents_from_several_places_keep_the_best_and_not_the_last(x64):
     assert np.isinf(found.costs[0]) and np.isfinite(found.cost)
 
 
+@pytest.mark.parametrize(("worse", "end"), [(1.2, 0.0), (2.0, 0.9)])
+def test_who_is_barred_gives_way_to_a_rival_and_to_no_other(worse, end, x64):
+    """On the left a shallow valley, 1 where it begins; on the right a deep one."""
+
+    def cost(x, factor):
+        left, right = 0.9 + 0.1 * (x[0] + 1) ** 2, worse * (x[0] - 1) ** 2
+        return jnp.where(x[0] < 0, left, right) / factor
+
+    starts, old = jnp.array([[2.0], [-2.0]]), jnp.array([False, True])
+    how = {"widening": 1.0, "short": 1, "long": 30}
+    found = jax.jit(lambda: descend(cost, starts, fresh=~old, barred=old, **how))()
+    np.testing.assert_allclose(found.cost, end, atol=1e-6)
+
+
 class Nowhere(AbstractObjective):
     """Tells no number."""
 

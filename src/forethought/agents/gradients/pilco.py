@@ -36,7 +36,7 @@ from forethought.agents.gradients.starts import (
     first_seen,
     warn_if_wide,
 )
-from forethought.agents.planning.model_based import ModelBased, rows_of, with_brief
+from forethought.agents.planning.model_based import briefed, rows_of
 from forethought.agents.planning.mpc import Planning
 from forethought.core.gaussian import Gaussian
 from forethought.core.given.settings import (
@@ -48,7 +48,7 @@ from forethought.core.given.settings import (
     Whole,
     check_ranges,
 )
-from forethought.core.readout import Readout
+from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
@@ -58,8 +58,8 @@ from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
 from forethought.objectives.expected import expected
 from forethought.objectives.saturating import widened
-from forethought.planners import CEM, MPC, RandomShooting
-from forethought.planners.base import AbstractPlanner
+from forethought.planners import CEM, MPC
+from forethought.planners.around.following import Following
 from forethought.policies.base import AbstractResponsive
 from forethought.policies.follow import Moments, Sampled
 from forethought.policies.squashed import Squashed
@@ -120,11 +120,10 @@ class PILCO(Generic[M]):
 
     def make(self, brief: Brief) -> "PolicySearch":
         """The agent, for a task that tells so much beforehand."""
-        shooting = RandomShooting(min(self.horizon, 20), population=64)
-        told = with_brief(self.model, shooting, self.known_reward, brief)
+        recipe, objective = briefed(self.model, self.known_reward, brief)
         if brief.start is not None:
-            warn_if_wide(brief.start[1], told.recipe.angles)
-        return PolicySearch(self, told, brief.start)
+            warn_if_wide(brief.start[1], recipe.angles)
+        return PolicySearch(self, recipe, objective, brief.start)
 
 
 class Searched(eqx.Module):
@@ -144,13 +143,15 @@ class PolicySearch(AbstractAgent[Searched, Array]):
 
     Args:
         settings: How.
-        learning: How the model begins, and what is wanted.
+        recipe: How the model begins.
+        objective: What is wanted, of what the model reads out.
         start: Mean and standard deviation of what is observed first; seen from the
             starts of episodes if it is not told.
     """
 
     settings: PILCO = eqx.field(static=True)
-    learning: ModelBased
+    recipe: AbstractRecipe
+    objective: AbstractJudge
     start: tuple[tuple[Finite, ...], tuple[Finite, ...]] | None = eqx.field(static=True)
 
     @property
@@ -167,7 +168,8 @@ class PolicySearch(AbstractAgent[Searched, Array]):
         """
         box = require_vectors(spec.action)
         model_key, draw_key = jax.random.split(key)
-        problem = self.learning.init(spec, key=model_key)
+        model = self.recipe.begin(spec, key=model_key)
+        problem = Problem(model, self.objective, spec.action, model.cloud)
         if _by_moments(problem):
             if jnp.finfo(jnp.result_type(float)).bits != 64:
                 raise ValueError(
@@ -179,7 +181,7 @@ class PolicySearch(AbstractAgent[Searched, Array]):
             problem = eqx.tree_at(lambda each: each.objective, problem, judge)
         rows = jnp.zeros((self.settings.basis, *spec.observation.shape))
         nothing = jnp.zeros((), rows.dtype)
-        angles, draw = self.learning.recipe.angles, FRESH[self.settings.policy]
+        angles, draw = self.recipe.angles, FRESH[self.settings.policy]
         first = draw(rows, nothing + 1, box.shape[0], angles, key=draw_key)
         inner = first.policy(angles)
         policy = Squashed(inner, box) if box.bounded else inner
@@ -233,14 +235,15 @@ class PolicySearch(AbstractAgent[Searched, Array]):
         planner = CEM(horizon, population=150, elites=15, iterations=5)
         return Planning(problem, MPC(planner)), problem
 
-    def examined(self, learner: Searched) -> tuple[Problem, AbstractPlanner] | None:
-        """What it imagines with, and a planner that looks for its errors.
+    def examined(self, learner: Searched) -> tuple[Problem, Following] | None:
+        """What it imagines with, and its policy as the one who plans.
 
         Not where Gaussians go through it: thousands of them would take minutes.
         """
         if _by_moments(learner.problem):
             return None
-        return learner.problem, self.learning.planner
+        horizon = self.settings.horizon
+        return learner.problem, Following(policy=learner.policy, horizon=horizon)
 
     def watch(self, carry: Array) -> Metrics:
         """`plan_value` is the return that was foreseen of the policy at work."""
@@ -283,7 +286,7 @@ class PolicySearch(AbstractAgent[Searched, Array]):
         self, parameters: Basis | Line, like: AbstractResponsive
     ) -> AbstractResponsive:
         """The policy of some parameters, within the limits of another one."""
-        inner = parameters.policy(self.learning.recipe.angles)
+        inner = parameters.policy(self.recipe.angles)
         return like.around(inner) if isinstance(like, Squashed) else inner
 
 
@@ -308,7 +311,7 @@ def _search(
     def draw(amplitude: Array, i: Array) -> Array:
         pick, key = (jax.random.fold_in(each, i) for each in (pick_key, draw_key))
         at = jax.random.choice(pick, len(share), (it.basis,), p=share)
-        angles, obs = agent.learning.recipe.angles, rows.obs[at]
+        angles, obs = agent.recipe.angles, rows.obs[at]
         drawn = FRESH[it.policy](obs, amplitude, sides, angles, key=key)
         return ravel_pytree(drawn)[0]
 
