@@ -73,7 +73,7 @@ SETTINGS = {
 INSIDE = {"dyna": 1, "sweeping": 2}
 """Agents that learn on the way, and steps from one update to the next."""
 ROWS = [*SETTINGS, "known-model"]
-FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna", "ppo"]
+FAMILIES = ["mbrl-v2", pytest.param("mbrl-v1", marks=pytest.mark.long), "dyna", "ppo"]
 """One row each of those that plan in a network, improve a policy through one, keep a
 table, and learn a policy from what it did."""
 

@@ -293,7 +293,9 @@ def test_what_cannot_be_learned_is_refused_in_one_line(arguments, words, capsys)
     assert not os.path.exists("refused")
 
 
-@pytest.mark.parametrize("words", ["maze --agent mbrl-v1", "CartPole-v1 --agent mbrl-v0"])
+@pytest.mark.parametrize(
+    "words", ["maze --agent mbrl-v1", "CartPole-v1 --agent mbrl-v0"]
+)
 def test_gradients_of_a_policy_need_actions_that_are_vectors(words, capsys):
     assert run("train", *words.split(), "--steps", "3000", "--out", "refused") == 2
     out, err = capsys.readouterr()

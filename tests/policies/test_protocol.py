@@ -13,6 +13,7 @@ from forethought.core.readout import Readout
 from forethought.core.spaces import Box, free_box
 from forethought.policies.affine import TimeVarying
 from forethought.policies.gaussian import GaussianPolicy
+from forethought.policies.looking import Looking
 from forethought.policies.mlp import MLPPolicy
 from forethought.policies.shaken import Shaken
 
@@ -43,6 +44,16 @@ def shaken(box):
     return lambda key: Shaken(mlp(box)(key), jnp.array([0.3, 0.1]))
 
 
+def looking(box):
+    """A network that is shown halves."""
+    return lambda key: Looking(mlp(box)(key), half)
+
+
+def half(x):
+    """Half of it."""
+    return 0.5 * x
+
+
 LIMITS = Box([-2.0, 1.0], [2.0, 1.5])
 HALF_FREE = Box([-2.0, -np.inf], [2.0, np.inf])
 ROWS = {
@@ -50,6 +61,7 @@ ROWS = {
     "mlp-half-free": (mlp(HALF_FREE), HALF_FREE),
     "gaussian": (gaussian(LIMITS), LIMITS),
     "gaussian-half-free": (gaussian(HALF_FREE), HALF_FREE),
+    "looking": (looking(LIMITS), LIMITS),
     "shaken": (shaken(free_box(2)), free_box(2)),
     "time-varying": (affine, free_box(2)),
 }
