@@ -12,7 +12,13 @@ def study(rate):
     """A stable rotation over a dozen steps."""
     arms = {"stable": Chain(lambda: turning(0.9), idle, rate=rate)}
     return GradientStudy(
-        claim="", variant="", source="", horizon=12, arms=arms, seeds=2, promises=()
+        claim="",
+        variant="",
+        horizon=12,
+        arms=arms,
+        seeds=2,
+        promises=(),
+        seconds=1.0,
     )
 
 
