@@ -98,7 +98,8 @@ DREAMING = ("mba", "mbpo", "mve", "steve")
 CRITICS = ("sac", "ddpg", "naf", *DREAMING)
 """Agents whose actions need limits."""
 ROWS = [*SETTINGS, "known-model"]
-FAMILIES = ["mbrl-v2", "mbrl-v1", "dyna", "ppo", "ddpg"]
+LONG = pytest.param("mbrl-v1", marks=pytest.mark.long)
+FAMILIES = ["mbrl-v2", LONG, "dyna", "ppo", "ddpg"]
 """One row each of those that plan in a network, improve a policy through one, keep a
 table, learn a policy from what it did, and learn critics."""
 

@@ -13,6 +13,7 @@ from forethought.core.readout import Readout
 from forethought.core.spaces import Box, free_box
 from forethought.policies.affine import TimeVarying
 from forethought.policies.gaussian import GaussianPolicy
+from forethought.policies.looking import Looking
 from forethought.policies.mlp import MLPPolicy
 from forethought.policies.radial import taught
 from forethought.policies.shaken import Shaken
@@ -58,6 +59,19 @@ def shaken(box):
     return lambda key: Shaken(mlp(box)(key), jnp.array([0.3, 0.1]))
 
 
+def looking(box):
+    """A network that is shown halves."""
+    return lambda key: Looking(mlp(box)(key), Half())
+
+
+class Half(eqx.Module):
+    """A view without numbers of its own, which would count as parameters."""
+
+    def __call__(self, x):
+        """Half of it."""
+        return 0.5 * x
+
+
 LIMITS = Box([-2.0, 1.0], [2.0, 1.5])
 HALF_FREE = Box([-2.0, -np.inf], [2.0, np.inf])
 ROWS = {
@@ -65,6 +79,7 @@ ROWS = {
     "mlp-half-free": (mlp(HALF_FREE), HALF_FREE),
     "gaussian": (gaussian(LIMITS), LIMITS),
     "gaussian-half-free": (gaussian(HALF_FREE), HALF_FREE),
+    "looking": (looking(LIMITS), LIMITS),
     "shaken": (shaken(free_box(2)), free_box(2)),
     "time-varying": (affine, free_box(2)),
     "radial": (radial, free_box(2)),
