@@ -27,7 +27,7 @@ PENDULUM = Reproduction(
         "−200 or more."
     ),
     train=(
-        *("pendulum", "--agent", "ppo", "--count", "16", "--steps", "61440"),
+        *("pendulum", "--steps", "61440", "--agent", "ppo", "--count", "16"),
         *("--evaluate.every", "2048", "--evaluate.unit", "steps"),
         *("--evaluate-episodes", "20"),
     ),
@@ -66,7 +66,7 @@ CARTPOLE_V1 = Reproduction(
         "at most 500 steps. Evaluations are 20 episodes without noise."
     ),
     train=(
-        *("CartPole-v1", "--agent", "ppo", "--count", "8"),
+        *("CartPole-v1", "--steps", "40960", "--agent", "ppo", "--count", "8"),
         *("--evaluate.every", "8192", "--evaluate.unit", "steps"),
         *("--evaluate-episodes", "20"),
     ),
