@@ -38,6 +38,7 @@ from forethought.agents.critics.targets import (
     Steps,
 )
 from forethought.agents.planning.model_based import refitted
+from forethought.agents.planning.mpc import Planning
 from forethought.agents.schedule import Schedule
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Mode, blank
@@ -45,7 +46,11 @@ from forethought.data.memory import Memory
 from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
+from forethought.planners import CEM, MPC
 from forethought.problem import Problem
+
+HORIZON = 25
+"""Steps that one who knows the dynamics plans ahead."""
 
 
 class Critical(eqx.Module):
@@ -190,6 +195,13 @@ class OffPolicy(AbstractAgent[Critical, None]):
         if int(learner.broken) == 0:
             return None
         return f"learning came to no finite number at update {int(learner.broken):,}"
+
+    def informed(
+        self, problem: Problem, *, key: PRNGKeyArray
+    ) -> tuple[AbstractAgent, PyTree]:
+        """One who plans at every step by CEM, in place of a policy that is learned."""
+        planner = CEM(HORIZON, population=150, elites=15, iterations=5)
+        return Planning(problem, MPC(planner)), problem
 
     def examined(self, learner: Critical) -> None:
         """None: nobody plans."""

@@ -106,7 +106,7 @@ def errors(
     whole = jax.random.randint(begin_key, (arm.tables, states), 0, states)
     end = jnp.zeros((arm.tables, 1))
     tables = jnp.concatenate([whole.astype(end.dtype), end], axis=1)
-    truth = jnp.arange(states)
+    truth = jnp.arange(states, dtype=end.dtype)
 
     def one(tables: Array, at: tuple[Array, PRNGKeyArray]) -> tuple[Array, None]:
         index, key = at

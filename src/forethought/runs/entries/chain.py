@@ -28,7 +28,7 @@ CHAIN = ValueStudy(
     ),
     source="the authors' own demonstration, run again: means of five seeds",
     seeds=5,
-    seconds=60.0,
+    seconds=25.0,
     last=100,
     updates=10_000,
     every=EVERY,
