@@ -511,27 +511,17 @@ def test_a_killed_reproduction_ends_with_the_numbers_of_one_that_was_not(whole):
     assert "FAILED: it earns a fortune" in " ".join(printed.split())
 
 
-<<<<<<< HEAD
 def test_the_list_is_no_wider_than_a_screen_and_tells_every_claim(capsys, monkeypatch):
-=======
-def test_the_list_has_a_line_of_80_letters_for_every_claim(capsys, monkeypatch):
->>>>>>> 05ab8f4848483d769625a33a762b44f2c5d439e5
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         cli.main(["reproduce", "--list"])
     lines = capsys.readouterr().out.splitlines()
     assert stop.value.code == 0
-<<<<<<< HEAD
     assert max(map(len, lines)) <= 80
     entries = {**REPRODUCTIONS, **STUDIES}
     assert {line.split()[0] for line in lines if line[:1].isalpha()} >= {*entries}
     words = {word for line in lines for word in line.split()}
     assert all({*entry.claim.split()} <= words for entry in entries.values())
-=======
-    names = [*REPRODUCTIONS, *STUDIES]
-    assert [line.split()[0] for line in lines[1 : 1 + len(names)]] == names
-    assert len(lines) == len(names) + 3 and max(map(len, lines)) <= 80
->>>>>>> 05ab8f4848483d769625a33a762b44f2c5d439e5
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,10 @@ class PILCO(Generic[M]):
         basis: How many of these functions there are.
         horizon: Steps of an imagined episode.
         fresh: How many policies are begun anew at each search, besides the one that is
-            at work.
+            at work, which begins twice.
         amplitudes: Spreads of what fresh ones do before squashing, taken in turn.
-        widening: How much wider a saturating cost is that fresh ones go down first.
+        widening: How much wider a saturating cost is that all go down first but the
+            policy at work, the second time.
         short: Evaluations of the imagined cost by which each of them is tried.
         iterations: Evaluations with which the best goes on.
         patience: After so many searches that gained nothing, the best of the fresh ones
@@ -305,7 +306,7 @@ def _search(
     start = first_seen(agent.start, rows, begins)
     previous, restore = ravel_pytree(learner.parameters)
     dtype, sides = start.mean.dtype, rows.action.shape[1]
-    share, count = rows.valid.astype(dtype), it.fresh + 1
+    share, count = rows.valid.astype(dtype), it.fresh + 2
     amplitudes = jnp.resize(jnp.asarray(it.amplitudes, dtype), (count,))
 
     def draw(amplitude: Array, i: Array) -> Array:
@@ -317,8 +318,10 @@ def _search(
 
     drawn = jax.vmap(draw)(amplitudes, jnp.arange(count))
     first = learner.stale < 0
-    starts = drawn.at[-1].set(jnp.where(first, drawn[-1], previous))
-    old = jnp.arange(count) == count - 1
+    # The policy at work begins twice: from the wider cost on, as fresh ones do, too.
+    starts = drawn.at[-2:].set(jnp.where(first, drawn[-2:], previous[None]))
+    at = jnp.arange(count)
+    old = at >= count - 2
     tired = (it.patience > 0) & (learner.stale >= it.patience)
 
     def cost(x: Array, factor: Scalar) -> Scalar:
@@ -330,7 +333,7 @@ def _search(
     found = descend(
         cost,
         starts,
-        fresh=~old | first,
+        fresh=(at < count - 1) | first,
         barred=old & ~first & tired,
         widening=it.widening,
         short=it.short,
@@ -351,7 +354,7 @@ def _search(
         "foreseen": after.value,
         "search_failed": (~fine).astype(dtype),
         "starts_failed": jnp.sum(~jnp.isfinite(found.costs)).astype(dtype),
-        "previous_kept": (jnp.argmin(found.costs) == count - 1).astype(dtype),
+        "previous_kept": (jnp.argmin(found.costs) >= count - 2).astype(dtype),
         "imagined": found.evaluations.astype(dtype),
     }
 
