@@ -20,6 +20,7 @@ learned beside them, other targets and other sources make other agents of them:
 """
 
 import dataclasses
+import math
 
 import equinox as eqx
 import jax
@@ -197,7 +198,7 @@ class OffPolicy(AbstractAgent[Critical, None]):
         return f"learning came to no finite number at update {int(learner.broken):,}"
 
     def informed(
-        self, problem: Problem, *, key: PRNGKeyArray
+        self, problem: Problem, *, seconds: float = math.inf, key: PRNGKeyArray
     ) -> tuple[AbstractAgent, PyTree]:
         """One who plans at every step by CEM, in place of a policy that is learned."""
         planner = CEM(HORIZON, population=150, elites=15, iterations=5)
