@@ -38,7 +38,7 @@ def train(steps: int, evaluate: int) -> tuple[str, ...]:
     )
 
 
-def arm(agent: str, updates: int, **settings: int | float) -> tuple[str, ...]:
+def arm(agent: str, updates: int, **settings: float | int) -> tuple[str, ...]:
     """An agent with so many updates of its critics a step, and other settings."""
     alone = agent in NAMES
     own = {} if alone else {"reward_scale": 0.1}
