@@ -50,7 +50,7 @@ from forethought.environments.base import EnvironmentSpec
 from forethought.planners import CEM, MPC
 from forethought.problem import Problem
 
-HORIZON = 25
+HORIZON = 30
 """Steps that one who knows the dynamics plans ahead."""
 
 
