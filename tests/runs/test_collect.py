@@ -9,7 +9,7 @@ import forethought as ft
 from forethought.agents.random import Random
 from forethought.data.sources.reading import read
 from forethought.runs import logged
-from forethought.runs.collect import Following, collect, execute, prepare
+from forethought.runs.collect import Perturbed, collect, execute, prepare
 from forethought.runs.plan.record import record
 from forethought.runs.store.folder import RunFolder
 
@@ -131,7 +131,7 @@ class Still(Random):
 @pytest.mark.parametrize("noise", [0.0, 0.25])
 def test_a_trained_policy_does_its_best_and_noise_is_as_wide_as_asked(noise):
     box = ft.Box([-4.0, 0.0], [4.0, 1.0])
-    agent = Following(Still(box), None, box, noise)
+    agent = Perturbed(Still(box), None, box, noise)
     keys = jax.random.split(jax.random.key(0), 4000)
     act = jax.jit(jax.vmap(lambda key: agent.act(None, None, jnp.zeros(2), key=key)[0]))
     actions = np.asarray(act(keys))
@@ -149,7 +149,7 @@ def test_noise_draws_a_share_of_the_choices_at_random():
         def act(self, learner, carry, obs, *, key, mode="explore"):
             return jnp.zeros((), jnp.int32), carry, None
 
-    agent, seen = Following(First(choices), None, choices, 0.4), jnp.zeros(1)
+    agent, seen = Perturbed(First(choices), None, choices, 0.4), jnp.zeros(1)
     keys = jax.random.split(jax.random.key(0), 4000)
     act = jax.jit(jax.vmap(lambda key: agent.act(None, None, seen, key=key)[0]))
     share = np.mean(np.asarray(act(keys)) != 0)

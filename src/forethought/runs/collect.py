@@ -56,7 +56,7 @@ PIECE, LOOK = 1000, 0.5
 """Steps between two looks, at most; and seconds, about."""
 
 
-class Following(AbstractFixed[PyTree, PyTree]):
+class Perturbed(AbstractFixed[PyTree, PyTree]):
     """An agent that does its best, learns nothing, and is disturbed on the way.
 
     Args:
@@ -342,7 +342,7 @@ def _agent(
                 f"{policy} was trained for the {role} space {there}, but acts here in "
                 f"{here}."
             )
-    return Following(learning.training.agent, learner, spec.action, noise)
+    return Perturbed(learning.training.agent, learner, spec.action, noise)
 
 
 def _shapes(spaces: PyTree) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from forethought import tasks
 from forethought.agents.base import Brief
-from forethought.agents.imitation.dagger import DAgger, Following
+from forethought.agents.imitation.dagger import DAgger, Reactive
 from forethought.agents.planning.mpc import Planning
 from forethought.core.readout import Readout
 from forethought.core.spaces import Discrete
@@ -41,7 +41,7 @@ def training(start=(0.0, 0.0), spread=0.25, **settings):
     system = LinearSystem(jnp.concatenate([A, B], 1), start, spread=spread * jnp.eye(2))
     objective = Quadratic(jnp.diag(jnp.array([1.0, 1.0, 0.1])))
     teacher = feedback(GAIN)
-    agent = DAgger(Following(teacher), teacher, **settings)
+    agent = DAgger(Reactive(teacher), teacher, **settings)
     return Training(agent, Simulated(system, objective, STEPS), Replay(256, LANES))
 
 
@@ -153,8 +153,8 @@ def test_choices_need_a_likelihood():
     teacher = feedback(GAIN)
     spec = EnvironmentSpec(linear_spec().observation, Discrete(3), 10)
     with pytest.raises(ValueError, match='DAgger needs loss="likelihood" where'):
-        DAgger(Following(teacher), teacher).init(spec, key=KEY)
-    able = DAgger(Following(teacher), teacher, loss="likelihood")
+        DAgger(Reactive(teacher), teacher).init(spec, key=KEY)
+    able = DAgger(Reactive(teacher), teacher, loss="likelihood")
     assert able.init(spec, key=KEY).fits == 0
 
 
@@ -166,7 +166,7 @@ def test_what_is_seen_needs_to_be_a_vector():
     teacher = feedback(GAIN)
     spec = EnvironmentSpec(Discrete(4), linear_spec().action, 10)
     with pytest.raises(TypeError, match="DAgger needs observations that are vectors"):
-        DAgger(Following(teacher), teacher).init(spec, key=KEY)
+        DAgger(Reactive(teacher), teacher).init(spec, key=KEY)
 
 
 def test_it_may_stand_where_settings_are_asked_for():

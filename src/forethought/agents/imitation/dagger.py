@@ -8,7 +8,7 @@ lead, and they add up. Here the student's episodes are what is learned from:
     fit      after each episode, the student to all labels so far
 
 The teacher is any agent: a planner at work (`agents.planning.mpc.Planning`), a feedback
-policy (`Following`), what a training run has learned.
+policy (`Reactive`), what a training run has learned.
 
 **Notation.** $i$ fits so far, $\beta_i = \beta^i$ the teacher's share of the actions.
 """
@@ -188,7 +188,7 @@ def labelled(memory: Memory, label: Callable[[Any], Label]) -> Demonstrations:
     return Demonstrations(seen.obs, found.action, valid & found.there)
 
 
-class Following(AbstractFixed[AbstractPolicy, Int[Array, ""]]):
+class Reactive(AbstractFixed[AbstractPolicy, Int[Array, ""]]):
     """A policy as an agent: it acts on what is observed, and learns nothing.
 
     Args:
