@@ -52,8 +52,9 @@ from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.gp.matched import narrowed
+from forethought.models.gp.matched import MomentMatching
 from forethought.models.gp.recipe import MomentMatchingRecipe
+from forethought.models.gp.sampled import GaussianProcess
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.learned.rows import Rows
 from forethought.objectives.expected import expected
@@ -217,12 +218,13 @@ class PolicySearch(AbstractAgent[Searched, Array]):
         rows, begins = rows_of(memory), beginnings(memory)
         count, most = jnp.sum(rows.valid), rows.valid.shape[0]
         model: Any = learner.problem.model
-        room = model.processes.points.shape[0] if _by_moments(learner.problem) else 0
+        held = isinstance(model, MomentMatching | GaussianProcess)
+        room = model.processes.points.shape[0] if held else 0
         # Where it is known how many there are, no more are looked at.
         size = most if isinstance(count, Tracer) else bucket(int(count), room, most)
         rows, begins = jax.tree.map(lambda leaf: leaf[:size], (rows, begins))
         model, told = model.fit(rows, key=fit_key)
-        small = narrowed(model, min(size, room)) if room else model
+        small = model.narrowed(min(size, room)) if held else model
         problem = eqx.tree_at(lambda each: each.model, learner.problem, small)
         learner, found = _search(self, learner, problem, rows, begins, search_key)
         learner = eqx.tree_at(lambda each: each.problem.model, learner, model)

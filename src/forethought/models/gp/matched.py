@@ -190,27 +190,16 @@ class MomentMatching(AbstractLearned[Gaussian]):
         """
         return _fit(self, data, key)
 
+    def narrowed(self, points: int) -> "MomentMatching":
+        """The same of the first points alone, where no others hold anything.
 
-def narrowed(model: MomentMatching, points: int) -> MomentMatching:
-    """The same of the first points alone, where no others hold anything.
-
-    The time of a step grows with the square of how many there may be.
-    """
-    return eqx.tree_at(
-        lambda model: (
-            model.processes.points,
-            model.processes.weights,
-            model.processes.root,
-            model.precision,
-        ),
-        model,
-        (
-            model.processes.points[:points],
-            model.processes.weights[:, :points],
-            model.processes.root[:, :points, :points],
-            model.precision[:, :points, :points],
-        ),
-    )
+        The time of a step grows with the square of how many there may be.
+        """
+        return eqx.tree_at(
+            lambda model: (model.processes, model.precision),
+            self,
+            (self.processes.narrowed(points), self.precision[:, :points, :points]),
+        )
 
 
 @eqx.filter_jit

@@ -64,6 +64,18 @@ class Processes(eqx.Module):
         )
         return mean.T, variance.T
 
+    def narrowed(self, points: int) -> "Processes":
+        """The same of the first points alone, where no others hold anything."""
+        return eqx.tree_at(
+            lambda held: (held.points, held.weights, held.root),
+            self,
+            (
+                self.points[:points],
+                self.weights[:, :points],
+                self.root[:, :points, :points],
+            ),
+        )
+
     def precision(self) -> Float[Array, "output point point"]:
         r"""$R^\top R$ of each output."""
         return jax.lax.map(lambda root: product(root.T, root), self.root)

@@ -136,6 +136,17 @@ class GaussianProcess(AbstractPosterior):
         """
         return _fit(self, data, key)
 
+    def narrowed(self, points: int) -> "GaussianProcess":
+        """The same of the first points alone, where no others hold anything.
+
+        The time of a step grows with how many there may be.
+        """
+        return eqx.tree_at(
+            lambda model: (model.processes, model.draws.weights),
+            self,
+            (self.processes.narrowed(points), self.draws.weights[..., :points]),
+        )
+
     def grouped(
         self, x: Float[Array, "sample row input"]
     ) -> tuple[Float[Array, "sample row output"], Float[Array, "sample row output"]]:
