@@ -16,12 +16,15 @@ from forethought.agents.gradients.backprop import Improvement, improve
 from forethought.agents.gradients.estimators import Way, estimate
 from forethought.agents.gradients.terminal import Value
 from forethought.core.spaces import Discrete, free_box
+from forethought.environments.mujoco.system import MuJoCo
+from forethought.models.known import Known
 from forethought.models.learned.mlp import MLP
 from forethought.models.linear.dynamics import Linear
 from forethought.models.tables.tabular import TabularCounts
 from forethought.objectives.quadratic import Quadratic
 from forethought.planners.smooth.gradient import Optimiser
 from forethought.policies.affine import TimeVarying
+from forethought.policies.looking import Looking
 from forethought.problem import Problem, imagine
 
 KEY = jax.random.key(0)
@@ -188,6 +191,52 @@ def test_what_is_no_number_is_counted_and_the_last_good_policy_stays():
         )
         assert told["non_finite"] == wrong
         assert bool(eqx.tree_equal(after, policy)) == (wrong == 4)
+
+
+def test_of_updates_that_are_numbers_the_policy_is_kept_when_later_ones_are_not():
+    # Gain and offset grow by 0.1 at each of the first two; then a wall is crossed.
+    policy = linear(0.0)
+    settings = Improvement(
+        horizon=1,
+        updates=8,
+        batch=2,
+        optimiser=Optimiser("sgd", 0.1),
+        clip=np.inf,
+        decay=0.0,
+    )
+    problem = Problem(Sum(), Reach(1.3), free_box(1))
+    after, _, told = improve(
+        problem, policy, lambda key: jnp.ones(1), settings, key=KEY
+    )
+    np.testing.assert_allclose(after.K[0, 0], 0.2, rtol=1e-5)
+    assert told["non_finite"] == 6
+    assert np.isfinite(told["imagined_before"]) and np.isnan(told["imagined"])
+
+
+SLIDE = """<mujoco>
+  <option timestep="0.05"/>
+  <worldbody><body>
+    <joint name="slide" type="slide" axis="1 0 0"/><geom size=".1" mass="1"/>
+  </body></worldbody>
+  <actuator><motor joint="slide" ctrlrange="-1 1"/></actuator>
+</mujoco>"""
+
+
+@pytest.mark.long
+def test_a_policy_is_improved_by_the_finite_differences_of_mujoco():
+    system = MuJoCo(SLIDE, start_qpos=[1.0])
+    problem = Problem(Known(system), Near(), system.action)
+    policy = Looking(linear(0.0, 0.0), system.observe)
+    settings = Improvement(horizon=3, updates=2, batch=2, decay=0.0)
+    start = lambda key: system.start(key=key)  # noqa: E731
+    after, _, told = eqx.filter_jit(
+        lambda policy: improve(problem, policy, start, settings, key=KEY)
+    )(policy)
+    assert told["non_finite"] == 0
+    assert all(np.all(np.isfinite(value)) for value in told.values())
+    # Back to where the engine's own derivative says: against what it is off by.
+    assert after.policy.K[0, 0, 0] < -1e-3
+    assert told["imagined"] > told["imagined_before"]
 
 
 def test_what_cannot_be_derived_is_refused_in_a_sentence():
