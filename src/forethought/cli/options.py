@@ -206,7 +206,7 @@ class TrainOptions:
     ] = None
     """What it learns, if not its own (see `forethought models`)."""
     steps: Number = None
-    """Environment steps; if not given, six episodes, or twenty updates (ppo)."""
+    """Environment steps; if not given, six episodes or 20 updates."""
     random_steps: Annotated[
         Whole | None, tyro.conf.arg(metavar="N", help_behavior_hint="")
     ] = None
