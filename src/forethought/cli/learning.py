@@ -151,8 +151,8 @@ def read_training(
     default = TrainArguments(options, settings)
     read: TrainArguments = parse(form, f"train {TARGET}", rest, default=default)
     options, settings = read.options, read.agent
-    usual = settings.make(Brief()).duties[0].every.unit
     with bad_input():
+        usual = settings.make(Brief()).duties[0].every.unit
         learning = Learning(
             name,
             settings,

@@ -14,7 +14,7 @@ and a run that is resumed goes on in its phase.
 
 import dataclasses
 import math
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.acting import PlanningCarry
 from forethought.agents.planning.model_based import ModelBased, with_brief
 from forethought.agents.schedule import Schedule
-from forethought.core.given.settings import Count, Whole, check_ranges
+from forethought.core.given.settings import Range, Whole, check_ranges
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
@@ -42,6 +42,10 @@ P = TypeVar("P", bound=AbstractPlanner)
 M = TypeVar("M", bound=AbstractRecipe)
 MODEL, STUDENT, POLICY = range(3)
 """The phases."""
+LONGEST = 2**28
+"""Steps of a phase, so that twice the sum of two can still be counted."""
+First = Annotated[int, Range(at_least=1, at_most=LONGEST)]
+Second = Annotated[int, Range(at_least=0, at_most=LONGEST)]
 
 
 class Grown(eqx.Module):
@@ -86,8 +90,8 @@ class PlannerToPolicy(AbstractAgent[Grown, GrownCarry]):
     planning: ModelBased
     ppo: PPO
     imitation: ImitationSettings = eqx.field(static=True)
-    model_steps: Count = eqx.field(static=True)
-    imitation_steps: Whole = eqx.field(static=True)
+    model_steps: First = eqx.field(static=True)
+    imitation_steps: Second = eqx.field(static=True)
     critic_updates: Whole = eqx.field(static=True)
 
     @property
@@ -265,8 +269,8 @@ class MBMF(Generic[P, M]):
         20, population=1000, hold=3
     )
     known_reward: bool = True
-    model_steps: Count = 2000
-    imitation_steps: Whole = 1000
+    model_steps: First = 2000
+    imitation_steps: Second = 1000
     imitation: ImitationSettings = ImitationSettings()  # noqa: RUF009
     critic_updates: Whole = 1
     ppo: PPO = PPO(std=0.5)  # noqa: RUF009
