@@ -20,13 +20,14 @@ import dataclasses
 import math
 from typing import Generic, TypeVar
 
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from forethought.agents.schedule import Schedule
 from forethought.core.given.settings import AbstractSettings, Count, Whole, check_ranges
 from forethought.core.readout import AbstractJudge
 from forethought.core.types import Action, Mode
 from forethought.data.memory import Memory
+from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.planners.base import AbstractPlanner
 from forethought.problem import Problem
@@ -174,6 +175,27 @@ class AbstractAgent(AbstractSettings, Generic[Learner, Carry]):
         A run stops then, and keeps what it had learned before. For use on the host.
         """
         return None
+
+    def hindsight(
+        self,
+        learner: Learner,
+        seen: Transition,
+        alive: Bool[Array, " time"],
+        *,
+        key: PRNGKeyArray,
+    ) -> Metrics:
+        """What an episode of evaluation says of what was expected of it.
+
+        Args:
+            learner: What was learned before it.
+            seen: The episode, leaves `[time, ...]`; what was kept is left out.
+            alive: Which rows belong to it, the first ones; others hold anything.
+            key: Consumed.
+
+        Returns:
+            Real numbers, which are averaged over episodes; nothing by default.
+        """
+        return {}
 
     @abc.abstractmethod
     def examined(self, learner: Learner) -> tuple[Problem, AbstractPlanner] | None:

@@ -45,6 +45,8 @@ def slopes(
     """
     if not isinstance(planner, Following | GradientAscent):
         return None
+    if isinstance(planner, Following) and not planner.climbs:
+        return None
     return _slopes(problem, planner, memory, jnp.asarray(new), key)
 
 

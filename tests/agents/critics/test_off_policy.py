@@ -23,6 +23,7 @@ from forethought.runs.store.folder import RunFolder
 from forethought.runs.train.intervals import learn
 from forethought.runs.train.saving import load_learner
 from forethought.runs.train.settings import Learning
+from forethought.training.evaluate import evaluate_host_told, evaluate_told
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Training
 
@@ -151,3 +152,65 @@ def test_sac_swings_a_pendulum_up_within_3000_steps(tmp_path):
     folder = RunFolder.create(tmp_path, {})
     learn(run, folder)
     assert max(row["evaluation"] for row in folder.metrics()) > -200
+
+
+def by_hand(agent, rewards, bonuses, beyond):
+    """What an episode was worth, added up backwards."""
+    total = beyond
+    for reward, bonus in zip(rewards[::-1], bonuses[::-1], strict=True):
+        total = reward * agent.critic.reward_scale + bonus + 0.9 * total
+    return total / agent.critic.reward_scale
+
+
+@pytest.mark.parametrize("critic", [DDPG, SAC])
+def test_what_critics_expected_is_set_against_what_was_earned(critic):
+    agent = OffPolicy(critic(**TINY, gamma=0.9, reward_scale=0.5))
+    spec = tasks.load("pendulum").environment.spec
+    obs = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), float)
+    reward, over = jnp.asarray([1.0, 2.0, 4.0, jnp.nan, 7.0]), jnp.arange(5) == 2
+
+    @eqx.filter_jit
+    def both(key):
+        learner = agent.init(spec, key=key)
+        judge, (first_key, last_key) = agent.judge(learner), jax.random.split(key)
+        told = []
+        for ends in ((over, over & False), (over & False, over)):
+            seen = Transition(obs[:-1], obs[:-1, :1], reward, obs[1:], *ends)
+            told.append(agent.hindsight(learner, seen, jnp.arange(5) < 3, key=key))
+        bonuses = jax.vmap(lambda obs, key: judge.bonus(obs, key=key))(
+            obs[:3], jax.random.split(first_key, 5)[:3]
+        )
+        expected = agent.critic.pool(judge.action_values(obs[0], obs[0, :1]))
+        return told, bonuses, judge.value(obs[3], key=last_key), expected
+
+    (ended, cut), bonuses, beyond, expected = both(jax.random.key(0))
+    rewards, bonuses = [1.0, 2.0, 4.0], [0.0, *np.asarray(bonuses)[1:].tolist()]
+    assert any(bonuses) == (critic is SAC)
+    wanted = [by_hand(agent, rewards, bonuses, tail) for tail in (0.0, float(beyond))]
+    found = [float(each["value_realised"]) for each in (ended, cut)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert abs(wanted[0] - wanted[1]) > 1e-4  # to take one for the other would show
+    np.testing.assert_allclose(ended["value_expected"], expected / 0.5, rtol=1e-5)
+
+
+def test_episodes_in_gymnasium_are_looked_back_on_as_those_in_jax_are():
+    """Without discount, and with nothing beyond, they are worth their return."""
+    environment = GymnasiumEnvironment("Pendulum-v1", 2)
+    agent, task = OffPolicy(DDPG(**TINY, gamma=1.0)), tasks.load("pendulum")
+
+    @eqx.filter_jit
+    def quiet(key):
+        learner = agent.init(environment.spec, key=key)
+        slow = jax.tree.map(jnp.zeros_like, learner.known.slow)
+        return eqx.tree_at(lambda learner: learner.known.slow, learner, slow)
+
+    learner, key = quiet(jax.random.key(0)), jax.random.key(1)
+    hosted = evaluate_host_told(agent, environment, learner, episodes=3, key=key)
+    pure = eqx.filter_jit(evaluate_told)(
+        agent, task.environment, learner, episodes=3, key=key
+    )
+    for found in (hosted, pure):
+        assert found.told["value_realised"].shape == (3,)
+        np.testing.assert_allclose(
+            found.told["value_realised"], found.returns, rtol=1e-5
+        )

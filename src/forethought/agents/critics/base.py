@@ -8,6 +8,7 @@ What SAC, DDPG and NAF have in common is little, and all that anybody else asks 
 | `follower` | who acts in the futures that targets are made of |
 | `bootstrap` | what each critic expects from an observation on |
 | `pool` | one number for all critics |
+| `judge`, `bonus` | what critics expect of an action, and what beside rewards |
 | `improve` | a step of critics towards `Aims`, and of the actor up the critics |
 
 Targets (`targets.py`) turn steps into `Aims` by `bootstrap` alone, so that every target
@@ -213,6 +214,10 @@ class AbstractActorCritic(AbstractSettings, Generic[Known]):
     @abc.abstractmethod
     def judge(self, known: Known, obs: Obs, action: Action) -> Float[Array, " critic"]:
         """What each critic expects of an action."""
+
+    @abc.abstractmethod
+    def bonus(self, known: Known, obs: Obs, *, key: PRNGKeyArray) -> Scalar:
+        """What values count besides rewards whenever an action is chosen there."""
 
     @abc.abstractmethod
     def improve(

@@ -166,6 +166,10 @@ class DDPG(AbstractActorCritic[Determined]):
         """What each critic expects of an action."""
         return judged(known.critics, obs, known.limits.unit(action))
 
+    def bonus(self, known: Determined, obs: Obs, *, key: PRNGKeyArray) -> Scalar:
+        """Nothing: rewards alone count."""
+        return jnp.zeros((), obs.dtype)
+
     def improve(
         self, known: Determined, aims: Aims, *, key: PRNGKeyArray
     ) -> tuple[Determined, Metrics]:

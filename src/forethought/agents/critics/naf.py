@@ -142,6 +142,10 @@ class NAF(AbstractActorCritic[Bowled]):
         """What each critic expects of an action."""
         return _judged(known.critics, obs, known.limits.unit(action))
 
+    def bonus(self, known: Bowled, obs: Obs, *, key: PRNGKeyArray) -> Scalar:
+        """Nothing: rewards alone count."""
+        return jnp.zeros((), obs.dtype)
+
     def improve(
         self, known: Bowled, aims: Aims, *, key: PRNGKeyArray
     ) -> tuple[Bowled, Metrics]:

@@ -25,7 +25,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.agents.base import AbstractAgent, Duty, Metrics
 from forethought.agents.critics.base import AbstractActorCritic, Aims
@@ -48,6 +48,7 @@ from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
 from forethought.environments.base import EnvironmentSpec
 from forethought.planners import CEM, MPC
+from forethought.planners.around.following import Following
 from forethought.problem import Problem
 
 HORIZON = 30
@@ -162,6 +163,9 @@ class OffPolicy(AbstractAgent[Critical, None]):
         aims, told = self.target.aims(
             self.judge(learner), learner.world, steps, key=target_key
         )
+        if learner.dreamt is not None:
+            share = self.real(learner) / self.critic.batch
+            told |= {"real_share": jnp.asarray(share, steps.reward.dtype)}
         return self._improve(learner, jax.lax.stop_gradient(aims), told, key)
 
     def judge(self, learner: Critical) -> Judge:
@@ -171,13 +175,17 @@ class OffPolicy(AbstractAgent[Critical, None]):
     def batch(self, learner: Critical, memory: Memory, *, key: PRNGKeyArray) -> Steps:
         """Steps to learn from, real ones first."""
         real_key, dream_key = jax.random.split(key)
-        whole, parts = self.critic.batch, []
-        real = whole if learner.dreamt is None else self.source.real(whole)
+        whole, real, parts = self.critic.batch, self.real(learner), []
         if real > 0:
             parts.append(self.steps(memory.sample(real, key=real_key)))
         if learner.dreamt is not None and real < whole:
             parts.append(learner.dreamt.draw(whole - real, key=dream_key))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+    def real(self, learner: Critical) -> int:
+        """How many steps of a batch are real."""
+        whole = self.critic.batch
+        return whole if learner.dreamt is None else self.source.real(whole)
 
     def steps(self, seen: Transition) -> Steps:
         """Replayed steps as targets take them."""
@@ -204,8 +212,42 @@ class OffPolicy(AbstractAgent[Critical, None]):
         planner = CEM(HORIZON, population=150, elites=15, iterations=5)
         return Planning(problem, MPC(planner)), problem
 
-    def examined(self, learner: Critical) -> None:
-        """None: nobody plans."""
+    def hindsight(
+        self,
+        learner: Critical,
+        seen: Transition,
+        alive: Bool[Array, " time"],
+        *,
+        key: PRNGKeyArray,
+    ) -> Metrics:
+        r"""What critics expected of the first action, and what came of it.
+
+        Both in the units of rewards: `value_expected` $Q(o_0, a_0)$, and
+        `value_realised` $\sum_t \gamma^t r_t$, with all that the critics count
+        besides. What lies beyond the last step of an episode that was cut off nobody
+        has seen: there, discounted, stands what critics expect.
+        """
+        first_key, last_key = jax.random.split(key)
+        judge, steps = self.judge(learner), self.steps(seen)
+        time = jnp.arange(alive.shape[0]).astype(steps.reward.dtype)
+        keys = jax.random.split(first_key, alive.shape[0])
+        bonus = jax.vmap(lambda obs, key: judge.bonus(obs, key=key))(seen.obs, keys)
+        earned = steps.reward + jnp.where(time > 0, bonus, jnp.zeros_like(bonus))
+        worth = jnp.asarray(self.critic.gamma, time.dtype) ** time
+        earned = jnp.sum(jnp.where(alive, worth * earned, jnp.zeros_like(earned)))
+        last = jnp.sum(alive) - 1
+        beyond = judge.value(seen.next_obs[last], key=last_key)
+        realised = earned + worth[last] * steps.discount[last] * beyond
+        expected = self.critic.pool(judge.action_values(seen.obs[0], seen.action[0]))
+        scale = self.critic.reward_scale
+        return {"value_expected": expected / scale, "value_realised": realised / scale}
+
+    def examined(self, learner: Critical) -> tuple[Problem, Following] | None:
+        """What it imagines in, if it does, and its policy as the one who plans."""
+        if learner.world is None:
+            return None
+        planner = Following(self.judge(learner).policy, HORIZON, climbs=False)
+        return learner.world, planner
 
     def watch(self, carry: None) -> Metrics:
         """Nothing is told of an action."""

@@ -147,6 +147,11 @@ class SAC(AbstractActorCritic[Soft]):
         """What each critic expects of an action."""
         return judged(known.critics, obs, known.limits.unit(action))
 
+    def bonus(self, known: Soft, obs: Obs, *, key: PRNGKeyArray) -> Scalar:
+        r"""$-\alpha \log \pi(a \mid o)$ of an action that is drawn."""
+        _, log_prob = drawn(known.policy, known.limits, obs, key=key)
+        return -jnp.exp(known.log_temperature) * log_prob
+
     def improve(
         self, known: Soft, aims: Aims, *, key: PRNGKeyArray
     ) -> tuple[Soft, Metrics]:

@@ -76,6 +76,14 @@ class Judge(eqx.Module):
         """What each critic expects from an observation on."""
         return self.critic.bootstrap(self.known, self.lens(obs), key=key)
 
+    def action_values(self, obs: Obs, action: Action) -> Float[Array, " critic"]:
+        """What each critic expects of an action."""
+        return self.critic.judge(self.known, self.lens(obs), action)
+
+    def bonus(self, obs: Obs, *, key: PRNGKeyArray) -> Scalar:
+        """What values count besides rewards whenever an action is chosen there."""
+        return self.critic.bonus(self.known, self.lens(obs), key=key)
+
     def value(self, obs: Obs, *, key: PRNGKeyArray) -> Scalar:
         """What is expected from an observation on."""
         return self.critic.pool(self.bootstrap(obs, key=key))

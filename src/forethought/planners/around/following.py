@@ -31,10 +31,13 @@ class Following(AbstractPlanner[None]):
     Args:
         policy: Who acts.
         horizon: Steps of a plan.
+        climbs: Whether the policy is improved by gradients through such plans, so that
+            how these grow is worth a look.
     """
 
     policy: AbstractPolicy
     horizon: Steps = eqx.field(static=True, default=UNSAID)
+    climbs: bool = eqx.field(static=True, default=True)
 
     def init(
         self,

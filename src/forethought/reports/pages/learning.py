@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from forethought.reports import page
-from forethought.reports.figures import learning, slopes, values
+from forethought.reports.figures import critics, learning, slopes, values
 from forethought.reports.figures.learning import Cards, Rows, as_number
 from forethought.reports.film import policy
 from forethought.reports.film.video import film, frames
@@ -125,6 +125,14 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
             "the horizon."
         )
         parts += [_card(folder, "gradients", title, note, figure, kind="wide")[0]]
+    if (figure := critics.figure(rows)) is not None:
+        title = "Critics"
+        note = (
+            "What they expected of the first actions of evaluations, beside what these "
+            "earned, discounted, with all that critics count besides; and what they "
+            "learn from."
+        )
+        parts += [_card(folder, "critics", title, note, figure, kind="wide")[0]]
     halves = []
     if folder.has(policy.FILE) and not folder.has("video.mp4"):
         film(folder, *frames(policy.Footage.load(folder))[:2])

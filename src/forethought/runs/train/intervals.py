@@ -28,7 +28,12 @@ from forethought.runs.train.saving import Saving, load_learner
 from forethought.runs.train.settings import Learning
 from forethought.training import stop
 from forethought.training.duties import Mark, times_due
-from forethought.training.evaluate import evaluate, evaluate_host, evaluate_success
+from forethought.training.evaluate import (
+    Evaluated,
+    evaluate,
+    evaluate_host_told,
+    evaluate_told,
+)
 from forethought.training.host_loop import HostTraining
 from forethought.training.loop import Trace, Training, TrainState
 
@@ -57,7 +62,8 @@ def learn(
     | `seconds`, `cpu` | wall time of all of it, and that of all cores together |
 
     and what the agent told: while acting, the means of real numbers (where finite) and
-    the sums of counts; while learning, as well. In between, a model is examined on what
+    the sums of counts; while learning, as well; of evaluations the means over episodes
+    (`AbstractAgent.hindsight`). In between, a model is examined on what
     it has not learned yet (`forethought.training.forecasts`).
 
     Args:
@@ -137,11 +143,12 @@ def learn(
         ) > run.evaluate.due(steps=step, episodes=before):
             key = jax.random.fold_in(key_of(run.seed), EVALUATION)
             key = jax.random.fold_in(key, interval)
-            found, success = _evaluated(run, state.learner, run.evaluate_episodes, key)
-            row["evaluation"] = _number(np.mean(found))
-            row["evaluation_std"] = _number(np.std(found))
-            if success is not None:
-                row["success"] = float(np.mean(success))
+            found = _evaluated(run, state.learner, run.evaluate_episodes, key)
+            row["evaluation"] = _number(np.mean(found.returns))
+            row["evaluation_std"] = _number(np.std(found.returns))
+            if found.success is not None:
+                row["success"] = float(np.mean(found.success))
+            row |= _acting(found.told)
         row |= _acting(trace.watched) | _acting(trace.learned)
         row |= told | card
         row["seconds"] = time.perf_counter() - began
@@ -190,7 +197,8 @@ def score(
     like = run.training.begin(key=key_of(run.seed))
     found = load_learner(folder.path, like)
     key = key_of(seed)
-    return _evaluated(run, found.tree.learner, episodes, key)[0], found.notices
+    returns = _evaluated(run, found.tree.learner, episodes, key).returns
+    return np.asarray(returns), found.notices
 
 
 def _collect(
@@ -210,7 +218,7 @@ def _compiled_collect(
 
 
 compiled_evaluate = eqx.filter_jit(evaluate)
-_compiled_success = eqx.filter_jit(evaluate_success)
+_compiled_told = eqx.filter_jit(evaluate_told)
 
 
 def _stretch(run: Learning, step: int, episodes: int) -> dict[str, Any]:
@@ -284,22 +292,14 @@ def _ends(
 
 def _evaluated(
     run: Learning, learner: PyTree, episodes: int, key: PRNGKeyArray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns of episodes, and which were a success where the task can tell."""
+) -> Evaluated:
+    """Episodes apart, and all that there is to tell of them."""
     agent, environment = run.training.agent, run.apart
-    success = None if run.task is None else run.task.success
-    if isinstance(environment, AbstractEnvironment) and success is not None:
-        found, reached = _compiled_success(
-            agent, environment, learner, success, episodes=episodes, key=key
-        )
-        return np.asarray(found), np.asarray(reached)
+    how = {"episodes": episodes, "key": key}
     if isinstance(environment, AbstractEnvironment):
-        found = compiled_evaluate(
-            agent, environment, learner, episodes=episodes, key=key
-        )
-    else:
-        found = evaluate_host(agent, environment, learner, episodes=episodes, key=key)
-    return np.asarray(found), None
+        success = None if run.task is None else run.task.success
+        return _compiled_told(agent, environment, learner, success, **how)
+    return evaluate_host_told(agent, environment, learner, **how)
 
 
 def _acting(watched: Metrics) -> Row:
