@@ -14,6 +14,7 @@ from forethought.agents.critics.off_policy import OffPolicy
 from forethought.agents.critics.sac import SAC
 from forethought.agents.registry import default_settings
 from forethought.agents.schedule import Schedule
+from forethought.core.spaces import Box, Discrete
 from forethought.data.memory import Memory
 from forethought.data.replay import Replay
 from forethought.data.transitions import Transition
@@ -82,6 +83,19 @@ def test_a_memory_smaller_than_a_batch_is_refused():
     task = tasks.load("pendulum")
     with pytest.raises(ValueError, match="at least 64 steps, as many as critics"):
         Training(OffPolicy(DDPG(batch=64)), task.environment, Replay(32))
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (Discrete(2), "DDPG needs actions that are a Box"),
+        (Box(jnp.zeros(1), jnp.full(1, jnp.inf)), "between two limits on every side"),
+    ],
+)
+def test_actions_without_limits_are_refused(space, words):
+    spec = dataclasses.replace(tasks.load("pendulum").environment.spec, action=space)
+    with pytest.raises(TypeError, match=words):
+        OffPolicy(DDPG(**TINY)).init(spec, key=jax.random.key(0))
 
 
 def test_a_run_whose_critic_diverges_stops_and_keeps_what_was_good(tmp_path):

@@ -5,6 +5,7 @@ from forethought.runs.claims.studies import AbstractStudy
 from forethought.runs.entries.chain import CHAINS
 from forethought.runs.entries.critics import CRITICS
 from forethought.runs.entries.gradients import GRADIENTS
+from forethought.runs.entries.locomotion import LOCOMOTION
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.nagabandi import NAGABANDI
 from forethought.runs.entries.naive import NAIVE
@@ -20,6 +21,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **NAGABANDI,
     **PPO,
     **CRITICS,
+    **LOCOMOTION,
 }
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {

@@ -1,0 +1,154 @@
+"""Runs of actor–critics: they go on where they were, and need no more memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from forethought.agents.critics.ddpg import DDPG
+from forethought.agents.critics.mba import MBA
+from forethought.agents.critics.mbpo import MBPO
+from forethought.agents.critics.mve import MVE
+from forethought.agents.critics.naf import NAF
+from forethought.agents.critics.sac import SAC
+from forethought.agents.critics.sources import Branched
+from forethought.agents.critics.steve import STEVE
+from forethought.agents.schedule import Schedule
+from forethought.data.replay import Replay
+from forethought.models.learned.fitting import FitSettings
+from forethought.models.learned.recipes import EnsembleRecipe
+from forethought.runs.store.folder import RunFolder
+from forethought.runs.train.intervals import learn
+from forethought.runs.train.settings import Learning
+from forethought.training.loop import Training
+
+TINY = {"width": 4, "depth": 1, "batch": 4, "start": 6}
+MODEL = EnsembleRecipe(members=2, width=4, depth=1, fitting=FitSettings(epochs=2))
+SOURCE = Branched(share=0.5, starts=3, length=1, longest=2, fits=2)
+EVERY = 10
+AGENTS = {
+    "sac": SAC(**TINY),
+    "ddpg": DDPG(**TINY),
+    "naf": NAF(**TINY, updates=1),
+    "mba": MBA(NAF(**TINY, updates=1), MODEL, SOURCE, every=EVERY),
+    "mbpo": MBPO(SAC(**TINY), MODEL, SOURCE, every=EVERY),
+    "mve": MVE(DDPG(**TINY), MODEL, every=EVERY),
+    "steve": STEVE(DDPG(**TINY), MODEL, every=EVERY),
+}
+
+
+def told(folder):
+    """The metrics, but for the clock."""
+    clocks = ("seconds", "cpu", "check")
+    return [
+        {name: value for name, value in row.items() if name not in clocks}
+        for row in folder.metrics()
+    ]
+
+
+def sizes(tree):
+    arrays = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    return [(leaf.shape, leaf.dtype) for leaf in arrays]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "mbpo" else pytest.mark.long)
+        for name in AGENTS
+    ],
+)
+def test_a_run_that_was_stopped_has_the_same_lines_and_never_grows(name, tmp_path):
+    run = Learning(
+        "pendulum",
+        AGENTS[name],
+        50,
+        seed=1,
+        random_steps=EVERY,
+        interval=Schedule(EVERY, "steps"),
+        evaluate=Schedule(40, "steps"),
+        evaluate_episodes=2,
+    )
+    whole, folder = (RunFolder.create(tmp_path / each, {}) for each in "ab")
+    state, _ = learn(run, whole)
+    lines = told(whole)
+    # Not seeded: which interval it is must not matter.
+    last = int(np.random.default_rng().integers(1, len(lines)))
+
+    def stop(event):
+        if event.row["interval"] == last:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(run, folder, watch=stop)
+    again, _ = learn(run, folder, resume=True)
+    assert told(folder) == lines, last
+    assert "value_realised" in lines[-2] and "td_error" in lines[-1]
+    assert sizes(again) == sizes(state)
+    assert sizes(state) == sizes(run.training.begin(key=jax.random.key(1)))
+
+
+def test_what_was_imagined_is_forgotten_at_the_next_fit_and_replay_runs_over():
+    run = Learning("pendulum", AGENTS["mbpo"], 50, random_steps=EVERY)
+    agent, environment = run.training.agent, run.training.environment
+    training = Training(agent, environment, Replay(16), agent.duties[-1:])
+    collect = eqx.filter_jit(lambda state: training.collect(state, EVERY, random=True))
+    state, before = training.begin(key=jax.random.key(0)), None
+    room = SOURCE.starts * SOURCE.longest
+    for i in range(4):
+        state, _ = collect(state)
+        state, _ = training.perform(state, training.duties[-1])
+        dreamt = state.learner.dreamt
+        assert int(dreamt.count) == SOURCE.starts * min(1 + i, 1 + i // 2, 2)
+        seen = np.asarray(dreamt.steps.next_obs)
+        assert len(seen) == room and int(state.flow.replay.size) <= 16
+        assert before is None or not np.isin(seen, before).all(axis=1).any()
+        before = seen
+
+
+PROGRAM = [sys.executable, "-c", "from forethought.cli import main; main()"]
+CRITIC = {"width": "4", "depth": "1", "batch": "4", "start": "12"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(name, tmp_path):
+    models = name not in ("sac", "ddpg", "naf")
+    prefix = "--agent.critic." if models else "--agent."
+    words = ["train", "pendulum", "--agent", name, "--steps", "120", "--no-epilogue"]
+    words += ["--random-steps", "20", "--interval.every", "10"]
+    words += ["--interval.unit", "steps"]
+    words += [word for key, value in CRITIC.items() for word in (prefix + key, value)]
+    if models:
+        words += ["--agent.every", "10", "--agent.model.width", "4"]
+        words += ["--agent.model.fitting.epochs", "2"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def start(*words):
+        return subprocess.Popen(
+            [*PROGRAM, *words], env=environment, stdout=subprocess.DEVNULL
+        )
+
+    whole, path = tmp_path / "whole", tmp_path / "run"
+    assert start(*words, "--out", str(whole)).wait() == 0
+    expected = told(RunFolder(whole))
+    moment = np.random.default_rng().uniform(0, len(expected) - 1)
+    process = start(*words, "--out", str(path))
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline and (
+        not (path / "config.json").exists()
+        or len(RunFolder(path).metrics()) < int(moment)
+    ):
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(0.2 * (moment % 1))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert start("resume", str(path)).wait() == 0, moment
+    assert told(RunFolder(path)) == expected, moment
