@@ -263,7 +263,7 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
 
 def test_what_learns_a_model_can_be_examined_and_nothing_else(row, ran):
     examined = row.agent.examined(ran[0].learner)
-    learns = ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2", "mb-mf", "pilco")
+    learns = ("pets", "mbrl-v0", "mbrl-v1", "mbrl-v2", "mb-mf", "pilco", *DREAMING)
     assert (examined is not None) == (row.name in learns)
 
 
