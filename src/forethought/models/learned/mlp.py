@@ -16,6 +16,7 @@ otherwise answer with a variance of zero or of infinity.
 variance; $\ell = \log\sigma^2$.
 """
 
+import itertools
 from typing import Literal
 
 import equinox as eqx
@@ -83,7 +84,7 @@ class MLP(eqx.Module):
         head = outputs * 2 if probabilistic else outputs
         sizes = (inputs, *([width] * depth), head)
         keys = jax.random.split(key, len(sizes) - 1)
-        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = list(itertools.pairwise(sizes))
         # All layers at once: a draw of each shape takes long to compile.
         most = max(n * m for n, m in shapes)
         drawn = jax.vmap(lambda key: jax.random.truncated_normal(key, -2, 2, (most,)))
