@@ -85,7 +85,9 @@ SETTINGS = {
     "mba": MBA(
         NAF(**CRITIC), EnsembleRecipe(members=1, **TINY), Branched(0.5, 3, 2, 2)
     ),
-    "mbpo": MBPO(SAC(**CRITIC), EnsembleRecipe(members=2, **TINY), Branched(0.5, 3)),
+    "mbpo": MBPO(
+        SAC(**CRITIC), EnsembleRecipe(members=3, elites=2, **TINY), Branched(0.5, 3)
+    ),
     "mve": MVE(DDPG(**CRITIC), EnsembleRecipe(members=1, **TINY), Expanded(1, True)),
     "steve": STEVE(DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), Stochastic(1, 2)),
 }

@@ -279,6 +279,47 @@ def test_a_warm_fit_begins_at_the_function_that_it_stopped_at(fitted, compilatio
     np.testing.assert_allclose(*next_obs, atol=1e-4)
 
 
+def test_particles_follow_the_members_that_did_best_on_held_out_rows(fitted):
+    """One that was spoilt is left out, though it keeps its place."""
+    still = FitSettings(epochs=1, batch=32, learning_rate=1e-30, warm=True)
+    model, data = fitted[0], rows(900)
+    spoilt = eqx.tree_at(
+        lambda m: m.members.biases[-1],
+        model,
+        replace_fn=lambda bias: bias.at[0].add(50.0),
+    )
+
+    def refitted(**changes):
+        like = ensemble(fitting=still, **changes)
+        like = eqx.tree_at(
+            lambda m: (m.members, m.transform), like, (spoilt.members, spoilt.transform)
+        )
+        return like.fit(data, key=jax.random.key(2))
+
+    chosen, metrics = refitted(elites=2)
+    ranks = np.argsort(metrics["holdout"])
+    assert ranks[-1] == 0
+    np.testing.assert_array_equal(chosen.best, ranks[:2])
+    means, _ = chosen.outputs(data.obs[0], data.action[0])
+    everyone, _ = refitted()[0].outputs(data.obs[0], data.action[0])
+    np.testing.assert_allclose(means, everyone[ranks[:2]], rtol=1e-5)
+    # Without elites a third of all particles would follow it.
+    assert np.abs(everyone[0]).max() > 10 > np.abs(means).max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"elites": 4}, "elites among its 3 members, got 4"),
+        ({"elites": 0}, "elites among its 3 members, got 0"),
+        ({"elites": 2, "fitting": FitSettings(holdout=0.0)}, "rows that are held out"),
+    ],
+)
+def test_elites_that_there_cannot_be_are_refused(changes, told):
+    with pytest.raises(ValueError, match=f"Ensemble needs {told}"):
+        ensemble(**changes)
+
+
 def test_deterministic_members_learn_too():
     settings = FitSettings(epochs=20, batch=32, learning_rate=3e-3)
     model = ensemble(probabilistic=False, fitting=settings)

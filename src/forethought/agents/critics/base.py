@@ -276,17 +276,23 @@ def spread_out(network: MLP, last: float = 1.0, *, key: PRNGKeyArray) -> MLP:
         last: What the last layer is multiplied by.
         key: Draws it.
     """
-    keys = jax.random.split(key, (len(network.weights), 2))
-    weights, biases = [], []
-    for i, W in enumerate(network.weights):
-        most = (last if i == len(network.weights) - 1 else 1.0) / W.shape[0] ** 0.5
-        shapes = (W.shape, W.shape[1:])
-        drawn = [
-            jax.random.uniform(key, shape, W.dtype, -most, most)
-            for key, shape in zip(keys[i], shapes, strict=True)
-        ]
-        weights.append(drawn[0])
-        biases.append(drawn[1])
+    count, most = len(network.weights), max(W.size for W in network.weights)
+    widths = [W.shape[0] ** -0.5 for W in network.weights]
+    widths[-1] *= last
+    dtype = network.weights[0].dtype
+
+    def draw(key: PRNGKeyArray, width: Array) -> Array:
+        return jax.random.uniform(key, (most,), dtype, -width, width)
+
+    # All layers at once: a draw of each shape takes long to compile.
+    drawn = jax.vmap(jax.vmap(draw, (0, None)))(
+        jax.random.split(key, (count, 2)), jnp.asarray(widths, dtype)
+    )
+    weights = [
+        row[: W.size].reshape(W.shape)
+        for row, W in zip(drawn[:, 0], network.weights, strict=True)
+    ]
+    biases = [row[: b.size] for row, b in zip(drawn[:, 1], network.biases, strict=True)]
     return eqx.tree_at(
         lambda network: (network.weights, network.biases),
         network,

@@ -38,7 +38,7 @@ from forethought.agents.critics.targets import (
     OneStep,
     Steps,
 )
-from forethought.agents.planning.model_based import refitted
+from forethought.agents.planning.model_based import refitted, unseen_error
 from forethought.agents.planning.mpc import Planning
 from forethought.agents.schedule import Schedule
 from forethought.core.readout import Readout
@@ -118,6 +118,10 @@ class OffPolicy(AbstractAgent[Critical, None]):
         Raises:
             TypeError: The actor–critic cannot act there.
         """
+        # One program: by themselves, its many small ones take far longer to compile.
+        return eqx.filter_jit(lambda key: self._begin(spec, key))(key)
+
+    def _begin(self, spec: EnvironmentSpec, key: PRNGKeyArray) -> Critical:
         known_key, world_key, key = jax.random.split(key, 3)
         known = self.critic.init(spec, key=known_key)
         none = jnp.zeros(spec.observation.shape)
@@ -259,7 +263,9 @@ class OffPolicy(AbstractAgent[Critical, None]):
         """Fit the model to all that was seen, and imagine in it anew."""
         fit_key, key = jax.random.split(key)
         assert learner.world is not None
+        news = unseen_error(learner.world, memory, key=jax.random.fold_in(fit_key, 0))
         world, told = refitted(learner.world, memory, key=fit_key)
+        told |= {"unseen_error": jnp.where(learner.fits > 0, news, jnp.nan)}
         dreamt, more = self.source.gather(
             self.judge(learner), world, memory, learner.fits, key=key
         )

@@ -14,7 +14,8 @@ from typing import cast
 
 import equinox as eqx
 import jax
-from jaxtyping import PRNGKeyArray
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from forethought.agents.base import Brief, Duty, Metrics
 from forethought.agents.planning.acting import AbstractPlanning
@@ -32,6 +33,8 @@ from forethought.problem import Problem
 
 FIT = Duty("model")
 """To refit the model after each episode."""
+DRAWS = 16
+"""How often is drawn what a model expects of a step."""
 
 
 class ModelBased(AbstractPlanning):
@@ -107,6 +110,45 @@ def refitted(
     """A problem whose model is fitted to all that was seen, and what the fit told."""
     model, metrics = cast(AbstractLearned, problem.model).fit(rows_of(memory), key=key)
     return eqx.tree_at(lambda problem: problem.model, problem, model), metrics
+
+
+def unseen_error(
+    problem: Problem, memory: Memory, *, key: PRNGKeyArray
+) -> Float[Array, ""]:
+    r"""How far off a model is on the steps since its last fit, one step ahead.
+
+    $$\sqrt{\overline{\big((\hat o' - o') / s\big)^2}}$$
+
+    over these steps and all dimensions. Near one, it would do as well to say that
+    things change as they do on average; far above one, the agent came to where its
+    model is wrong, and whoever practises in it learns what is not so. That a policy
+    leads there is to be seen before the fit that mends it.
+
+    **Notation.** $\hat o'$ the mean of what the model draws, $s$ the standard deviation
+    of what one step changes, in all steps before.
+
+    Args:
+        problem: Its model was fitted to what came before.
+        memory: What was seen, the steps since then among it.
+        key: Draws what the model predicts.
+    """
+    seen, valid = memory.everything()
+    new = memory.newest()
+    count = jnp.sum(valid) - new.reward.shape[0]
+    old = (jnp.arange(valid.shape[0]) < count)[:, None]
+    spread = jnp.std(seen.next_obs - seen.obs, axis=0, where=old)
+    spread = jnp.where(spread > 0, spread, jnp.ones_like(spread))
+    model = cast(AbstractLearned, problem.model)
+    prior = model.init(key=key)
+
+    def expected(obs: Array, action: Array, keys: Key[Array, " draw"]) -> Array:
+        belief = model.observe(prior, obs, key=keys[0])
+        drawn = jax.vmap(lambda key: model.predict(belief, action, key=key))(keys)
+        return jnp.mean(jax.vmap(model.expect)(drawn)[0], axis=0)
+
+    keys = jax.random.split(key, (new.reward.shape[0], DRAWS))
+    error = jax.vmap(expected)(new.obs, new.action, keys) - new.next_obs
+    return jnp.sqrt(jnp.mean((error / spread[None]) ** 2))
 
 
 def with_brief(

@@ -12,7 +12,8 @@ from typing import Literal
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from forethought.core.given.settings import Count, Seed, require
 from forethought.models.learned.fitting import AbstractMembers, FitSettings, fit
@@ -44,24 +45,29 @@ class Ensemble(AbstractMembers):
 
     Args:
         transform: What networks see and answer.
-        size: $E$, how many members.
+        size: How many members.
         width: Units of each hidden layer.
         depth: How many hidden layers.
+        elites: $E$, how many of them particles follow, those that did best on the rows
+            that were held out; all of them if not given.
         probabilistic: Whether members predict their noise.
         propagation: The rule by which particles are carried.
         termination: Where episodes end: nowhere, where a function of the observation
-            says so, or where it is learned (`LearnedEnd`), by each member for itself.
+            says so, or where it is learned (`LearnedEnd`), by each sample for itself.
         fitting: How members are fitted.
         seed: Of the bootstrap: how often a row counts never changes as data grow.
         key: Draws the weights of all members.
 
     Raises:
-        ValueError: No members, an unknown rule, an unknown termination, or decays of
+        ValueError: No members, more elites than members or none, no rows held out to
+            choose them by, an unknown rule, an unknown termination, or decays of
             weights for another number of layers.
 
     References:
         Chua et al., Deep reinforcement learning in a handful of trials using
         probabilistic dynamics models, 2018, arXiv:1805.12114, sections 4 and 5.
+        Elites: Janner et al., When to trust your model: model-based policy
+        optimization, 2019, arXiv:1906.08253, whose code fits 7 and follows 5.
 
     Note:
         The paper's tasks use three hidden layers of 500 or four of 200.
@@ -71,7 +77,10 @@ class Ensemble(AbstractMembers):
     """Leaves with a leading axis `[member]`."""
     transform: Transform
     termination: LearnedEnd | ClosedForm | None
-    """If learned, leaves with a leading axis `[member]`."""
+    """If learned, leaves with a leading axis `[sample]`."""
+    best: Int[Array, " sample"] | None
+    """Members that particles follow; None for all of them."""
+    networks: int = eqx.field(static=True)
     size: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
     depth: int = eqx.field(static=True)
@@ -86,6 +95,7 @@ class Ensemble(AbstractMembers):
         size: int = 5,
         width: int = 200,
         depth: int = 3,
+        elites: int | None = None,
         probabilistic: bool = True,
         propagation: Rule = "TSinf",
         termination: Ends | Literal["learned"] | None = None,
@@ -101,8 +111,12 @@ class Ensemble(AbstractMembers):
                 f"weight_decay needs one number for each of {depth + 1} layers, got "
                 f"{len(decay)}."
             )
+        if elites is not None:
+            require_elites("Ensemble", elites, size, fitting)
         self.transform, self.cloud = transform, Propagation(propagation)
-        self.size, self.width, self.depth = size, width, depth
+        self.networks, self.width, self.depth = size, width, depth
+        self.size = size if elites is None else elites
+        self.best = None if elites is None else jnp.arange(elites)
         self.fitting, self.seed = fitting, seed
         self.members = eqx.filter_vmap(
             lambda key: MLP(
@@ -118,7 +132,7 @@ class Ensemble(AbstractMembers):
             "Ensemble",
             termination,
             transform.features_shape,
-            size,
+            self.size,
             key=jax.random.fold_in(key, size),
         )
 
@@ -132,9 +146,10 @@ class Ensemble(AbstractMembers):
         end = self.termination
         return Ensemble(
             self.transform,
-            size=self.size,
+            size=self.networks,
             width=self.width,
             depth=self.depth,
+            elites=None if self.best is None else self.size,
             probabilistic=self.probabilistic,
             propagation=self.cloud.rule,
             termination="learned" if isinstance(end, LearnedEnd) else end and end.ends,
@@ -173,6 +188,16 @@ class Ensemble(AbstractMembers):
             is_leaf=lambda node: node is None,
         )
 
+    def followed(self, scores: Float[Array, " member"]) -> "Ensemble":
+        """The same ensemble, whose particles follow members of the lowest scores.
+
+        Members keep their places, and with them the rows that they learn from.
+        """
+        if self.best is None:
+            return self
+        best = jnp.argsort(scores)[: self.size].astype(self.best.dtype)
+        return eqx.tree_at(lambda model: model.best, self, best)
+
     def fit(
         self, data: PyTree, *, key: PRNGKeyArray
     ) -> tuple["Ensemble", dict[str, Array]]:
@@ -188,4 +213,24 @@ class Ensemble(AbstractMembers):
         """What each member answers to rows of its own."""
         # One member after another: on a CPU a product with a batch axis of members
         # takes nearly twice as long, and a loop works in memory that is still cached.
-        return jax.lax.map(lambda each: jax.vmap(each[0])(each[1]), (self.members, x))
+        members = self.members
+        if self.best is not None:
+            members = jax.tree.map(lambda leaf: leaf[self.best], members)
+        return jax.lax.map(lambda each: jax.vmap(each[0])(each[1]), (members, x))
+
+
+def require_elites(who: str, elites: int, members: int, fitting: FitSettings) -> None:
+    """Refuse elites that there cannot be.
+
+    Raises:
+        ValueError: There are none or too many, or no rows to choose them by.
+    """
+    if not 1 <= elites <= members:
+        raise ValueError(
+            f"{who} needs elites among its {members} members, got {elites} of them."
+        )
+    if fitting.holdout == 0:
+        raise ValueError(
+            f"{who} needs rows that are held out to choose {elites} elites by, but "
+            "fitting.holdout is 0."
+        )

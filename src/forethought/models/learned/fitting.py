@@ -86,10 +86,12 @@ Posterior = TypeVar("Posterior", bound=AbstractPosterior)
 
 
 class AbstractMembers(AbstractPosterior):
-    """A posterior whose samples are networks of one shape that are fitted apart."""
+    """A posterior whose samples are networks of one shape, fitted apart."""
 
     members: eqx.AbstractVar[MLP]
-    """Leaves with a leading axis `[sample]`."""
+    """Leaves with a leading axis `[member]`."""
+    networks: eqx.AbstractVar[int]
+    """How many members there are; samples are some of them, or all."""
     fitting: eqx.AbstractVar[FitSettings]
     seed: eqx.AbstractVar[int]
     """Draws what rows count; the same for all fits of one model."""
@@ -97,6 +99,10 @@ class AbstractMembers(AbstractPosterior):
     @abc.abstractmethod
     def fresh(self: Members, *, key: PRNGKeyArray) -> Members:
         """The same model with new weights."""
+
+    @abc.abstractmethod
+    def followed(self: Members, scores: Float[Array, " member"]) -> Members:
+        """The same model, whose samples are the members of the lowest scores."""
 
     @abc.abstractmethod
     def under(self: Members, transform: Transform) -> Members:
@@ -214,7 +220,7 @@ def _fit(
         model = fresh
     x = jax.vmap(model.transform.inputs)(rows.obs, rows.action)
     y = jax.vmap(model.transform.targets)(rows.obs, rows.next_obs, rows.reward)
-    counts, held = split(rows.valid, model.size, settings.holdout, key=bootstrap)
+    counts, held = split(rows.valid, model.networks, settings.holdout, key=bootstrap)
     counts = counts.astype(y.dtype)
     # Rows that are held out come first, so that no others need be looked at.
     first_held = jnp.argsort(~held)
@@ -254,7 +260,7 @@ def _fit(
             threshold=settings.threshold,
         )
 
-    keys = jax.random.split(key, model.size)
+    keys = jax.random.split(key, model.networks)
     if jax.default_backend() == "cpu":
         # One member after another: a batch of small products is slow on a CPU, and
         # a member that has stopped costs nothing.
@@ -266,14 +272,15 @@ def _fit(
     members = found.best
     if settings.calibrate and members.probabilistic and settings.holdout > 0:
         members = calibrated(members, *judged)
-    model = eqx.tree_at(lambda m: m.members, model, members)
+    model = eqx.tree_at(lambda m: m.members, model, members).followed(found.score)
     metrics = {
         "holdout": found.score,
         "epochs": found.epochs,
         "curve": found.curve.T,
     }
     if isinstance(model.termination, LearnedEnd):
-        model, metrics["end_nats"] = fit_ends(model, rows, counts, held, key)
+        own = counts[: model.size]
+        model, metrics["end_nats"] = fit_ends(model, rows, own, held, key)
     return model, metrics
 
 

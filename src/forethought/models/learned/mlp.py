@@ -16,6 +16,7 @@ otherwise answer with a variance of zero or of infinity.
 variance; $\ell = \log\sigma^2$.
 """
 
+import itertools
 from typing import Literal
 
 import equinox as eqx
@@ -83,9 +84,13 @@ class MLP(eqx.Module):
         head = outputs * 2 if probabilistic else outputs
         sizes = (inputs, *([width] * depth), head)
         keys = jax.random.split(key, len(sizes) - 1)
+        shapes = list(itertools.pairwise(sizes))
+        # All layers at once: a draw of each shape takes long to compile.
+        most = max(n * m for n, m in shapes)
+        drawn = jax.vmap(lambda key: jax.random.truncated_normal(key, -2, 2, (most,)))
         self.weights = tuple(
-            jax.random.truncated_normal(key, -2, 2, (n, m)) / (2 * n**0.5)
-            for key, n, m in zip(keys, sizes[:-1], sizes[1:], strict=True)
+            row[: n * m].reshape(n, m) / (2 * n**0.5)
+            for row, (n, m) in zip(drawn(keys), shapes, strict=True)
         )
         self.biases = tuple(jnp.zeros(m) for m in sizes[1:])
         # Sums, because a filled array is weakly typed and would recompile a fit.

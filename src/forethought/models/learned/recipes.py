@@ -22,7 +22,7 @@ from forethought.core.spaces import Box, Discrete
 from forethought.environments.base import EnvironmentSpec
 from forethought.models.base import AbstractLearned
 from forethought.models.learned.bayesian import BayesianNetwork, BoundSettings
-from forethought.models.learned.ensemble import Ensemble
+from forethought.models.learned.ensemble import Ensemble, require_elites
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.mlp import Units
 from forethought.models.learned.propagation import Rule
@@ -97,6 +97,8 @@ class EnsembleRecipe(AbstractRecipe):
 
     Args:
         members: How many networks; one is a plain network.
+        elites: How many of them particles follow, those that did best on the rows that
+            were held out; zero for all of them.
         width: Units of each hidden layer.
         depth: How many hidden layers.
         probabilistic: Whether networks predict their noise.
@@ -106,6 +108,7 @@ class EnsembleRecipe(AbstractRecipe):
     """
 
     members: Count = eqx.field(static=True, default=5)
+    elites: Whole = eqx.field(static=True, default=0)
     width: Count = eqx.field(static=True, default=64)
     depth: Depth = eqx.field(static=True, default=2)
     probabilistic: bool = eqx.field(static=True, default=True)
@@ -113,10 +116,16 @@ class EnsembleRecipe(AbstractRecipe):
     fitting: FitSettings = eqx.field(static=True, default=FitSettings())
     seed: Seed = eqx.field(static=True, default=0)
 
+    def __check_init__(self):
+        """Check that there can be so many elites."""
+        if self.elites:
+            who = "EnsembleRecipe"
+            require_elites(who, self.elites, self.members, self.fitting)
+
     @property
     def size(self) -> int:
-        """How many networks."""
-        return self.members
+        """How many networks particles follow."""
+        return self.elites or self.members
 
     def begin(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Ensemble:
         """Networks that have seen nothing.
@@ -130,6 +139,7 @@ class EnsembleRecipe(AbstractRecipe):
             size=self.members,
             width=self.width,
             depth=self.depth,
+            elites=self.elites or None,
             probabilistic=self.probabilistic,
             propagation=self.propagation,
             termination=self.ends(spec),
