@@ -95,7 +95,7 @@ class Pieces(AbstractPosterior):
         size: int = 5,
         pieces: int = 20,
         latest: int = 1000,
-        ridge: float = 0.1,
+        ridge: float = 1e-2,
         noise: float = 1e-2,
         propagation: Rule = "TSinf",
         termination: Ends | Literal["learned"] | None = None,
@@ -275,7 +275,7 @@ class LocalLinearRecipe(AbstractRecipe):
     samples: Count = eqx.field(static=True, default=5)
     pieces: Count = eqx.field(static=True, default=20)
     latest: Count = eqx.field(static=True, default=1000)
-    ridge: Positive = eqx.field(static=True, default=0.1)
+    ridge: Positive = eqx.field(static=True, default=1e-2)
     noise: Positive = eqx.field(static=True, default=1e-2)
     propagation: Rule = eqx.field(static=True, default="TSinf")
     seed: Seed = eqx.field(static=True, default=0)
