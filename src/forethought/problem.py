@@ -227,19 +227,85 @@ def imagine(
     """
 
     def choose(belief, inputs):
-        time, key = inputs
-        seen = Readout.of(problem.model.readout(belief), time)
-        chosen = follow.act(policy, seen, problem.action, key=key)
+        chosen = _chosen(problem, policy, follow, belief, *inputs)
         return chosen[0], chosen
 
-    keys = jax.random.split(key, horizon)
-    policy_keys = jax.random.split(jax.random.fold_in(key, horizon), horizon)
+    keys, policy_keys = _keys(key, horizon)
     times = jnp.arange(horizon)
     cut = None if truncate is None else times % truncate == 0
     beliefs, rewards, final, (actions, kept) = _ahead(
         problem, belief, choose, (times, policy_keys), keys, cut
     )
     return Rollout(beliefs, actions, rewards, final, kept)
+
+
+def imagine_cloud(
+    problem: Problem,
+    policy: AbstractPolicy,
+    cloud: PyTree,
+    horizon: int,
+    *,
+    follow: AbstractFollow = Sampled(),  # noqa: B008  (a frozen setting)
+    keys: Key[Array, " particle"],
+) -> Rollout:
+    """Imagine what a policy would do, in particles that belong together.
+
+    Of a model of which there are samples, each particle's own alone is computed. Where
+    particles have nothing to do with each other this is `imagine` of each.
+
+    Args:
+        problem: Model, objective and how particles are carried.
+        policy: Who acts, in each particle by itself.
+        cloud: Particles, as `Problem.cloud` spreads them; they may be anywhere.
+        horizon: How many steps.
+        follow: As `imagine` takes it.
+        keys: One per particle, each as `imagine` takes it.
+
+    Returns:
+        As `imagine`, with a leading axis `[particle]`.
+    """
+    split = jax.vmap(lambda key: _keys(key, horizon), out_axes=1)
+
+    def step(carry, inputs):
+        cloud, discounts = carry
+        time, keys, own = inputs
+        actions, kept = jax.vmap(
+            lambda belief, key: _chosen(problem, policy, follow, belief, time, key)
+        )(cloud, own)
+        model = problem.model
+        after = problem.cloud.predict(model, cloud, actions, keys=keys, own=True)
+        _require_alike(problem, cloud, after)
+        rewards, factors = jax.vmap(problem.judge)(cloud, actions, after)
+        told = after, actions, discounts * rewards, kept
+        return (after, discounts * factors), told
+
+    ones = jnp.ones_like(jax.vmap(problem.value)(cloud))
+    (last, discounts), told = jax.lax.scan(
+        step, (cloud, ones), (jnp.arange(horizon), *split(keys))
+    )
+    told = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), told)
+    beliefs, actions, rewards, kept = told
+    final = discounts * jax.vmap(problem.value)(last)
+    return Rollout(jax.vmap(_whole)(cloud, beliefs), actions, rewards, final, kept)
+
+
+def _keys(key: PRNGKeyArray, horizon: int) -> tuple[Array, Array]:
+    """Those of the model and of the policy, at each step."""
+    keys = jax.random.split(key, horizon)
+    return keys, jax.random.split(jax.random.fold_in(key, horizon), horizon)
+
+
+def _chosen(
+    problem: Problem,
+    policy: AbstractPolicy,
+    follow: AbstractFollow,
+    belief: PyTree,
+    time: Array,
+    key: PRNGKeyArray,
+) -> tuple[PyTree, PyTree]:
+    """What a policy does in a belief, and what it keeps of that."""
+    seen = Readout.of(problem.model.readout(belief), time)
+    return follow.act(policy, seen, problem.action, key=key)
 
 
 def _ahead(
@@ -270,10 +336,12 @@ def _ahead(
     (last, discount), (beliefs, rewards, told) = jax.lax.scan(
         step, (belief, one), (inputs, keys, cut)
     )
-    beliefs = jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest]), belief, beliefs
-    )
-    return beliefs, rewards, discount * problem.value(last), told
+    return _whole(belief, beliefs), rewards, discount * problem.value(last), told
+
+
+def _whole(first: PyTree, rest: PyTree) -> PyTree:
+    """Beliefs from the first on."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
 
 
 def evaluate(

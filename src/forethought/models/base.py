@@ -66,14 +66,16 @@ class AbstractCloud(eqx.Module):
         action: Action,
         *,
         keys: Key[Array, " particle"],
+        own: bool = False,
     ) -> PyTree:
-        """All particles one step later, under one action.
+        """All particles one step later.
 
         Args:
             model: What would happen.
             cloud: Particles, as `spread` made them.
-            action: The same for all of them.
+            action: The same for all of them, or one of each particle's own.
             keys: One per particle; what particles share is drawn from the first.
+            own: Whether each has its own: the action has a leading axis `[particle]`.
         """
 
     @abc.abstractmethod
@@ -99,11 +101,13 @@ class Independent(AbstractCloud):
         action: Action,
         *,
         keys: Key[Array, " particle"],
+        own: bool = False,
     ) -> PyTree:
         """Each as the model predicts it."""
-        return jax.vmap(lambda belief, key: model.predict(belief, action, key=key))(
-            cloud, keys
-        )
+        return jax.vmap(
+            lambda belief, action, key: model.predict(belief, action, key=key),
+            (0, 0 if own else None, 0),
+        )(cloud, action, keys)
 
     def enough(self, model: AbstractModel, particles: int) -> int:
         """Any number can be."""

@@ -1,13 +1,14 @@
 """Every model by name: what it is made of, what its beliefs are, what it serves.
 
 This is the one table of models, which the command line lists. Models that wrap others
-(`models/around`) are no entries of their own.
+(`models/around`) are no entries of their own, but one: `distorted` is wrong on purpose.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
 from forethought.core.words import unknown
+from forethought.models.around.distorted import Distorted, DistortedRecipe
 from forethought.models.base import AbstractModel
 from forethought.models.gp.matched import MomentMatching
 from forethought.models.gp.recipe import GaussianProcessRecipe, MomentMatchingRecipe
@@ -24,6 +25,7 @@ from forethought.models.learned.recipes import (
 from forethought.models.linear.dynamics import Linear
 from forethought.models.linear.kalman import LinearGaussian
 from forethought.models.linear.local import Local
+from forethought.models.linear.pieces import LocalLinearRecipe, Pieces
 from forethought.models.linear.regression import LinearGaussianRecipe, LinearRegression
 from forethought.models.tables.tabular import Tabular, TabularCounts
 
@@ -74,6 +76,14 @@ MODELS: Mapping[str, Entry] = {
         ("fit", "pets"),
         EnsembleRecipe(fitting=FitSettings(calibrate=True)),
     ),
+    "distorted": Entry(
+        Distorted,
+        "transitions",
+        "an observation, its member",
+        "of one particle",
+        ("fit",),
+        DistortedRecipe(),
+    ),
     "gp": Entry(
         GaussianProcess,
         "transitions",
@@ -97,6 +107,14 @@ MODELS: Mapping[str, Entry] = {
         "of one particle",
         ("fit",),
         LinearGaussianRecipe(),
+    ),
+    "local-linear": Entry(
+        Pieces,
+        "transitions",
+        "an observation, its draw",
+        "of one particle",
+        ("fit",),
+        LocalLinearRecipe(),
     ),
     "local": Entry(
         Local,

@@ -14,7 +14,7 @@ from forethought.agents.critics.targets import Judge, Lens, OneStep, Steps
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.environments.base import EnvironmentSpec
-from forethought.models.base import AbstractCloud
+from forethought.models.base import AbstractCloud, Independent
 from forethought.objectives.learned import Learned
 from forethought.problem import Problem
 
@@ -32,8 +32,8 @@ class Each(AbstractCloud):
         x, reward, going, _ = jax.tree.map(many, belief)
         return x, reward, going, jnp.arange(particles) % MEMBERS
 
-    def predict(self, model, cloud, action, *, keys):
-        raise NotImplementedError
+    def predict(self, model, cloud, action, *, keys, own=False):
+        return Independent().predict(model, cloud, action, keys=keys, own=own)
 
     def enough(self, model, particles):
         return particles
@@ -81,7 +81,7 @@ def steps():
 def values_by_loops(judge, steps, row):
     """T[i][member][critic] of one row: what the paper writes, in Python."""
     key = jax.random.key(0)
-    policy, mode = judge.follower
+    policy, mode = judge.follower()
     found = [
         [[0.0] * judge.critic.critics for _ in range(MEMBERS)]
         for _ in range(HORIZON + 1)

@@ -1,16 +1,28 @@
 """A model that is learned beside an actor–critic, for its targets and sources."""
 
+import abc
+import dataclasses
+from typing import Generic, TypeVar
+
 import equinox as eqx
 from jaxtyping import Scalar
 
 from forethought.agents.base import Brief
 from forethought.agents.critics.base import AbstractActorCritic
 from forethought.agents.planning.model_based import briefed
-from forethought.core.given.settings import AbstractSettings, Count, Nonnegative
+from forethought.core.given.settings import (
+    AbstractSettings,
+    Count,
+    Nonnegative,
+    check_ranges,
+)
 from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.types import Action
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import AbstractRecipe
+
+C = TypeVar("C", bound=AbstractActorCritic)
+M = TypeVar("M", bound=AbstractRecipe)
 
 WARM = FitSettings(epochs=30, warm=True)
 """A fit that goes on from the last one, as it is made often."""
@@ -55,25 +67,33 @@ class Rescaled(AbstractJudge):
         return self.objective.beyond(seen) * self.reward
 
 
-def dreams_of(
-    critic: AbstractActorCritic,
-    model: AbstractRecipe,
-    known_reward: bool,
-    every: int,
-    brief: Brief,
-) -> Dreams:
-    """A model of all that a task does not tell, in the units of an actor–critic.
+@dataclasses.dataclass(frozen=True)
+class AbstractDreaming(abc.ABC, Generic[C, M]):
+    """Settings of an agent that learns a model beside an actor–critic.
 
     Args:
-        critic: Its discount and its scale of rewards are those of the model's.
-        model: How the model begins, as far as its settings say.
-        known_reward: Whether the task's own reward and end are used where it tells
-            them.
-        every: Environment steps from one fit to the next.
-        brief: What the task tells.
+        critic: Who acts and who judges.
+        model: The model and how it is fitted.
+        every: Environment steps from one fit of the model to the next.
+        known_reward: As for PETS.
     """
-    recipe, objective = briefed(model, known_reward, brief)
-    known = objective is brief.objective
-    own = brief.gamma if known and brief.gamma else 1.0
-    rescaled = Rescaled(objective, critic.reward_scale, critic.gamma / own)
-    return Dreams(recipe, rescaled, every)
+
+    critic: C
+    model: M
+    every: Count = 100
+    known_reward: bool = True
+
+    def __post_init__(self):
+        """Check what can be checked alone."""
+        check_ranges(self)
+
+    def dreams(self, brief: Brief) -> Dreams:
+        """A model of all that a task does not tell, in the units of the actor–critic.
+
+        Its discount and its scale of rewards are those of the model's.
+        """
+        recipe, objective = briefed(self.model, self.known_reward, brief)
+        known = objective is brief.objective
+        own = brief.gamma if known and brief.gamma else 1.0
+        scale, gamma = self.critic.reward_scale, self.critic.gamma
+        return Dreams(recipe, Rescaled(objective, scale, gamma / own), self.every)

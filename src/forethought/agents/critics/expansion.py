@@ -29,9 +29,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 from forethought.agents.base import Metrics
 from forethought.agents.critics.base import Aims
 from forethought.agents.critics.targets import AbstractTarget, Judge, Steps
-from forethought.core.given.settings import Count, Positive, Share, Whole
+from forethought.core.given.settings import Count, Nonnegative, Positive, Share, Whole
 from forethought.policies.follow import Sampled
-from forethought.problem import Problem, imagine
+from forethought.problem import Problem, imagine_cloud
 
 
 class Future(NamedTuple):
@@ -58,6 +58,7 @@ def ahead(
     obs: Float[Array, " obs"],
     horizon: int,
     samples: int,
+    noise: float = 0.0,
     *,
     key: PRNGKeyArray,
 ) -> Future:
@@ -69,19 +70,19 @@ def ahead(
         obs: Where to start.
         horizon: How many steps.
         samples: How many samples; as many more as the model's own share evenly.
+        noise: Added to what the actor does, in half widths of the limits.
         key: Consumed.
     """
     init_key, see_key, spread_key, value_key, key = jax.random.split(key, 5)
-    policy, mode = judge.follower
+    policy, mode = judge.follower(noise)
     belief = world.model.init(key=init_key)
     belief = world.model.observe(belief, obs, key=see_key)
     samples = world.cloud.enough(world.model, samples)
     cloud = world.cloud.spread(world.model, belief, samples, key=spread_key)
-    rollouts = jax.vmap(
-        lambda belief, key: imagine(
-            world, policy, belief, horizon, follow=Sampled(mode), key=key
-        )
-    )(cloud, jax.random.split(key, samples))
+    keys = jax.random.split(key, samples)
+    rollouts = imagine_cloud(
+        world, policy, cloud, horizon, follow=Sampled(mode), keys=keys
+    )
     beliefs = rollouts.beliefs
     before = jax.tree.map(lambda leaf: leaf[:, :-1], beliefs)
     after = jax.tree.map(lambda leaf: leaf[:, 1:], beliefs)
@@ -107,24 +108,28 @@ class Expanded(AbstractTarget):
         horizon: $H$; none is the usual target.
         tdk: Whether each step of the future is a row as well, whose aim is what comes
             after it; it counts as much as it is likely to be reached.
+        noise: Standard deviation of what is added to the actor's actions in the future,
+            in half widths of the limits.
 
     References:
         Feinberg et al., Model-based value expansion for efficient model-free
         reinforcement learning, 2018, arXiv:1803.00101, equations 3 and 4.
 
     Note:
-        The paper's `tdk` is on. Its rows have the actor's own actions, which tell
-        critics nothing of any other: with three steps three rows of four.
+        The paper has no noise in its futures. Without, the rows of `tdk` have the
+        actor's own actions, which tell critics nothing of any other: with three steps
+        three rows of four, and an actor that climbs such critics is lost.
     """
 
     horizon: Whole = eqx.field(static=True, default=3)
-    tdk: bool = eqx.field(static=True, default=False)
+    tdk: bool = eqx.field(static=True, default=True)
+    noise: Nonnegative = eqx.field(static=True, default=0.5)
 
     def aims(
         self, judge: Judge, world: Problem | None, steps: Steps, *, key: PRNGKeyArray
     ) -> tuple[Aims, Metrics]:
         """One aim for each step that happened, or one for each of all steps."""
-        future = futures(judge, world, steps, self.horizon, 1, key)
+        future = futures(judge, world, steps, self.horizon, 1, key, self.noise)
         pool = jax.vmap(jax.vmap(judge.critic.pool))
         # One sample: [row, 1, here, critic].
         returns, carried = pool(future.returns[:, 0]), future.carried[:, 0]
@@ -224,6 +229,7 @@ def futures(
     horizon: int,
     samples: int,
     key: PRNGKeyArray,
+    noise: float = 0.0,
 ) -> Future:
     """Those after each step, leaves `[row, sample, ...]`.
 
@@ -234,7 +240,7 @@ def futures(
         raise ValueError("A target that looks ahead needs a model, got none.")
     keys = jax.random.split(key, steps.reward.shape[0])
     return jax.vmap(
-        lambda obs, key: ahead(judge, world, obs, horizon, samples, key=key)
+        lambda obs, key: ahead(judge, world, obs, horizon, samples, noise, key=key)
     )(steps.next_obs, keys)
 
 

@@ -1,31 +1,24 @@
 """MVE: critics that look some steps ahead in a model."""
 
 import dataclasses
-from typing import Generic, TypeVar
+from typing import Generic
 
 from forethought.agents.base import Brief
-from forethought.agents.critics.base import AbstractActorCritic
 from forethought.agents.critics.ddpg import DDPG
-from forethought.agents.critics.dreams import WARM, dreams_of
+from forethought.agents.critics.dreams import WARM, AbstractDreaming, C, M
 from forethought.agents.critics.expansion import Expanded
 from forethought.agents.critics.off_policy import OffPolicy
-from forethought.core.given.settings import Count, check_ranges
-from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
-
-C = TypeVar("C", bound=AbstractActorCritic)
-M = TypeVar("M", bound=AbstractRecipe)
+from forethought.models.learned.recipes import EnsembleRecipe
 
 
 @dataclasses.dataclass(frozen=True)
-class MVE(Generic[C, M]):
+class MVE(AbstractDreaming[C, M], Generic[C, M]):
     """Model-based value expansion.
 
     Args:
         critic: Who acts and who judges.
         model: The model and how it is fitted.
         target: How far critics look ahead.
-        every: Environment steps from one fit of the model to the next.
-        known_reward: As for PETS.
 
     References:
         Feinberg et al., Model-based value expansion for efficient model-free
@@ -41,16 +34,7 @@ class MVE(Generic[C, M]):
         fitting=WARM,
     )
     target: Expanded = Expanded()  # noqa: RUF009  (a frozen setting)
-    every: Count = 100
-    known_reward: bool = True
-
-    def __post_init__(self):
-        """Check what can be checked alone."""
-        check_ranges(self)
 
     def make(self, brief: Brief) -> OffPolicy:
         """The agent, for a task that tells so much beforehand."""
-        dreams = dreams_of(
-            self.critic, self.model, self.known_reward, self.every, brief
-        )
-        return OffPolicy(self.critic, self.target, dreams=dreams)
+        return OffPolicy(self.critic, self.target, dreams=self.dreams(brief))

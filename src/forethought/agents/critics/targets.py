@@ -21,6 +21,7 @@ from forethought.core.given.settings import AbstractSettings
 from forethought.core.readout import Readout
 from forethought.core.types import Action, Mode
 from forethought.policies.base import AbstractPolicy
+from forethought.policies.shaken import Shaken
 from forethought.problem import Problem
 
 Obs = Float[Array, " obs"]
@@ -66,11 +67,18 @@ class Judge(eqx.Module):
         """Who acts."""
         return Through(self.lens, self.critic.policy(self.known))
 
-    @property
-    def follower(self) -> tuple[Through, Mode]:
-        """Who acts in the futures that targets are made of, and how."""
+    def follower(self, noise: float = 0.0) -> tuple[AbstractPolicy[Obs], Mode]:
+        """Who acts in the futures that targets are made of, and how.
+
+        Args:
+            noise: Standard deviation of what is added to it, in half widths of the
+                limits; where there is some, it takes the place of any other chance.
+        """
         policy, mode = self.critic.follower(self.known)
-        return Through(self.lens, policy), mode
+        policy = Through(self.lens, policy)
+        if noise == 0:
+            return policy, mode
+        return Shaken(policy, noise * jnp.asarray(self.known.limits.scale)), "explore"
 
     def bootstrap(self, obs: Obs, *, key: PRNGKeyArray) -> Float[Array, " critic"]:
         """What each critic expects from an observation on."""

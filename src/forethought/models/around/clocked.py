@@ -54,10 +54,11 @@ class ClockedCloud(AbstractCloud):
         action: Action,
         *,
         keys: Key[Array, " particle"],
+        own: bool = False,
     ) -> PyTree:
         """As the cloud inside does, one step later."""
         inner = cast(Clocked, model).model
-        after = self.cloud.predict(inner, cloud.value, action, keys=keys)
+        after = self.cloud.predict(inner, cloud.value, action, keys=keys, own=own)
         return jax.vmap(lambda value, time: Stamped(value, time + 1))(after, cloud.time)
 
     def enough(self, model: AbstractModel, particles: int) -> int:

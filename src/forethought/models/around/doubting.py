@@ -90,11 +90,14 @@ class DoubtingCloud(AbstractCloud):
         action: Action,
         *,
         keys: Key[Array, " particle"],
+        own: bool = False,
     ) -> PyTree:
         """As the cloud inside does."""
         doubting = cast(Doubting, model)
-        after = self.cloud.predict(doubting.model, cloud.value, action, keys=keys)
-        doubts = jax.vmap(lambda value: doubting.doubt(value, action))(cloud.value)
+        after = self.cloud.predict(
+            doubting.model, cloud.value, action, keys=keys, own=own
+        )
+        doubts = jax.vmap(doubting.doubt, (0, 0 if own else None))(cloud.value, action)
         return jax.vmap(Doubted)(after, doubts)
 
     def enough(self, model: AbstractModel, particles: int) -> int:

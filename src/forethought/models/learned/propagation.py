@@ -122,10 +122,14 @@ class Propagation(AbstractCloud):
         action: Action,
         *,
         keys: Key[Array, " particle"],
+        own: bool = False,
     ) -> Particle:
         """One step of all particles, each computed by its own sample alone."""
         shared = jax.random.fold_in(keys[0], keys.shape[0])
-        return self._step(_require_posterior(model), cloud, action, keys, shared)
+        posterior = _require_posterior(model)
+        if not own:
+            action = jnp.broadcast_to(action, (keys.shape[0], *jnp.shape(action)))
+        return self._step(posterior, cloud, action, keys, shared)
 
     def alone(
         self,
@@ -142,7 +146,7 @@ class Propagation(AbstractCloud):
         """
         key, shared = jax.random.split(key)
         cloud = jax.tree.map(lambda leaf: leaf[None], particle)
-        after = self._step(model, cloud, action, key[None], shared)
+        after = self._step(model, cloud, action[None], key[None], shared)
         return jax.tree.map(lambda leaf: leaf[0], after)
 
     def _step(
@@ -179,7 +183,7 @@ class Propagation(AbstractCloud):
                 lambda part: part.reshape(particles, *part.shape[2:])[back], found
             )
 
-        x = jax.vmap(lambda obs: model.transform.inputs(obs, action))(cloud.obs)
+        x = jax.vmap(model.transform.inputs)(cloud.obs, action)
         if own:
             mean, variance = each(model.grouped, x)
         else:

@@ -56,6 +56,7 @@ class Regression(eqx.Module):
         *,
         ridge: float | Scalar = 1e-4,
         noise: float | Scalar = 1e-2,
+        share: Float[Array, " row"] | None = None,
     ) -> "Regression":
         r"""The posterior once rows were seen, from a prior with $M_0 = 0$.
 
@@ -76,6 +77,7 @@ class Regression(eqx.Module):
             valid: Which rows hold data.
             ridge: $\lambda$: of how many rows the prior on each weight is worth.
             noise: $\sigma_0$, the noise before anything was seen.
+            share: As how many rows each counts; as one if not given.
 
         References:
             Murphy, Machine Learning: A Probabilistic Perspective, 2012, §7.6.3, and
@@ -93,13 +95,17 @@ class Regression(eqx.Module):
         p, d, dtype = x.shape[1] + 1, y.shape[1], y.dtype
         seen = jnp.concatenate([x, jnp.ones_like(x[:, :1]), y], axis=1)
         ridge, noise = jnp.asarray(ridge, dtype), jnp.asarray(noise, dtype)
+        counts = valid.astype(dtype) * (1 if share is None else share)
         before = jnp.zeros(p + d, dtype).at[:p].set(jnp.sqrt(ridge)).at[p:].set(noise)
-        stacked = [jnp.where(valid[:, None], seen, 0), jnp.diag(before)]
+        seen = jnp.where(valid[:, None], seen, 0)
+        if share is not None:
+            seen = jnp.sqrt(share)[:, None] * seen
+        stacked = [seen, jnp.diag(before)]
         R = jnp.linalg.qr(jnp.concatenate(stacked), mode="r")
         R_xx, R_xy, R_yy = R[:p, :p], R[:p, p:], R[p:, p:]
         root = _solve_upper(R_xx, jnp.eye(p, dtype=dtype))
         taken = p - ridge * jnp.sum(root * root)
-        rest = 1 + jnp.sum(valid).astype(dtype) - taken
+        rest = 1 + jnp.sum(counts) - taken
         return Regression(
             M=_solve_upper(R_xx, R_xy).T,
             root=root,
