@@ -14,6 +14,7 @@ from forethought.agents.critics.steve import STEVE
 from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
 from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
+from forethought.agents.imitation.distill import Distill
 from forethought.agents.imitation.mb_mf import MBMF
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
@@ -52,6 +53,8 @@ AGENTS: dict[str, type[Settings]] = {
     "steve": STEVE,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
+STUDENTS: dict[str, type[Settings]] = {"distill": Distill}
+"""Those who learn from teachers: runs of theirs are begun by a command of that name."""
 NOTHING = Brief()
 CHOOSING = CategoricalCEM(100, population=64, elites=8, iterations=3, hold=2)
 """Who plans where actions are discrete, for agents that plan."""
@@ -87,7 +90,7 @@ def default_settings(
 
 def name_of(settings: Settings) -> str:
     """The name of an agent, by its settings."""
-    names = {kind: name for name, kind in AGENTS.items()}
+    names = {kind: name for name, kind in (AGENTS | STUDENTS).items()}
     return names.get(type(settings), "an agent")
 
 

@@ -58,6 +58,7 @@ class Learning:
         count: Environments that are acted in side by side.
         env: Arguments of `gymnasium.make`, for a Gymnasium environment.
         own: A task of a person's own, in the place of the one of that name.
+        taught: Who teaches an agent that imitates, and what they know.
 
     Raises:
         ValueError: There is nothing of that name; a number is below one; the steps are
@@ -78,6 +79,7 @@ class Learning:
     count: Times = 1
     env: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     own: Task | None = None
+    taught: tuple[AbstractAgent, Any] | None = None
 
     def __post_init__(self):
         """Check the name and the numbers."""
@@ -135,7 +137,11 @@ class Learning:
     @functools.cached_property
     def agent(self) -> AbstractAgent:
         """Who learns."""
-        return self.settings.make(NOTHING if self.task is None else self.task.brief)
+        made = self.settings.make(NOTHING if self.task is None else self.task.brief)
+        if self.taught is None:
+            return made
+        teacher, knowledge = self.taught
+        return dataclasses.replace(made, teacher=teacher, knowledge=knowledge)
 
     @functools.cached_property
     def length(self) -> int | None:
