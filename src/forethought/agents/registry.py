@@ -16,6 +16,7 @@ from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.distill import Distill
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.local.gps import GPS
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.pets import PETS
@@ -51,6 +52,7 @@ AGENTS: dict[str, type[Settings]] = {
     "mbpo": MBPO,
     "mve": MVE,
     "steve": STEVE,
+    "gps": GPS,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 STUDENTS: dict[str, type[Settings]] = {"distill": Distill}
@@ -103,3 +105,8 @@ def recipe_in(settings: Settings) -> AbstractRecipe | None:
     """How the model begins that an agent of these settings learns, if it learns one."""
     found = getattr(settings, "model", None)
     return found if isinstance(found, AbstractRecipe) else None
+
+
+def conditions_of(settings: Settings) -> int | None:
+    """In how many places episodes are to begin in turn; None for as they do."""
+    return getattr(settings, "conditions", None)
