@@ -15,6 +15,7 @@ $\lambda_t$ the multipliers and $\nu$ the weight of the divergence.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import equinox as eqx
@@ -84,7 +85,8 @@ class GPS:
         depth: How many hidden layers; none is a linear policy.
         imitation: How it is fitted to the controllers, each time from the weights that
             it has.
-        weight: $\nu$ of BADMM at first, in units of the cost of a step.
+        weight: $\nu$ of BADMM at first, in units of the cost of a step; at zero
+            controllers improve as if there were no policy, which imitates them.
         ramp: What that is multiplied by at each improvement.
         dual: Step of BADMM's multipliers.
 
@@ -99,12 +101,14 @@ class GPS:
     """
 
     conditions: Annotated[int, Range(at_least=1, limit=1000)] = 4
-    local: LocalControl = LocalControl()  # noqa: RUF009
+    local: LocalControl = LocalControl(  # noqa: RUF009
+        rollouts=10, bound=0.3, adaptive=False
+    )
     method: Method = "mirror"
     width: Annotated[int, Range(at_least=1)] = 32
     depth: Whole = 2
     imitation: ImitationSettings = ImitationSettings(  # noqa: RUF009
-        epochs=60, holdout=0.0, threshold=0.0
+        epochs=300, patience=30, holdout=0.0, threshold=0.0
     )
     weight: Nonnegative = 0.01
     ramp: Factor = 1.5
@@ -262,9 +266,8 @@ class Guided(AbstractAgent[Taught, Walk]):
         """
         it = self.settings
         number, steps = it.conditions * it.local.rollouts, learner.multipliers.shape[1]
-        seen = newest_episodes(memory, number, steps)
-        parts = (seen.obs[:number], seen.action[:number], seen.valid[:number])
-        return _learned(self, learner, *parts, key)
+        seen = _newest(memory, number, steps)
+        return _learned(self, learner, *seen, key)
 
     def broken(self, learner: Taught) -> str | None:
         """What went wrong: numbers that are none, or starts that are not as asked."""
@@ -290,6 +293,14 @@ class Guided(AbstractAgent[Taught, Walk]):
     def watch(self, carry: Walk) -> Metrics:
         """Nothing is told of an action."""
         return {}
+
+
+@eqx.filter_jit
+def _newest(memory: Memory, count: int, steps: int) -> tuple[Array, Array, Array]:
+    """Observations, actions and which are valid: a small program of its own, as it is
+    another one each time that the memory has grown."""
+    seen = newest_episodes(memory, count, steps)
+    return seen.obs[:count], seen.action[:count], seen.valid[:count]
 
 
 @eqx.filter_jit
@@ -323,11 +334,14 @@ def _learned(
     origin = jnp.zeros(coordinates.size, obs.dtype)
     along = jax.vmap(jax.vmap(coordinates.along, (0, None)), (0, None))
     seen = jax.vmap(Rollouts)(along(obs, origin), action, valid)
-    looks = (obs[:, :, :-1] - learner.shift) / learner.scale
+
+    def everywhere(function: Callable[[Array], Array], steps: Array) -> Array:
+        return jax.vmap(jax.vmap(jax.vmap(function)))(steps)
+
+    looks = everywhere(lambda o: (o - learner.shift) / learner.scale, obs[:, :, :-1])
 
     def means(policy: GaussianPolicy) -> Array:
-        one = jax.vmap(lambda look: mean_action(policy, look))
-        return jax.vmap(jax.vmap(one))(looks)
+        return everywhere(lambda look: mean_action(policy, look), looks)
 
     spread = jnp.diag(deviations(learner.policy) ** 2)
     keys = jax.random.split(key, count + 1)
@@ -375,11 +389,12 @@ def _learned(
     parts += (learner.costs, costs, learner.multipliers, keys[:count])
     plans, models, promised, kl, apart, failed = jax.vmap(improved)(*parts)
     multipliers = learner.multipliers
+    pushed = multipliers / jnp.where(weight > 0, weight, jnp.ones_like(weight))
     x = seen.obs[:, :, :-1]
     policy, told = taught(
         learner.policy,
         plans.policy,
-        *(x, looks, valid, multipliers / weight),
+        *(x, looks, valid, pushed),
         it.imitation,
         key=keys[count],
     )

@@ -18,6 +18,10 @@ from forethought.models.linear.local import LocalSettings, condition
 from forethought.models.linear.mixture import fit_mixture
 from forethought.policies.affine import TimeVarying
 
+LEAST = 1e-5
+"""Variance, in standard units, that a fit has at least: a policy has no noise, and what
+it answers may be linear in states to the last bit."""
+
 
 def linearised(
     x: Float[Array, "rollout time state"],
@@ -69,7 +73,7 @@ def linearised(
             mixture.moments(shares),
             n,
             strength=settings.strength,
-            floor=settings.floor,
+            floor=settings.floor + LEAST,
         )
         K = u_scale[:, None] * fit.M[:, :n] / x_scale[None]
         k = u_mean + u_scale * (matvec(fit.M[:, :n], mean) + fit.M[:, n])

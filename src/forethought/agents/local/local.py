@@ -280,7 +280,7 @@ def _improved(
     fit_key, key = jax.random.split(key)
     model, told = learner.model.fit(seen, key=fit_key)
     problem = Problem(model, Unwound(agent.objective, coordinates), learner.limits)
-    cost = cost_of(problem, seen)
+    cost = _cost(problem, seen)
     scale = plan.scale
     if it.adaptive:
         wider = adapted(scale, learner.promised, learner.cost - cost)
@@ -303,7 +303,7 @@ def _improved(
         limits=learner.limits,
         promised=jnp.where(good, found.predicted, jnp.nan),
         cost=cost,
-        apart=apart_of(seen),
+        apart=_apart(seen),
     )
     dtype = cost.dtype
     metrics = {
@@ -319,7 +319,7 @@ def _improved(
     return after, metrics
 
 
-def cost_of(problem: Problem, seen: Rollouts) -> Scalar:
+def _cost(problem: Problem, seen: Rollouts) -> Scalar:
     """What the roll-outs cost on average; steps that were not taken cost nothing."""
 
     def one(x, u, valid):
@@ -335,7 +335,7 @@ def cost_of(problem: Problem, seen: Rollouts) -> Scalar:
     return jnp.sum(jnp.where(there, costs, 0)) / jnp.sum(there)
 
 
-def apart_of(seen: Rollouts) -> Scalar:
+def _apart(seen: Rollouts) -> Scalar:
     """The spread of starts, against that of all that was seen; the worst coordinate."""
     there = jnp.any(seen.valid, axis=1)
     first = seen.obs[:, 0]
