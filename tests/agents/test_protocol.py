@@ -24,6 +24,7 @@ from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.imitate import ImitationSettings
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.local.local import LocalControl
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.mpc import Planning
@@ -79,6 +80,7 @@ SETTINGS = {
         iterations=2,
         particles=2,
     ),
+    "local": LocalControl(rollouts=2, sweeps=3),
     "sac": SAC(**CRITIC),
     "ddpg": DDPG.td3(**CRITIC),
     "naf": NAF(**CRITIC),
