@@ -81,6 +81,7 @@ SETTINGS = {
         iterations=2,
         particles=2,
     ),
+    "local": LocalControl(rollouts=2, sweeps=3),
     "sac": SAC(**CRITIC),
     "ddpg": DDPG.td3(**CRITIC),
     "naf": NAF(**CRITIC),

@@ -17,6 +17,7 @@ from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.distill import Distill
 from forethought.agents.imitation.mb_mf import MBMF
 from forethought.agents.local.gps import GPS
+from forethought.agents.local.local import LocalControl
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.pets import PETS
@@ -45,6 +46,7 @@ AGENTS: dict[str, type[Settings]] = {
     "sweeping": Sweeping,
     "ppo": PPO,
     "pilco": PILCO,
+    "local": LocalControl,
     "sac": SAC,
     "ddpg": DDPG,
     "naf": NAF,

@@ -39,6 +39,7 @@ _FILES = {
         "mujoco-walker",
         "mujoco-humanoid",
     ),
+    "local": ("reach", "lift", "pump"),
     "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer"),
     "grids": (
         "maze",

@@ -53,7 +53,7 @@ def newest_episodes(memory: Memory, count: int, steps: int) -> Episodes:
         )
     state = memory.state
     rows = memory.replay.newest(state, wanted)
-    number = state.steps - wanted + jnp.arange(wanted)
+    number = state.steps - wanted + jnp.arange(wanted, dtype=jnp.int32)
     there = number >= state.oldest
 
     def by_lane(leaf: Array) -> Array:
@@ -61,12 +61,12 @@ def newest_episodes(memory: Memory, count: int, steps: int) -> Episodes:
 
     def cut(obs, action, after, ended):
         # Episodes count from the newest: zero is the last that ended.
-        later = jnp.cumsum(ended[::-1])[::-1]
+        later = jnp.cumsum(ended[::-1], dtype=jnp.int32)[::-1]
         episode = later - 1
         begins = jnp.concatenate([jnp.ones(1, bool), ended[:-1]])
         begins = begins | (number == state.oldest)
-        index = jnp.arange(wanted)
-        start = jax.lax.cummax(jnp.where(begins, index, 0))
+        index = jnp.arange(wanted, dtype=jnp.int32)
+        start = jax.lax.cummax(jnp.where(begins, index, jnp.zeros_like(index)))
         time = index - start
         fine = there & (episode >= 0) & (episode < each) & (time < steps)
         # Whatever does not belong anywhere is put beyond the end, and dropped.
@@ -84,8 +84,8 @@ def newest_episodes(memory: Memory, count: int, steps: int) -> Episodes:
         seen, done, came = put(obs), put(action), put(after)
         first = seen[:, :1]
         looks = jnp.concatenate([first, came], axis=1)
-        last = jnp.sum(valid, axis=1)
-        at = jnp.minimum(jnp.arange(steps + 1)[None], last[:, None])
+        last = jnp.sum(valid, axis=1, dtype=jnp.int32)
+        at = jnp.minimum(jnp.arange(steps + 1, dtype=jnp.int32)[None], last[:, None])
         looks = jnp.take_along_axis(looks, at[:, :, None], axis=1)
         return looks, done, valid
 

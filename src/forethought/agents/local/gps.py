@@ -15,7 +15,6 @@ $\lambda_t$ the multipliers and $\nu$ the weight of the divergence.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import equinox as eqx
@@ -27,7 +26,6 @@ from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
 from forethought.agents.imitation.imitate import ImitationSettings
 from forethought.agents.local.badmm import bounded
 from forethought.agents.local.coordinates import Coordinates, Unwound
-from forethought.agents.local.episodes import newest_episodes
 from forethought.agents.local.linearise import linearised
 from forethought.agents.local.local import (
     LocalControl,
@@ -36,14 +34,16 @@ from forethought.agents.local.local import (
     cost_of,
 )
 from forethought.agents.local.starts import (
-    apart_most,
+    by_start,
     distances,
     nearest_two,
+    newest,
     scales,
 )
 from forethought.agents.local.supervised import (
     answers,
     deviations,
+    everywhere,
     mean_action,
     taught,
 )
@@ -266,7 +266,7 @@ class Guided(AbstractAgent[Taught, Walk]):
         """
         it = self.settings
         number, steps = it.conditions * it.local.rollouts, learner.multipliers.shape[1]
-        seen = _newest(memory, number, steps)
+        seen = newest(memory, number, steps)
         return _learned(self, learner, *seen, key)
 
     def broken(self, learner: Taught) -> str | None:
@@ -296,14 +296,6 @@ class Guided(AbstractAgent[Taught, Walk]):
 
 
 @eqx.filter_jit
-def _newest(memory: Memory, count: int, steps: int) -> tuple[Array, Array, Array]:
-    """Observations, actions and which are valid: a small program of its own, as it is
-    another one each time that the memory has grown."""
-    seen = newest_episodes(memory, count, steps)
-    return seen.obs[:count], seen.action[:count], seen.valid[:count]
-
-
-@eqx.filter_jit
 def _learned(
     agent: Guided,
     learner: Taught,
@@ -315,13 +307,8 @@ def _learned(
     it = agent.settings
     count, each = it.conditions, it.local.rollouts
     known = jnp.all(jnp.isfinite(learner.starts))
-    starts = jnp.where(known, learner.starts, apart_most(obs[:, 0], count))
-    whose = jnp.argmin(jax.vmap(lambda o: distances(starts, o))(obs[:, 0]), axis=1)
-    order = jnp.argsort(whose, stable=True)
-    obs, action, valid = (
-        leaf[order].reshape(count, each, *leaf.shape[1:])
-        for leaf in (obs, action, valid)
-    )
+    starts, *parts = by_start(learner.starts, obs, action, valid, count, each)
+    obs, action, valid = parts
     shift, scale = scales(obs, valid)
     learner = dataclasses.replace(
         learner,
@@ -334,9 +321,6 @@ def _learned(
     origin = jnp.zeros(coordinates.size, obs.dtype)
     along = jax.vmap(jax.vmap(coordinates.along, (0, None)), (0, None))
     seen = jax.vmap(Rollouts)(along(obs, origin), action, valid)
-
-    def everywhere(function: Callable[[Array], Array], steps: Array) -> Array:
-        return jax.vmap(jax.vmap(jax.vmap(function)))(steps)
 
     looks = everywhere(lambda o: (o - learner.shift) / learner.scale, obs[:, :, :-1])
 

@@ -229,13 +229,8 @@ class LocalImprovement(AbstractAgent[Controlled, At]):
         Raises:
             ValueError: The memory is too small to hold them.
         """
-        episodes = newest_episodes(memory, self.settings.rollouts, learner.model.steps)
-        coordinates = self.coordinates(episodes.obs.shape[-1])
-        first = jnp.isnan(learner.cost)
-        begun = coordinates.onward(episodes.obs[0, 0], learner.origin)
-        origin = jnp.where(first, begun, learner.origin)
-        learner = eqx.tree_at(lambda each: each.origin, learner, origin)
-        return improved(self, learner, episodes.rollouts(coordinates, origin), key=key)
+        learner, seen = _seen(self, learner, memory)
+        return improved(self, learner, seen, key=key)
 
     def broken(self, learner: Controlled) -> str | None:
         """What went wrong: numbers that are none, or starts that differ."""
@@ -272,6 +267,24 @@ def improved(
 
 
 @eqx.filter_jit
+def _seen(
+    agent: LocalImprovement, learner: Controlled, memory: Memory
+) -> tuple[Controlled, Rollouts]:
+    """The newest roll-outs in the learner's coordinates, and where these begin.
+
+    It is a program of its own, small, because it is another one each time that the
+    memory has grown.
+    """
+    steps = learner.model.steps
+    episodes = newest_episodes(memory, agent.settings.rollouts, steps)
+    coordinates = agent.coordinates(episodes.obs.shape[-1])
+    begun = coordinates.onward(episodes.obs[0, 0], learner.origin)
+    origin = jnp.where(jnp.isnan(learner.cost), begun, learner.origin)
+    learner = eqx.tree_at(lambda each: each.origin, learner, origin)
+    return learner, episodes.rollouts(coordinates, origin)
+
+
+@eqx.filter_jit
 def _improved(
     agent: LocalImprovement, learner: Controlled, seen: Rollouts, key: PRNGKeyArray
 ) -> tuple[Controlled, Metrics]:
@@ -280,7 +293,7 @@ def _improved(
     fit_key, key = jax.random.split(key)
     model, told = learner.model.fit(seen, key=fit_key)
     problem = Problem(model, Unwound(agent.objective, coordinates), learner.limits)
-    cost = _cost(problem, seen)
+    cost = cost_of(problem, seen)
     scale = plan.scale
     if it.adaptive:
         wider = adapted(scale, learner.promised, learner.cost - cost)
@@ -303,7 +316,7 @@ def _improved(
         limits=learner.limits,
         promised=jnp.where(good, found.predicted, jnp.nan),
         cost=cost,
-        apart=_apart(seen),
+        apart=apart_of(seen),
     )
     dtype = cost.dtype
     metrics = {
@@ -319,32 +332,42 @@ def _improved(
     return after, metrics
 
 
-def _cost(problem: Problem, seen: Rollouts) -> Scalar:
+def cost_of(problem: Problem, seen: Rollouts) -> Scalar:
     """What the roll-outs cost on average; steps that were not taken cost nothing."""
 
     def one(x, u, valid):
+        def step(before, u, after, time):
+            seen, next_seen = Readout(before, time=time), Readout(after, time=time + 1)
+            return problem.objective.judge(seen, u, next_seen)[0]
+
         times = jnp.arange(u.shape[0])
-        rewards, _ = jax.vmap(problem.objective.judge)(
-            Readout(x[:-1], time=times), u, Readout(x[1:], time=times + 1)
-        )
+        rewards = jax.vmap(step)(x[:-1], u, x[1:], times)
         end = problem.objective.beyond(Readout(x[-1], time=times[-1] + 1))
         return -jnp.sum(jnp.where(valid, rewards, 0)) - end
 
     there = jnp.any(seen.valid, axis=1)
     costs = jax.vmap(one)(seen.obs, seen.action, seen.valid)
-    return jnp.sum(jnp.where(there, costs, 0)) / jnp.sum(there)
+    share = _share(there, costs.dtype)
+    return jnp.sum(share * jnp.where(there, costs, 0))
 
 
-def _apart(seen: Rollouts) -> Scalar:
+def apart_of(seen: Rollouts) -> Scalar:
     """The spread of starts, against that of all that was seen; the worst coordinate."""
-    there = jnp.any(seen.valid, axis=1)
-    first = seen.obs[:, 0]
-    weights = (there / jnp.sum(there)).astype(first.dtype)
-    gaps = first - (weights @ first)[None]
-    starts = jnp.sqrt(weights @ gaps**2)
-    all_of = seen.obs[:, :-1]
-    share = seen.valid.astype(first.dtype) / jnp.sum(seen.valid)
-    mean = jnp.einsum("rt,rtn->n", share, all_of)
-    spread = jnp.sqrt(jnp.einsum("rt,rtn->n", share, (all_of - mean) ** 2))
-    known = spread > 1e-6 * (1 + jnp.abs(mean))
-    return jnp.max(jnp.where(known, starts / jnp.where(known, spread, 1), 0))
+
+    def spread(x, which):
+        share = _share(which, x.dtype)
+        mean = share @ x
+        return mean, jnp.sqrt(share @ (x - mean[None]) ** 2)
+
+    _, starts = spread(seen.obs[:, 0], jnp.any(seen.valid, axis=1))
+    before = seen.obs[:, :-1]
+    rows = before.reshape(-1, before.shape[2])
+    mean, ways = spread(rows, seen.valid.reshape(-1))
+    known = ways > 1e-6 * (1 + jnp.abs(mean))
+    return jnp.max(jnp.where(known, starts / jnp.where(known, ways, 1), 0))
+
+
+def _share(which: Array, dtype: jnp.dtype) -> Array:
+    """Equal weights of some, which add up to one."""
+    found = which.astype(dtype)
+    return found / jnp.maximum(jnp.sum(found), 1)

@@ -4,6 +4,8 @@ r"""The policy's turn: it is fitted to controllers, where they are sure the most
 the controller of start $i$ does in a state on average, and $C_{i,t}$ its covariance.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -92,6 +94,11 @@ def answers(
 
     by_rollout = jax.vmap(jax.vmap(at), (None, None, None, 0))
     return jax.vmap(by_rollout)(controllers.K, controllers.k, controllers.x, x)
+
+
+def everywhere(function: Callable[[Array], Array], steps: Array) -> Array:
+    """A function of a step for all of them, of leaves `[start, rollout, time, ...]`."""
+    return jax.vmap(jax.vmap(jax.vmap(function)))(steps)
 
 
 def mean_action(policy: GaussianPolicy, obs: Array) -> Float[Array, " action"]:

@@ -201,7 +201,7 @@ class ILQG(AbstractPlanner[ILQGState]):
             row = jnp.stack(
                 [-came.cost, found.kl, found.price, found.sweeps.astype(dtype)]
             )
-            at = jnp.arange(self.iterations)[:, None]
+            at = jnp.arange(self.iterations, dtype=jnp.int32)[:, None]
             return _Search(
                 state=ILQGState(policy, scale, price),
                 came=came,

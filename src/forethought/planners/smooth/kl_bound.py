@@ -198,10 +198,10 @@ def improve(
             x_high - x_low <= 1e-5
         )
         done = near(priced.kl) | free | spent
-        trace = jax.tree.map(
-            lambda column, value: jnp.where(jnp.arange(sweeps) >= count, value, column),
-            trace,
-            (jnp.exp(at), priced.kl),
+        rest = jnp.arange(sweeps, dtype=jnp.int32) >= count
+        trace = tuple(
+            jnp.where(rest, value, column)
+            for column, value in zip(trace, (jnp.exp(at), priced.kl), strict=True)
         )
         bracket = (x_low, e_low, x_high, e_high)
         return count + 1, after, (at, priced), bracket, done, trace
