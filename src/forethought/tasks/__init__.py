@@ -39,8 +39,8 @@ _FILES = {
         "mujoco-walker",
         "mujoco-humanoid",
     ),
-    "local": ("reach", "lift", "pump"),
-    "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer"),
+    "local": ("reach", "lift", "lift-anywhere", "pump"),
+    "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer", "reacher"),
     "grids": (
         "maze",
         "blocking-maze",

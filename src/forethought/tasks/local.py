@@ -55,11 +55,16 @@ def reach() -> Task:
     )
 
 
-def _swing(name: str, summary: str, torque: float) -> Task:
+def _swing(
+    name: str,
+    summary: str,
+    torque: float,
+    initial: tuple[float, float] | None = (math.pi, 0.0),
+) -> Task:
     """A rod to be stood up from where it hangs, its angle counted through turns."""
     system = Pendulum(
         dt=0.1,
-        initial=(math.pi, 0.0),
+        initial=initial,
         action=Box(np.array([-torque]), np.array([torque])),
         unwrapped=True,
     )
@@ -81,7 +86,7 @@ def _swing(name: str, summary: str, torque: float) -> Task:
             "local": {"spread": 0.4},
         },
         replan_every=50,
-        start=((math.pi, 0.0), (0.0, 0.0)),
+        start=None if initial is None else (initial, (0.0, 0.0)),
     )
 
 
@@ -95,6 +100,11 @@ def lift() -> Task:
     return _swing("lift", "stand a rod up, strong motor", 5.0)
 
 
+def lift_anywhere() -> Task:
+    """The same from any angle and up to 1 rad/s, for a policy of many starts."""
+    return _swing("lift-anywhere", "stand a rod up from any angle", 5.0, None)
+
+
 def pump() -> Task:
     """The same with a motor so weak that the rod has to be swung up.
 
@@ -104,5 +114,5 @@ def pump() -> Task:
     return _swing("pump", "swing a rod up by pumping, weak motor", 2.0)
 
 
-TASKS = {"reach": reach, "lift": lift, "pump": pump}
+TASKS = {"reach": reach, "lift": lift, "lift-anywhere": lift_anywhere, "pump": pump}
 """A task's name to the function that builds it."""
