@@ -188,5 +188,6 @@ def test_starts_that_are_not_as_asked_stop_the_run_and_say_what_to_do():
 
 
 def test_an_objective_is_needed():
+    spec = Simulated(Pendulum(), PendulumReward(), 5).spec
     with pytest.raises(TypeError, match="the task does not tell it"):
-        GPS().make(Brief())
+        GPS().make(Brief()).init(spec, key=KEY)

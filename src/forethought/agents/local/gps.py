@@ -25,7 +25,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, Scalar
 from forethought.agents.base import AbstractAgent, Brief, Duty, Metrics
 from forethought.agents.imitation.imitate import ImitationSettings
 from forethought.agents.local.badmm import bounded
-from forethought.agents.local.coordinates import Coordinates, Unwound
 from forethought.agents.local.linearise import linearised
 from forethought.agents.local.local import (
     LocalControl,
@@ -119,17 +118,7 @@ class GPS:
         check_ranges(self)
 
     def make(self, brief: Brief) -> "Guided":
-        """The agent, for a task that tells so much beforehand.
-
-        Raises:
-            TypeError: The task does not tell its objective.
-        """
-        if brief.objective is None:
-            raise TypeError(
-                "Guided policy search improves controllers by derivatives of what is "
-                "wanted, but the task does not tell it; give a task whose observations "
-                "tell its state, or take an agent that learns rewards, such as pets."
-            )
+        """The agent, for a task that tells so much beforehand."""
         return Guided(self, brief.objective, brief.circles, brief.angles)
 
 
@@ -177,7 +166,7 @@ class Guided(AbstractAgent[Taught, Walk]):
     """
 
     settings: GPS = eqx.field(static=True)
-    objective: AbstractJudge
+    objective: AbstractJudge | None = None
     circles: tuple[tuple[Whole, Whole], ...] = eqx.field(static=True, default=())
     angles: tuple[Whole, ...] = eqx.field(static=True, default=())
 
@@ -191,12 +180,12 @@ class Guided(AbstractAgent[Taught, Walk]):
         """A policy that does next to nothing, and controllers without gains.
 
         Raises:
-            TypeError: Observations are no vectors of numbers, or actions are discrete.
+            TypeError: Observations are no vectors of numbers, actions are discrete, or
+                nobody tells what is wanted.
             ValueError: Episodes have no length.
         """
         it, seen, space = self.settings, spec.observation, spec.action
-        one = LocalImprovement(it.local, self.objective, self.circles, self.angles)
-        alone = one.init(spec, key=key)  # it refuses what cannot be controlled
+        alone = self.alone.init(spec, key=key)  # refuses what cannot be controlled
         assert isinstance(space, Box)
         size, count = seen.shape[0], it.conditions
 
@@ -224,9 +213,11 @@ class Guided(AbstractAgent[Taught, Walk]):
             near=jnp.ones(()),
         )
 
-    def coordinates(self, observation: int) -> Coordinates:
-        """In which models are fitted and controllers act."""
-        return Coordinates(observation, self.circles, self.angles)
+    @property
+    def alone(self) -> LocalImprovement:
+        """A controller by itself."""
+        own = self.settings.local
+        return LocalImprovement(own, self.objective, self.circles, self.angles)
 
     def reset(self, learner: Taught, *, key: PRNGKeyArray) -> Walk:
         """Nothing was seen."""
@@ -244,7 +235,7 @@ class Guided(AbstractAgent[Taught, Walk]):
         mode: Mode = "explore",
     ) -> tuple[Action, Walk, None]:
         """The policy's mean or a draw; exploring under BADMM, the controller's."""
-        x = self.coordinates(obs.shape[0]).onward(obs, carry.x)
+        x = self.alone.coordinates(obs.shape[0]).onward(obs, carry.x)
         nearest = jnp.argmin(distances(learner.starts, obs)).astype(jnp.int32)
         whose = jnp.where(carry.time == 0, nearest, carry.whose)
         if mode == "explore" and self.settings.method == "badmm":
@@ -317,7 +308,7 @@ def _learned(
         scale=jnp.where(known, learner.scale, scale),
         near=nearest_two(starts),
     )
-    coordinates = agent.coordinates(obs.shape[-1])
+    coordinates = agent.alone.coordinates(obs.shape[-1])
     origin = jnp.zeros(coordinates.size, obs.dtype)
     along = jax.vmap(jax.vmap(coordinates.along, (0, None)), (0, None))
     seen = jax.vmap(Rollouts)(along(obs, origin), action, valid)
@@ -329,7 +320,7 @@ def _learned(
 
     spread = jnp.diag(deviations(learner.policy) ** 2)
     keys = jax.random.split(key, count + 1)
-    judge = Unwound(agent.objective, coordinates)
+    judge = agent.alone.wanted(obs.shape[-1])
     steps = action.shape[2]
 
     def problem_in(model: Local) -> Problem:

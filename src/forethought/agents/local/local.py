@@ -91,15 +91,8 @@ class LocalControl:
         """The agent, for a task that tells so much beforehand.
 
         Raises:
-            TypeError: The task does not tell its objective.
             ValueError: Episodes begin in different places.
         """
-        if brief.objective is None:
-            raise TypeError(
-                "A local controller is improved by derivatives of what is wanted, but "
-                "the task does not tell it; give a task whose observations tell its "
-                "state, or take an agent that learns rewards, such as pets."
-            )
         if brief.start is not None and max(brief.start[1], default=0.0) > APART:
             raise ValueError(
                 "A local controller needs episodes that all begin in one place, but "
@@ -141,13 +134,13 @@ class LocalImprovement(AbstractAgent[Controlled, At]):
 
     Args:
         settings: How.
-        objective: What is wanted, of observations.
+        objective: What is wanted, of observations; nothing can be improved without.
         circles: Pairs of observed dimensions with cosine and sine of one angle.
         angles: Observed dimensions that are angles themselves.
     """
 
     settings: LocalControl = eqx.field(static=True)
-    objective: AbstractJudge
+    objective: AbstractJudge | None
     circles: tuple[tuple[Whole, Whole], ...] = eqx.field(static=True, default=())
     angles: tuple[Whole, ...] = eqx.field(static=True, default=())
 
@@ -161,7 +154,8 @@ class LocalImprovement(AbstractAgent[Controlled, At]):
         """A controller without gains, and a model that has seen nothing.
 
         Raises:
-            TypeError: Observations are no vectors of numbers, or actions are discrete.
+            TypeError: Observations are no vectors of numbers, actions are discrete, or
+                nobody tells what is wanted.
             ValueError: Episodes have no length.
         """
         seen, space = spec.observation, spec.action
@@ -181,19 +175,34 @@ class LocalImprovement(AbstractAgent[Controlled, At]):
                 "A local controller has gains for each step of an episode, but these "
                 "have no length here; truncate them."
             )
-        coordinates = self.coordinates(seen.shape[0])
+        objective = self.wanted(seen.shape[0])
+        coordinates = objective.coordinates
         n, steps = coordinates.size, spec.episode_length
         absolute = tuple(range(n)) if self.settings.absolute else ()
         transform = Transform(n, space.shape[0], absolute=absolute)
         model = Local(transform, steps, settings=self.settings.model)
         origin, nan = jnp.zeros(n), jnp.full((), jnp.nan, float)
-        problem = Problem(model, Unwound(self.objective, coordinates), space)
+        problem = Problem(model, objective, space)
         state = self.planner(steps).init(problem, model.init(key=key), key=key)
         return Controlled(state, model, origin, nan, nan, space, jnp.zeros(()))
 
     def coordinates(self, observation: int) -> Coordinates:
         """In which models are fitted and controllers act."""
         return Coordinates(observation, self.circles, self.angles)
+
+    def wanted(self, observation: int) -> Unwound:
+        """What is wanted, of coordinates.
+
+        Raises:
+            TypeError: Nobody tells it.
+        """
+        if self.objective is None:
+            raise TypeError(
+                "A local controller is improved by derivatives of what is wanted, but "
+                "the task does not tell it; give a task whose observations tell its "
+                "state, or take an agent that learns rewards, such as pets."
+            )
+        return Unwound(self.objective, self.coordinates(observation))
 
     def planner(self, steps: int) -> ILQG:
         """Who improves."""
@@ -289,10 +298,10 @@ def _improved(
     agent: LocalImprovement, learner: Controlled, seen: Rollouts, key: PRNGKeyArray
 ) -> tuple[Controlled, Metrics]:
     it, plan = agent.settings, learner.plan
-    coordinates = agent.coordinates(len(agent.circles) + learner.origin.shape[0])
+    wanted = agent.wanted(len(agent.circles) + learner.origin.shape[0])
     fit_key, key = jax.random.split(key)
     model, told = learner.model.fit(seen, key=fit_key)
-    problem = Problem(model, Unwound(agent.objective, coordinates), learner.limits)
+    problem = Problem(model, wanted, learner.limits)
     cost = cost_of(problem, seen)
     scale = plan.scale
     if it.adaptive:

@@ -5,6 +5,7 @@ from forethought.runs.claims.studies import AbstractStudy
 from forethought.runs.entries.chain import CHAINS
 from forethought.runs.entries.critics import CRITICS
 from forethought.runs.entries.gradients import GRADIENTS
+from forethought.runs.entries.local import LOCAL
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.nagabandi import NAGABANDI
 from forethought.runs.entries.naive import NAIVE
@@ -17,6 +18,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **PETS,
     **NAIVE,
     **PILCO,
+    **LOCAL,
     **NAGABANDI,
     **PPO,
     **CRITICS,
