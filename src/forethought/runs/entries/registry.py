@@ -5,6 +5,7 @@ from forethought.runs.claims.studies import AbstractStudy
 from forethought.runs.entries.chain import CHAINS
 from forethought.runs.entries.critics import CRITICS
 from forethought.runs.entries.gradients import GRADIENTS
+from forethought.runs.entries.guided import GUIDED
 from forethought.runs.entries.local import LOCAL
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.nagabandi import NAGABANDI
@@ -22,6 +23,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **NAGABANDI,
     **PPO,
     **CRITICS,
+    **GUIDED,
 }
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {
