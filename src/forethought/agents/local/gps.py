@@ -43,6 +43,7 @@ from forethought.agents.local.supervised import (
     answers,
     deviations,
     everywhere,
+    kept,
     mean_action,
     taught,
 )
@@ -341,7 +342,7 @@ def _learned(
             *(seen.obs[:, :-1], meant, seen.valid, spread, it.local.model),
             key=line_key,
         )
-        old = line if it.method == "mirror" else plan.policy
+        old = kept(line, plan.policy) if it.method == "mirror" else plan.policy
         state = ILQGState(old, scale, plan.price)
         pull = None if it.method == "mirror" else (line, multipliers, weight)
         found = bounded(
@@ -352,9 +353,8 @@ def _learned(
         half = learner.limits.centre_and_scale(obs.dtype)[1]
         half = jnp.broadcast_to(half, spread[0].shape)
         least = jnp.diag((it.local.floor * half) ** 2)
-        policy = eqx.tree_at(
-            lambda each: each.cov, found.policy, found.policy.cov + least[None]
-        )
+        policy = kept(found.policy, old)
+        policy = eqx.tree_at(lambda each: each.cov, policy, policy.cov + least[None])
         promised = jnp.where(good, found.predicted, jnp.nan)
         plan = ILQGState(policy, scale, price)
         return plan, model, promised, found.kl, apart_of(seen), ~good

@@ -96,6 +96,13 @@ def answers(
     return jax.vmap(by_rollout)(controllers.K, controllers.k, controllers.x, x)
 
 
+def kept(new: TimeVarying, old: TimeVarying) -> TimeVarying:
+    """A controller, or the one before where some number of it is none."""
+    fine = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(new)]
+    every = jnp.all(jnp.stack(fine))
+    return jax.tree.map(lambda one, other: jnp.where(every, one, other), new, old)
+
+
 def everywhere(function: Callable[[Array], Array], steps: Array) -> Array:
     """A function of a step for all of them, of leaves `[start, rollout, time, ...]`."""
     return jax.vmap(jax.vmap(jax.vmap(function)))(steps)
