@@ -36,7 +36,7 @@ POINTMASS = Reproduction(
     arms={
         "prior": ("--agent.absolute",),
         "no prior": ("--agent.absolute", "--agent.model.strength", NOTHING),
-        "no prior, changes": ("--agent.model.strength", NOTHING),
+        "changes without prior": ("--agent.model.strength", NOTHING),
     },
     checks=(
         Check(
@@ -71,7 +71,7 @@ POINTMASS = Reproduction(
             COST,
             "≥",
             Than("prior", times=1.2),
-            arm="no prior, changes",
+            arm="changes without prior",
         ),
     ),
     measured=0.6,
