@@ -54,6 +54,7 @@ from forethought.planners import (
 from forethought.problem import Feedback, Plan, Problem, evaluate, rollout
 from forethought.reports import report
 from forethought.runs.collect import collect
+from forethought.runs.distill import distill
 from forethought.runs.fit.believed import task_in_model, task_with_model
 from forethought.runs.fit.kept import Fitted
 from forethought.runs.fit.run import fit
@@ -126,6 +127,7 @@ __all__ = [
     "compare",
     "control",
     "controller",
+    "distill",
     "evaluate",
     "fit",
     "load",

@@ -24,6 +24,8 @@ from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.imitate import ImitationSettings
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.local.gps import GPS
+from forethought.agents.local.local import LocalControl
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.mpc import Planning
@@ -79,6 +81,7 @@ SETTINGS = {
         iterations=2,
         particles=2,
     ),
+    "local": LocalControl(rollouts=2, sweeps=3),
     "sac": SAC(**CRITIC),
     "ddpg": DDPG.td3(**CRITIC),
     "naf": NAF(**CRITIC),
@@ -89,6 +92,13 @@ SETTINGS = {
         SAC(**CRITIC), EnsembleRecipe(members=3, elites=2, **TINY), Branched(0.5, 3)
     ),
     "mve": MVE(DDPG(**CRITIC), EnsembleRecipe(members=1, **TINY), Expanded(1, True)),
+    "gps": GPS(
+        conditions=1,
+        local=LocalControl(rollouts=2),
+        imitation=ImitationSettings(epochs=2, updates=2),
+        width=4,
+        depth=1,
+    ),
     "steve": STEVE(DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), Stochastic(1, 2)),
 }
 INSIDE = {"dyna": 1, "sweeping": 2, "sac": 1, "ddpg": 1, "naf": 1}

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import strategies
 
 from forethought.cli import main, session
+from forethought.cli.distilling import DistillOptions
 from forethought.cli.lists import _fields
 from forethought.cli.options import CompareOptions, PlanOptions, TrainOptions
 from forethought.planners import PLANNERS
@@ -71,6 +72,7 @@ def commands():
             yield (*head, flag)
     yield from (("plan", "pendulum", flag) for flag in options(PlanOptions()))
     yield from (("compare", "pendulum", flag) for flag in options(CompareOptions()))
+    yield from (("distill", "runs/none", flag) for flag in options(DistillOptions()))
     yield from (
         ("train", "maze", "--agent", "dyna", f) for f in options(TrainOptions())
     )
@@ -100,7 +102,7 @@ def traced_only(monkeypatch, tmp_path, stay_at):
     monkeypatch.setattr(control, "prepare", prepare)
     monkeypatch.setattr(session, "plan_session", lambda *_: 0)
     monkeypatch.setattr(session, "compare_session", lambda *_, **__: 0)
-    monkeypatch.setattr("forethought.cli.learning._learn", lambda *_, **__: 0)
+    monkeypatch.setattr("forethought.cli.learning.learn_in", lambda *_, **__: 0)
     with stay_at(tmp_path):
         yield
 

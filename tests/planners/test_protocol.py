@@ -23,6 +23,7 @@ SMALL = {
     "gradient": {"horizon": 6, "iterations": 3, "restarts": 1},
     "lqr": {"horizon": 6},
     "ilqr": {"horizon": 6, "iterations": 1},
+    "ilqg": {"horizon": 6, "iterations": 1},
     "mcts": {"horizon": 6, "simulations": 16},
     "augmented-lagrangian": {"rounds": 2},
     "polished": {},
@@ -33,7 +34,7 @@ NAMELESS = {
     "mcts-widening": MCTS(6, 16, widening=Widening(4)),
 }
 SAMPLING = ("random-shooting", "cem", "mppi")
-SMOOTH = ("gradient", "ilqr")
+SMOOTH = ("gradient", "ilqr", "ilqg")
 ROWS = [
     *((name, "walk") for name in (*SAMPLING, *SMOOTH, "polished", *NAMELESS)),
     *((name, "mujoco-cartpole") for name in (*SAMPLING, *SMOOTH)),

@@ -239,3 +239,26 @@ def test_settings_for_mb_mf_make_the_agent():
     settings = settings_for("swimmer", "mb-mf")
     assert isinstance(settings, MBMF)
     assert settings.ppo.rollout % 8 == settings.model_steps % 800 == 0
+
+
+def test_the_reacher_is_gymnasiums(x64):
+    """Positions and rewards; the distance is rounded by a millimetre."""
+    task, theirs = TASKS["reacher"](), gymnasium.make("Reacher-v5").unwrapped
+    theirs.reset(seed=0)
+    state = task.system.at(jnp.array(theirs.data.qpos), jnp.array(theirs.data.qvel))
+    step = jax.jit(lambda state, u: task.system.step(state, u, key=KEY))
+    for u in np.random.default_rng(0).uniform(-1, 1, (10, 2)):
+        _, reward, *_ = theirs.step(u)
+        after = step(state, jnp.asarray(u))
+        found = task.problem.objective.reward(state, jnp.asarray(u), after)
+        np.testing.assert_allclose(after.qpos, theirs.data.qpos, atol=1e-12)
+        np.testing.assert_allclose(found, reward, atol=1e-3)
+        state = after
+
+
+def test_what_the_reacher_shows_tells_its_state(x64):
+    task = TASKS["reacher"]()
+    state = task.system.start(key=KEY)
+    told = task.restore(task.system.observe(state))
+    np.testing.assert_allclose(told.qpos, state.qpos, atol=1e-12)
+    np.testing.assert_array_equal(told.qvel, state.qvel)

@@ -14,7 +14,10 @@ from forethought.agents.critics.steve import STEVE
 from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
 from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
+from forethought.agents.imitation.distill import Distill
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.local.gps import GPS
+from forethought.agents.local.local import LocalControl
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.pets import PETS
@@ -43,6 +46,7 @@ AGENTS: dict[str, type[Settings]] = {
     "sweeping": Sweeping,
     "ppo": PPO,
     "pilco": PILCO,
+    "local": LocalControl,
     "sac": SAC,
     "ddpg": DDPG,
     "naf": NAF,
@@ -50,8 +54,11 @@ AGENTS: dict[str, type[Settings]] = {
     "mbpo": MBPO,
     "mve": MVE,
     "steve": STEVE,
+    "gps": GPS,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
+STUDENTS: dict[str, type[Settings]] = {"distill": Distill}
+"""Those who learn from teachers: runs of theirs are begun by a command of that name."""
 NOTHING = Brief()
 CHOOSING = CategoricalCEM(100, population=64, elites=8, iterations=3, hold=2)
 """Who plans where actions are discrete, for agents that plan."""
@@ -87,7 +94,7 @@ def default_settings(
 
 def name_of(settings: Settings) -> str:
     """The name of an agent, by its settings."""
-    names = {kind: name for name, kind in AGENTS.items()}
+    names = {kind: name for name, kind in (AGENTS | STUDENTS).items()}
     return names.get(type(settings), "an agent")
 
 
@@ -100,3 +107,8 @@ def recipe_in(settings: Settings) -> AbstractRecipe | None:
     """How the model begins that an agent of these settings learns, if it learns one."""
     found = getattr(settings, "model", None)
     return found if isinstance(found, AbstractRecipe) else None
+
+
+def conditions_of(settings: Settings) -> int | None:
+    """In how many places episodes are to begin in turn; None for as they do."""
+    return getattr(settings, "conditions", None)

@@ -32,6 +32,7 @@ OVERVIEW = """forethought: acting by thinking ahead
   forethought evaluate DIR          let act what a training run has learned
   forethought collect TASK_OR_GYM_ID --out FILE
                                     act, at random or as learned, and keep the data
+  forethought distill RUN ...       planners and agents, in one network
   forethought reproduce NAME        put a published claim to the test (--list: all)
 
 Every command answers to --help. Try: forethought plan pendulum --planner cem"""

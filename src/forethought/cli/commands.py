@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forethought.cli.collecting import collect_command
+from forethought.cli.distilling import distill_command
 from forethought.cli.fitting import fit_command
 from forethought.cli.learning import (
     evaluate_command,
@@ -222,6 +223,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume_command,
     "evaluate": evaluate_command,
     "collect": collect_command,
+    "distill": distill_command,
     "reproduce": reproduce_command,
     "tasks": tasks_command,
     "planners": planners_command,

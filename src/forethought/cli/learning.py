@@ -48,7 +48,7 @@ def train_command(arguments: list[str]) -> int:
         command = ["forethought", "train", *arguments]
         config = config_of(learning, command)
         folder = RunFolder.create(path, config, overwrite=options.overwrite)
-    return _learn(learning, folder, options, resume=False)
+    return learn_in(learning, folder, options, resume=False)
 
 
 def resume_command(arguments: list[str]) -> int:
@@ -62,9 +62,22 @@ def resume_command(arguments: list[str]) -> int:
         "Flags of train that say otherwise are refused, --tensorboard excepted.",
     )
     learning, folder, options = _reopen("resume", path, rest)
+    learning = _with_teachers(learning)
     if folder.has("tensorboard"):
         options = dataclasses.replace(options, tensorboard=True)
-    return _learn(learning, folder, options, resume=True)
+    return learn_in(learning, folder, options, resume=True)
+
+
+def _with_teachers(learning: Any) -> Any:
+    """A run of `distill` goes on with those who teach; every other one as it is."""
+    from forethought.agents.registry import STUDENTS, name_of
+
+    if name_of(learning.settings) not in STUDENTS:
+        return learning
+    from forethought.runs.distill import again
+
+    with bad_input():
+        return again(learning)
 
 
 def evaluate_command(arguments: list[str]) -> int:
@@ -228,10 +241,11 @@ def _reopen(command: str, path: str, rest: list[str]) -> tuple[Any, Any, TrainOp
     return learning, folder, options
 
 
-def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -> int:
+def learn_in(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -> int:
     """Train under a progress line; what is done is on the disk."""
     from forethought.reports.write import film_training, write_report
     from forethought.runs.store.log import Terminal
+    from forethought.runs.train.taught import compared
     from forethought.runs.train.trained import train_in
 
     console, filmed = Terminal(), []
@@ -257,6 +271,8 @@ def _learn(learning: Any, folder: Any, options: TrainOptions, *, resume: bool) -
         if len(newest) < len(run.returns):
             shown = f"… {shown} (the last {NEWEST})"
         console.print(f"returns  {shown}")
+        for who, words in compared(folder):
+            console.print(f"{who:8} {words}", soft_wrap=True)
         console.print(f"report   {report}", soft_wrap=True)
     except KeyboardInterrupt:
         words = f"interrupted; forethought resume {folder.path} goes on"

@@ -45,6 +45,11 @@ class Result(eqx.Enumeration):
         "No action is legal in the belief that was planned from. Check the problem's "
         "`legal`, or end the episode before."
     )
+    no_price = (
+        "No price of the KL bound meets it, from the least to the greatest; the old "
+        "controller is kept. Look for a covariance of almost nothing, or for costs "
+        "and data of extreme scale."
+    )
 
 
 NAMES = (
@@ -56,6 +61,7 @@ NAMES = (
     "no_stationary",
     "infeasible",
     "no_action",
+    "no_price",
 )
 
 

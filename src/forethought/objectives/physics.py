@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Scalar
 
@@ -117,6 +118,46 @@ class Balance(AbstractObjective):
         push = action.astype(upright.dtype)[0]
         gentle = (4 + jnp.maximum(1 - push**2, 0)) / 5
         return self.frames * upright * centred * slow * gentle
+
+    def discount(self, x: MuJoCoState, action: Action, next_x: MuJoCoState) -> Scalar:
+        """One: nothing ends early."""
+        return constant(x, 1)
+
+    def value(self, x: MuJoCoState) -> Scalar:
+        """Nothing beyond the horizon."""
+        return constant(x, 0)
+
+
+class Reaching(AbstractObjective):
+    r"""Hold the tip of a two-link arm at a target, gently.
+
+    $$r = -\sqrt{|p - g|^2 + \epsilon^2} - |u|^2, \qquad
+      p = l_1 \binom{\cos \theta_1}{\sin \theta_1} +
+          l_2 \binom{\cos(\theta_1 + \theta_2)}{\sin(\theta_1 + \theta_2)}$$
+
+    on the state after the step, whose positions are $\theta_1, \theta_2$ and $g$.
+
+    Args:
+        links: $l_1$ and $l_2$, in m; the tip is a hundredth beyond the second link.
+        rounding: $\epsilon$, within which the distance is smooth.
+
+    References:
+        Towers et al., Gymnasium: a standard interface for reinforcement learning
+        environments, 2024, arXiv:2407.17032; `Reacher-v5`, whose distance has no
+        rounding.
+    """
+
+    links: tuple[float, float] = eqx.field(static=True, default=(0.1, 0.11))
+    rounding: float | Scalar = 1e-3
+
+    def reward(self, x: MuJoCoState, action: Action, next_x: MuJoCoState) -> Scalar:
+        """Minus the distance, less effort."""
+        first, second = next_x.qpos[0], next_x.qpos[0] + next_x.qpos[1]
+        near, far = self.links
+        across = near * jnp.cos(first) + far * jnp.cos(second) - next_x.qpos[2]
+        along = near * jnp.sin(first) + far * jnp.sin(second) - next_x.qpos[3]
+        effort = jnp.sum(action.astype(first.dtype) ** 2)
+        return -jnp.sqrt(across**2 + along**2 + self.rounding**2) - effort
 
     def discount(self, x: MuJoCoState, action: Action, next_x: MuJoCoState) -> Scalar:
         """One: nothing ends early."""

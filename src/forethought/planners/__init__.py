@@ -12,6 +12,7 @@ from forethought.planners.sampling.cem import CEM
 from forethought.planners.sampling.mppi import MPPI
 from forethought.planners.sampling.shooting import RandomShooting
 from forethought.planners.smooth.gradient import GradientAscent
+from forethought.planners.smooth.ilqg import ILQG
 from forethought.planners.smooth.ilqr import ILQR
 from forethought.planners.tree.anytime import plan_within
 from forethought.planners.tree.mcts import MCTS
@@ -19,6 +20,7 @@ from forethought.planners.tree.policies import DefaultPolicy, TreePolicy, Wideni
 
 __all__ = [
     "CEM",
+    "ILQG",
     "ILQR",
     "LQR",
     "MCTS",

@@ -19,6 +19,7 @@ from forethought.planners.sampling.cem import CEM
 from forethought.planners.sampling.mppi import MPPI
 from forethought.planners.sampling.shooting import RandomShooting
 from forethought.planners.smooth.gradient import GradientAscent
+from forethought.planners.smooth.ilqg import ILQG
 from forethought.planners.smooth.ilqr import ILQR
 from forethought.planners.tree.mcts import MCTS
 
@@ -66,6 +67,7 @@ PLANNERS: Mapping[str, Entry] = {
     "gradient": Entry(GradientAscent, Abilities("box", derivatives=True)),
     "lqr": Entry(LQR, Abilities("box", gains=True)),
     "ilqr": Entry(ILQR, SMOOTH),
+    "ilqg": Entry(ILQG, SMOOTH),
     "mcts": Entry(MCTS, Abilities("both")),
     "augmented-lagrangian": Entry(AugmentedLagrangian, SMOOTH, {"inner": "ilqr"}),
     "polished": Entry(Polished, SMOOTH, {"first": "cem", "second": "ilqr"}),

@@ -39,7 +39,8 @@ _FILES = {
         "mujoco-walker",
         "mujoco-humanoid",
     ),
-    "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer"),
+    "local": ("reach", "lift", "lift-anywhere", "pump"),
+    "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer", "reacher"),
     "grids": (
         "maze",
         "blocking-maze",

@@ -17,7 +17,7 @@ from forethought.environments.simulated import Simulated
 from forethought.models.known import Known
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
-from forethought.objectives.physics import Balance, Run, TipUp
+from forethought.objectives.physics import Balance, Reaching, Run, TipUp
 from forethought.planners.sampling.cem import CEM
 from forethought.problem import Problem
 from forethought.tasks.base import Task
@@ -190,7 +190,57 @@ def swimmer() -> Task:
     )
 
 
+def reacher() -> Task:
+    """Bring the tip of a two-link arm to a target: Gymnasium's Reacher-v5.
+
+    Physics, length and reward are those of Reacher-v5. What is observed tells the
+    state: both angles as cosine and sine, where the target is, all velocities.
+
+    References:
+        Towers et al., Gymnasium: a standard interface for reinforcement learning
+        environments, 2024, arXiv:2407.17032.
+
+    Note:
+        Starts are normal with a standard deviation of 0.1 rad of both angles and 0.1 m
+        of the target along both axes; Gymnasium's are uniform in ±0.1 rad, ±0.005 rad/s
+        and a disc of 0.2 m.
+    """
+    system = MuJoCo(
+        gymnasium_model("reacher"),
+        2,
+        start_qpos=(0.0,) * 4,
+        start_noise=0.1,
+        circles=(0, 1),
+    )
+
+    def restore(obs: Array) -> MuJoCoState:
+        angles = jnp.arctan2(obs[jnp.array([1, 3])], obs[jnp.array([0, 2])])
+        return system.at(jnp.concatenate([angles, obs[4:6]]), obs[6:])
+
+    return Task(
+        name="reacher",
+        summary="bring an arm's tip to a target (Reacher-v5)",
+        system=system,
+        problem=Problem(Known(system), Reaching(), system.action),
+        steps=50,
+        restore=restore,
+        circles=((0, 1), (2, 3)),
+        settings={
+            "random-shooting": {"horizon": 15, "population": 256},
+            "cem": {"horizon": 15, "population": 100, "elites": 10, "iterations": 3},
+            "ilqr": {"horizon": 20, "iterations": 10},
+            "pets": {
+                "model": EnsembleRecipe(),
+                "planner": CEM(
+                    15, population=100, elites=10, iterations=3, particles=5
+                ),
+            },
+        },
+    )
+
+
 TASKS = {
+    "reacher": reacher,
     "pets-cartpole": pets_cartpole,
     "cartpole-swingup": cartpole_swingup,
     "swimmer": swimmer,

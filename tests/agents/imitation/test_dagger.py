@@ -142,19 +142,34 @@ def test_doing_its_best_it_asks_nobody(linear):
     """The teacher's knowledge is not even looked at."""
     state, _, _ = linear
     agent = training(depth=0).agent
-    blind = dataclasses.replace(state.learner, teacher=feedback(jnp.nan * GAIN))
-    carry = agent.reset(blind, key=KEY)
+    blind = dataclasses.replace(agent, knowledge=feedback(jnp.nan * GAIN))
+    carry = blind.reset(state.learner, key=KEY)
     obs = jnp.array([0.3, -0.1])
-    action, _, label = agent.act(blind, carry, obs, key=KEY, mode="exploit")
+    action, _, label = blind.act(state.learner, carry, obs, key=KEY, mode="exploit")
     assert np.all(np.isfinite(action)) and not label.there
+
+
+def test_without_a_teacher_it_acts_by_what_it_has_learned_and_learns_nothing(linear):
+    state, _, _ = linear
+    train = training(depth=0)
+    alone = dataclasses.replace(train.agent, teacher=None, knowledge=None)
+    obs = jnp.array([0.3, -0.1])
+    acted = [
+        agent.act(state.learner, agent.reset(state.learner, key=KEY), obs, key=KEY)[0]
+        for agent in (dataclasses.replace(train.agent, mixing=0.0), alone)
+    ]
+    np.testing.assert_array_equal(*acted)
+    train = Training(alone, train.environment, train.replay)
+    later, _ = collect(train, train.begin(key=KEY))
+    assert not np.any(later.flow.replay.rows.kept.there)
 
 
 def test_choices_need_a_likelihood():
     teacher = feedback(GAIN)
     spec = EnvironmentSpec(linear_spec().observation, Discrete(3), 10)
     with pytest.raises(ValueError, match='DAgger needs loss="likelihood" where'):
-        DAgger(Reactive(teacher), teacher).init(spec, key=KEY)
-    able = DAgger(Reactive(teacher), teacher, loss="likelihood")
+        DAgger(Reactive(teacher), teacher, loss="squared").init(spec, key=KEY)
+    able = DAgger(Reactive(teacher), teacher)
     assert able.init(spec, key=KEY).fits == 0
 
 

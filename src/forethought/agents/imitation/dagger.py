@@ -56,8 +56,6 @@ class Pupil(eqx.Module):
     """What DAgger has learned."""
 
     student: AbstractStochastic
-    teacher: PyTree
-    """What the teacher knows."""
     fits: Int[Array, ""]
     """How often the student was fitted."""
 
@@ -73,15 +71,17 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
 
     Args:
         teacher: Who is imitated. It is asked at every step of training, and never
-            where the student does its best.
-        knowledge: What the teacher has learned, or always knew; its learner.
+            where the student does its best. Without one the student acts by what it
+            has learned, and learns nothing more.
+        knowledge: What the teacher has learned, or always knew; its learner. It is no
+            part of what the student has learned.
         width: Units of each hidden layer of the student.
         depth: How many hidden layers; none is a linear student.
         mixing: $\beta$, whose powers are the teacher's share of the actions; at 0 the
             student acts alone from the first fit on, at 1 the teacher always does
             (behaviour cloning).
-        loss: What of an error is made least: `squared` for numbers, `likelihood` for
-            choices.
+        loss: What of an error is made least; if not given, `squared` for numbers and
+            `likelihood` for choices.
         fitting: How the student is fitted; each fit goes on from the last one's
             weights.
 
@@ -94,12 +94,12 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         the student acted; a model that observes all of the state forgives that.
     """
 
-    teacher: AbstractAgent
-    knowledge: PyTree
+    teacher: AbstractAgent | None = None
+    knowledge: PyTree = None
     width: Count = eqx.field(static=True, default=64)
     depth: Whole = eqx.field(static=True, default=2)
     mixing: Share = 0.0
-    loss: Loss = eqx.field(static=True, default="squared")
+    loss: Loss | None = eqx.field(static=True, default=None)
     fitting: ImitationSettings = eqx.field(static=True, default=ImitationSettings())
 
     @property
@@ -127,11 +127,12 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         student = policy_for(
             spec.observation.shape[0], spec.action, self.width, self.depth, key=key
         )
-        return Pupil(student, self.knowledge, jnp.zeros((), jnp.int32))
+        return Pupil(student, jnp.zeros((), jnp.int32))
 
     def reset(self, learner: Pupil, *, key: PRNGKeyArray) -> PyTree:
         """What the teacher carries."""
-        return self.teacher.reset(learner.teacher, key=key)
+        teacher = self.teacher
+        return None if teacher is None else teacher.reset(self.knowledge, key=key)
 
     def act(
         self,
@@ -145,11 +146,12 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
         """The student's action, or now and then the teacher's, and its label."""
         ask_key, act_key, mix_key = jax.random.split(key, 3)
         best, _ = learner.student.act(Readout(obs), key=act_key, mode="exploit")
-        if mode == "exploit":
+        if mode == "exploit" or self.teacher is None:
             return best, carry, Label(best, jnp.asarray(False))
         wanted, carry, _ = self.teacher.act(
-            learner.teacher, carry, obs, key=ask_key, mode="exploit"
+            self.knowledge, carry, obs, key=ask_key, mode="exploit"
         )
+        wanted = wanted.astype(best.dtype)
         action = jnp.where(self._leads(learner, mix_key), wanted, best)
         return action, carry, Label(wanted, jnp.asarray(True))
 
@@ -158,17 +160,19 @@ class DAgger(AbstractAgent[Pupil, PyTree]):
     ) -> tuple[Pupil, Metrics]:
         """Fit the student to all labels."""
         shown = labelled(memory, lambda kept: kept)
+        real = jnp.issubdtype(shown.action.dtype, jnp.inexact)
+        loss = self.loss or ("squared" if real else "likelihood")
         student, told = imitate(
-            learner.student, shown, self.fitting, loss=self.loss, key=key
+            learner.student, shown, self.fitting, loss=loss, key=key
         )
-        return Pupil(student, learner.teacher, learner.fits + 1), told
+        return Pupil(student, learner.fits + 1), told
 
     def examined(self, learner: Pupil) -> tuple[Problem, AbstractPlanner] | None:
         """The student has no model."""
 
     def watch(self, carry: PyTree) -> Metrics:
         """What the teacher tells of its own actions."""
-        return self.teacher.watch(carry)
+        return {} if self.teacher is None else self.teacher.watch(carry)
 
     def _leads(self, learner: Pupil, key: PRNGKeyArray) -> Bool[Array, ""]:
         """Whether the teacher acts."""

@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar, Shaped
 
 from forethought.agents.base import Metrics
 from forethought.core.given.settings import (
@@ -26,6 +26,7 @@ from forethought.core.given.settings import (
     Range,
     check_ranges,
 )
+from forethought.core.linalg import dot, matvec
 from forethought.core.optimise import early_stopping, take_step
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box, Space
@@ -78,19 +79,24 @@ class Demonstrations(eqx.Module):
         obs: What was seen, leaves of shape `[row, ...]`.
         action: What the teacher does there, shape `[row, action]`.
         valid: Which rows hold any of this, shape `[row]`.
+        precision: How exactly the teacher's draw is meant in each row, shape
+            `[row, action, action]`; for the loss `weighted`.
     """
 
     obs: PyTree[Array]
     action: Shaped[Array, "row *action"]
     valid: Bool[Array, " row"]
+    precision: Float[Array, "row action action"] | None = None
 
 
-Loss = Literal["squared", "likelihood"]
-"""How far the student's likeliest draw lies from the teacher's; or how unlikely the
-student is to draw that."""
+Loss = Literal["squared", "likelihood", "weighted"]
+"""How far the student's likeliest draw lies from the teacher's; how unlikely the
+student is to draw that; or the first, weighted by how exactly the teacher means it."""
 
 
-def squared_error(policy: AbstractStochastic, obs: PyTree, action: Action) -> Scalar:
+def squared_error(
+    policy: AbstractStochastic, obs: PyTree, action: Action, precision: Array | None
+) -> Scalar:
     r"""$\overline{(\mu(o) - z)^2}$, averaged over the action's dimensions.
 
     Draws are compared, and not actions: these are cut off at limits, beyond which they
@@ -100,9 +106,30 @@ def squared_error(policy: AbstractStochastic, obs: PyTree, action: Action) -> Sc
     return jnp.mean((policy.distribution(Readout(obs)).mode - draw) ** 2)
 
 
-def surprise(policy: AbstractStochastic, obs: PyTree, action: Action) -> Scalar:
+def surprise(
+    policy: AbstractStochastic, obs: PyTree, action: Action, precision: Array | None
+) -> Scalar:
     r"""$-\log \pi(z \mid o)$."""
     return -policy.distribution(Readout(obs)).log_prob(policy.draw_of(action))
+
+
+def weighted_error(
+    policy: AbstractStochastic, obs: PyTree, action: Action, precision: Array | None
+) -> Scalar:
+    r"""$(\mu(o) - z)^\top P (\mu(o) - z)$.
+
+    With $P$ the inverse of the teacher's covariance it is, but for a factor and what
+    does not depend on $\mu$, the divergence of the student from the teacher.
+    """
+    gap = policy.distribution(Readout(obs)).mode - policy.draw_of(action)
+    return dot(gap, gap if precision is None else matvec(precision, gap))
+
+
+LOSSES = {
+    "squared": squared_error,
+    "likelihood": surprise,
+    "weighted": weighted_error,
+}
 
 
 def usual_loss(space: Space) -> Loss:
@@ -120,8 +147,9 @@ def imitate(
 ) -> tuple[Policy, Metrics]:
     r"""Fit a policy to a teacher, from the weights that it has.
 
-    $$\min_\pi\; \overline{(\mu(o) - z)^2} \quad\text{or}\quad
-      \min_\pi\; -\overline{\log \pi(z \mid o)}$$
+    $$\min_\pi\; \overline{(\mu(o) - z)^2}, \quad
+      \min_\pi\; -\overline{\log \pi(z \mid o)} \quad\text{or}\quad
+      \min_\pi\; \overline{(\mu(o) - z)^\top P (\mu(o) - z)}$$
 
     by Adam on minibatches drawn with replacement. The weights that were best on the
     hold-out rows are kept; the same rows are held out each time.
@@ -188,12 +216,13 @@ def _fit(
         optax.clip_by_global_norm(settings.clip), optax.adam(settings.learning_rate)
     )
 
-    of_one = {"squared": squared_error, "likelihood": surprise}[loss]
+    of_one = LOSSES[loss]
 
     def losses(weights: PyTree, chosen: Array) -> Array:
         student = eqx.combine(weights, rest)
-        obs, action = jax.tree.map(lambda leaf: leaf[chosen], (shown.obs, shown.action))
-        return jax.vmap(lambda obs, action: of_one(student, obs, action))(obs, action)
+        rows = (shown.obs, shown.action, shown.precision)
+        rows = jax.tree.map(lambda leaf: leaf[chosen], rows)
+        return jax.vmap(lambda *row: of_one(student, *row))(*rows)
 
     def epoch(weights: PyTree, memory: PyTree, t: Array) -> tuple[PyTree, PyTree]:
         def step(i: Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:

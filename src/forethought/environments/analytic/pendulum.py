@@ -50,6 +50,8 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
         dt: $h$, seconds from one step to the next.
         initial: Start state; by default any angle, and up to 1 rad/s either way.
         action: Limits of the torque, in N·m.
+        unwrapped: Whether the angle itself is observed, with all its turns, in place
+            of cosine and sine.
 
     References:
         Towers et al., Gymnasium: a standard interface for reinforcement learning
@@ -66,6 +68,7 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
     action: Space = eqx.field(
         default_factory=lambda: Box(np.array([-2.0]), np.array([2.0]))
     )
+    unwrapped: bool = eqx.field(static=True, default=False)
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -96,8 +99,10 @@ class Pendulum(AbstractSystem[Float[Array, "2"]]):
         speed = limit(speed + acceleration * h, -self.max_speed, self.max_speed)
         return jnp.stack([angle + speed * h, speed])
 
-    def observe(self, state: Float[Array, "2"]) -> Float[Array, "3"]:
-        """Cosine and sine of the angle, and the angular velocity."""
+    def observe(self, state: Float[Array, "2"]) -> Float[Array, " observation"]:
+        """Cosine and sine of the angle, or the angle, and the angular velocity."""
+        if self.unwrapped:
+            return state
         return jnp.stack([jnp.cos(state[0]), jnp.sin(state[0]), state[1]])
 
     def sketch(self, state: Float[Array, "2"]) -> Capsules:

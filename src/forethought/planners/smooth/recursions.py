@@ -33,6 +33,7 @@ from forethought.core.spaces import Box
 from forethought.core.types import ravel
 from forethought.planners.smooth.box_qp import box_qp
 from forethought.planners.smooth.expansion import Expansion
+from forethought.policies.affine import TimeVarying
 from forethought.problem import Problem
 
 
@@ -270,6 +271,24 @@ def forward(
     inputs = (nominal.actions, nominal.states[:-1], sweep.K, sweep.k, gaps)
     start = jax.tree.map(lambda leaf: leaf[0], nominal.beliefs)
     return _roll(problem, start, inputs, control, keys, None if gaps is None else left)
+
+
+def follow(
+    problem: Problem,
+    box: Box,
+    belief: PyTree,
+    policy: TimeVarying,
+    keys: Key[Array, " horizon"],
+) -> Trajectory:
+    """Roll the mean of a controller over the belief's coordinates through the model."""
+
+    def control(inputs, belief):
+        K, k, x = inputs
+        action = k + matvec(K, ravel(belief)[0] - x)
+        return box.clip(action) if box.bounded else action
+
+    inputs = (policy.K, policy.k, policy.x)
+    return _roll(problem, belief, inputs, control, keys, None)
 
 
 def move(belief: PyTree, by: Float[Array, " state"]) -> PyTree:

@@ -28,7 +28,11 @@ from forethought.runs.plan.realised import realised_returns
 from forethought.runs.plan.record import Record
 
 RESULT_COLOURS: dict[str, str] = dict(
-    zip(NAMES, (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT, SKY, BLUE), strict=True)
+    zip(
+        NAMES,
+        (GREEN, YELLOW, PURPLE, ORANGE, INK, LIMIT, SKY, BLUE, QUIET),
+        strict=True,
+    )
 )
 """A colour for each way in which planning may end."""
 

@@ -17,6 +17,7 @@ from forethought.runs.store.folder import RunFolder
 from forethought.runs.train import bounds
 from forethought.runs.train.cards import read_cards, read_slopes
 from forethought.runs.train.lines import lines
+from forethought.runs.train.taught import compared
 
 SECTIONS: dict[str, tuple[str, str, Callable[[Rows, Cards], Figure | None]]] = {
     "fans": (
@@ -97,7 +98,7 @@ def body(folder: RunFolder, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     parts = [
         f"<header><h1>{page.escape(task)} <span>learned by {page.escape(agent)}</span>"
         f"</h1><p>{page.escape(_story(rows, config, limits))}</p></header>",
-        page.tiles(_facts(rows, limits, price)),
+        page.tiles(_facts(rows, limits, price) | dict(compared(folder))),
     ]
     halved = dict(HALVES)
     if learning.steps_lead(rows) and (first := learning.lengths(rows, wide=True)):

@@ -6,6 +6,8 @@ from forethought.runs.entries.chain import CHAINS
 from forethought.runs.entries.critics import CRITICS
 from forethought.runs.entries.gradients import GRADIENTS
 from forethought.runs.entries.locomotion import LOCOMOTION
+from forethought.runs.entries.guided import GUIDED
+from forethought.runs.entries.local import LOCAL
 from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.nagabandi import NAGABANDI
 from forethought.runs.entries.naive import NAIVE
@@ -18,10 +20,12 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **PETS,
     **NAIVE,
     **PILCO,
+    **LOCAL,
     **NAGABANDI,
     **PPO,
     **CRITICS,
     **LOCOMOTION,
+    **GUIDED,
 }
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {

@@ -150,6 +150,8 @@ def load(
     folder: str | os.PathLike,
     like: Any,
     rest: Callable[[dict[str, Any]], Any] = lambda host: None,
+    *,
+    part: str = "",
 ) -> Checkpoint:
     """Read the newest checkpoint that is complete and undamaged.
 
@@ -159,6 +161,8 @@ def load(
             not stored is taken from it. Leaves may be `jax.ShapeDtypeStruct`s.
         rest: Reads what else belongs to a checkpoint, by what the host knew; one for
             which it raises `Unusable` is passed over.
+        part: What the paths of those leaves begin with that are read, such as
+            `.learner`; the others stay those of `like`.
 
     Returns:
         The step, the tree, what the host knew, a sentence for each newer checkpoint
@@ -170,7 +174,7 @@ def load(
     """
     content, arrays, more, notices = _newest(folder, rest)
     step = content["step"]
-    tree = _put_together(step, content["leaves"], arrays, like)
+    tree = _put_together(step, content["leaves"], arrays, like, part)
     return Checkpoint(step, tree, content["host"], notices, more)
 
 
@@ -244,23 +248,29 @@ def _take_apart(tree: Any) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]
 
 
 def _put_together(
-    step: int, leaves: list[dict[str, Any]], arrays: dict[str, np.ndarray], like: Any
+    step: int,
+    leaves: list[dict[str, Any]],
+    arrays: dict[str, np.ndarray],
+    like: Any,
+    part: str,
 ) -> Any:
     """The tree, once each leaf was compared with the one it is to replace."""
     flat, structure = jax.tree_util.tree_flatten_with_path(like)
+    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in flat]
     places = {
-        jax.tree_util.keystr(path): i
-        for i, (path, leaf) in enumerate(flat)
-        if _is_stored(leaf)
+        name: i
+        for i, (name, leaf) in enumerate(named)
+        if _is_stored(leaf) and name.startswith(part)
     }
-    saved = [entry["path"] for entry in leaves]
+    read = [(i, each) for i, each in enumerate(leaves) if each["path"].startswith(part)]
+    saved = [entry["path"] for _, entry in read]
     head = f"The checkpoint of step {step} needs to be loaded into what was saved, but"
     if strange := [name for name in saved if name not in places]:
         raise ValueError(f"{head} leaf {strange[0]} is only in the checkpoint.")
     if strange := [name for name in places if name not in saved]:
         raise ValueError(f"{head} leaf {strange[0]} is not in the checkpoint.")
     values = [leaf for _, leaf in flat]
-    for i, entry in enumerate(leaves):
+    for i, entry in read:
         place = places[entry["path"]]
         wanted, array = values[place], arrays[str(i)]
         there, here = _kind(entry), _kind(_describe(wanted))

@@ -16,7 +16,14 @@ DONE = "done.json"
 """Says that a run came to its end."""
 MADE = (
     *(DONE, "metrics.jsonl", "episode.npz", "foreseen.npz", "policy.npz", "values.npz"),
-    *("bounds.json", "cost.json", "comparison.json", "comparison.csv", "video.mp4"),
+    *(
+        "bounds.json",
+        "cost.json",
+        "taught.json",
+        "comparison.json",
+        "comparison.csv",
+        "video.mp4",
+    ),
     *("data.npz", "judged/*.npz", "models/*/checkpoints/0/leaves.npz"),
     *("models/*/checkpoints/0/host.json", "models/*/checkpoints/0/done"),
     *("report.html", "cards/*.npz", "replay/*-*.npz", "tensorboard/events.out.*"),

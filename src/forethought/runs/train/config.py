@@ -13,7 +13,13 @@ from typing import Any, NotRequired, TypedDict
 import jax
 import jax.numpy as jnp
 
-from forethought.agents.registry import AGENTS, name_of, planner_of, recipe_in
+from forethought.agents.registry import (
+    AGENTS,
+    STUDENTS,
+    name_of,
+    planner_of,
+    recipe_in,
+)
 from forethought.agents.schedule import Schedule
 from forethought.models.learned.recipes import AbstractRecipe
 from forethought.models.registry import name_of as name_of_model
@@ -26,7 +32,7 @@ from forethought.runs.train.defaults import require_known, settings_for
 from forethought.runs.train.settings import Learning
 
 Changed = dict[str, tuple[Any, Any]]
-APART = ("name", "settings", "own")
+APART = ("name", "settings", "own", "taught")
 """What of a run is no option of it."""
 CLOCKS = ("learn", "interval", "evaluate")
 """Options that are schedules."""
@@ -106,7 +112,7 @@ def learning_of(config: Mapping[str, Any]) -> Learning:
         or "seed" not in options
     ):
         raise ValueError("its config.json is not that of a training run.")
-    if not isinstance(name, str) or agent not in AGENTS:
+    if not isinstance(name, str) or agent not in AGENTS | STUDENTS:
         raise ValueError(
             "its agent has no name at the command line; "
             "forethought.train(..., out=DIR, resume=True) goes on with it."
@@ -128,7 +134,8 @@ def learning_of(config: Mapping[str, Any]) -> Learning:
         for key, each in options.items()
         if key in known
     }
-    like = settings_for(name, agent, env=env)
+    student = STUDENTS.get(agent)
+    like = settings_for(name, agent, env=env) if student is None else student()
     if isinstance(planner := options.get("planner"), str):
         like = with_planner(like, planner)
     if isinstance(model := options.get("model"), str):

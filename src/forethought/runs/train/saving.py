@@ -97,12 +97,15 @@ class Saving:
 
 
 def load_learner(folder: pathlib.Path, like: TrainState) -> checkpoint.Checkpoint:
-    """What was learned, without what is remembered; the tree is a `TrainState`.
+    """What was learned, and no more; the tree is a `TrainState`.
+
+    Who acts may carry something else through an episode than who was trained, as a
+    student does without its teacher.
 
     Raises:
         ValueError: There is no usable checkpoint.
     """
-    return checkpoint.load(folder, _without_memory(like))
+    return checkpoint.load(folder, _without_memory(like), part=".learner")
 
 
 def _without_memory(state: TrainState) -> TrainState:

@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from forethought.agents.base import AbstractAgent, Duty
-from forethought.agents.registry import AGENTS, NOTHING, default_settings, name_of
+from forethought.agents.registry import (
+    AGENTS,
+    NOTHING,
+    conditions_of,
+    default_settings,
+    name_of,
+)
 from forethought.agents.schedule import Schedule
 from forethought.core.given.code import naming_the_line
 from forethought.core.given.settings import Count, Seed, Times, Whole, check_ranges
@@ -25,6 +31,8 @@ from forethought.environments.gymnasium.named import (
     length_of,
     registered,
 )
+from forethought.environments.gymnasium.starts import Starts as HostStarts
+from forethought.environments.starts import Starts
 from forethought.runs.cost import Needs, needs_of, require_memory
 from forethought.runs.train.defaults import TWINS, made, require_known
 from forethought.tasks import TASKS, Task
@@ -58,6 +66,7 @@ class Learning:
         count: Environments that are acted in side by side.
         env: Arguments of `gymnasium.make`, for a Gymnasium environment.
         own: A task of a person's own, in the place of the one of that name.
+        taught: Who teaches an agent that imitates, and what they know.
 
     Raises:
         ValueError: There is nothing of that name; a number is below one; the steps are
@@ -78,6 +87,7 @@ class Learning:
     count: Times = 1
     env: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     own: Task | None = None
+    taught: tuple[AbstractAgent, Any] | None = None
 
     def __post_init__(self):
         """Check the name and the numbers."""
@@ -135,7 +145,11 @@ class Learning:
     @functools.cached_property
     def agent(self) -> AbstractAgent:
         """Who learns."""
-        return self.settings.make(NOTHING if self.task is None else self.task.brief)
+        made = self.settings.make(NOTHING if self.task is None else self.task.brief)
+        if self.taught is None:
+            return made
+        teacher, knowledge = self.taught
+        return dataclasses.replace(made, teacher=teacher, knowledge=knowledge)
 
     @functools.cached_property
     def length(self) -> int | None:
@@ -219,9 +233,13 @@ class Learning:
         """The loop, ready to begin."""
         steps = math.ceil(self.total_steps / self.count) + 1
         replay = Replay(power_of_two(steps), self.count)
+        starts = conditions_of(self.settings)
         if self.task is not None:
-            return Training(self.agent, self.task.environment, replay, self.duties)
-        environment = self.copies(self.count)
+            world = self.task.environment
+            world = world if starts is None else Starts(world, starts)
+            return Training(self.agent, world, replay, self.duties)
+        in_turn = [] if starts is None else [lambda env: HostStarts(env, starts)]
+        environment = self.copies(self.count, wrappers=in_turn)
         return HostTraining(self.agent, environment, replay, self.duties)
 
     @functools.cached_property

@@ -38,6 +38,7 @@ from forethought.runs.train.defaults import settings_for
 from forethought.runs.train.intervals import learn, pace, score
 from forethought.runs.train.lines import lines
 from forethought.runs.train.settings import Learning, check
+from forethought.runs.train.taught import write_taught
 from forethought.tasks.base import Task
 from forethought.training.actor import Actor
 
@@ -273,6 +274,7 @@ def train_in(
     if epilogue:
         with console.status("measuring bounds"):
             write_bounds(folder, learning)
+            write_taught(folder, learning, state.learner)
     folder.finish()
     return Trained(learning, folder, state.learner, notices)
 

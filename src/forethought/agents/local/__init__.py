@@ -1,0 +1,1 @@
+"""Controllers around a trajectory, improved on models that hold around it."""
