@@ -8,7 +8,7 @@ import numpy as np
 from forethought.agents.gradients.through_time import growth
 from forethought.policies.affine import TimeVarying
 from forethought.problem import imagine
-from forethought.runs.entries.gradients import chaotic, idle, turning
+from forethought.runs.entries.studies.gradients import chaotic, idle, turning
 
 KEY = jax.random.key(3)
 

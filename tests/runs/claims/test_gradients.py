@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from forethought.runs.claims.gradients import Chain, GradientStudy
-from forethought.runs.entries.gradients import idle, turning
+from forethought.runs.entries.studies.gradients import idle, turning
 
 
 def study(rate):

@@ -11,7 +11,7 @@ from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.runs.claims.kept import read_result
 from forethought.runs.claims.planning import PlanningStudy, earned
 from forethought.runs.claims.studies import Promise, run_study
-from forethought.runs.entries.planning import PLANNING, gusty_pendulum
+from forethought.runs.entries.studies.planning import PLANNING, gusty_pendulum
 from forethought.runs.store.folder import RunFolder
 
 TASK = dataclasses.replace(gusty_pendulum(), steps=12)

@@ -19,8 +19,8 @@ from forethought.reports.pages.claim import publish, write_reproduction
 from forethought.reports.pages.learning import body
 from forethought.reports.write import film_training
 from forethought.runs.claims.studies import Arm, Promise, Study, curves, run_study
-from forethought.runs.entries.mazes import MAZES
 from forethought.runs.entries.registry import STUDIES
+from forethought.runs.entries.studies.mazes import MAZES
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.log import sparkline
 from forethought.runs.train.bounds import exact_bound, write_bounds

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forethought.runs.claims.values import LEAST, Tables, errors, target
-from forethought.runs.entries.chain import CHAIN
+from forethought.runs.entries.studies.chain import CHAIN
 
 LAST = 20
 SHORT = dataclasses.replace(CHAIN, last=LAST, updates=2000, every=500)

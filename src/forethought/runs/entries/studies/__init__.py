@@ -1,0 +1,1 @@
+"""Claims that are figures, each of whose seeds is a line of one computation."""
