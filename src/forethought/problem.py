@@ -250,21 +250,21 @@ def imagine_cloud(
 ) -> Rollout:
     """Imagine what a policy would do, in particles that belong together.
 
-    Of a model of which there are samples, each particle's own alone is computed. Where
-    particles have nothing to do with each other this is `imagine` of each.
+    Of a model that has samples each particle's own is computed, no other. Where
+    particles are independent this is `imagine` of each.
 
     Args:
         problem: Model, objective and how particles are carried.
         policy: Who acts, in each particle by itself.
         cloud: Particles, as `Problem.cloud` spreads them; they may be anywhere.
         horizon: How many steps.
-        follow: As `imagine` takes it.
+        follow: As in `imagine`.
         keys: One per particle, each as `imagine` takes it.
 
     Returns:
-        As `imagine`, with a leading axis `[particle]`.
+        As `imagine`, leaves `[particle, ...]`.
     """
-    split = jax.vmap(lambda key: _keys(key, horizon), out_axes=1)
+    predict, split = problem.cloud.predict, jax.vmap(_keys, (0, None), 1)
 
     def step(carry, inputs):
         cloud, discounts = carry
@@ -272,8 +272,7 @@ def imagine_cloud(
         actions, kept = jax.vmap(
             lambda belief, key: _chosen(problem, policy, follow, belief, time, key)
         )(cloud, own)
-        model = problem.model
-        after = problem.cloud.predict(model, cloud, actions, keys=keys, own=True)
+        after = predict(problem.model, cloud, actions, keys=keys, own=True)
         _require_alike(problem, cloud, after)
         rewards, factors = jax.vmap(problem.judge)(cloud, actions, after)
         told = after, actions, discounts * rewards, kept
@@ -281,12 +280,13 @@ def imagine_cloud(
 
     ones = jnp.ones_like(jax.vmap(problem.value)(cloud))
     (last, discounts), told = jax.lax.scan(
-        step, (cloud, ones), (jnp.arange(horizon), *split(keys))
+        step, (cloud, ones), (jnp.arange(horizon), *split(keys, horizon))
     )
     told = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), told)
     beliefs, actions, rewards, kept = told
     final = discounts * jax.vmap(problem.value)(last)
-    return Rollout(jax.vmap(_whole)(cloud, beliefs), actions, rewards, final, kept)
+    beliefs = jax.vmap(_whole)(cloud, beliefs)
+    return jax.vmap(Rollout)(beliefs, actions, rewards, final, kept)
 
 
 def _keys(key: PRNGKeyArray, horizon: int) -> tuple[Array, Array]:

@@ -120,7 +120,7 @@ def test_steve_is_the_plain_loop(steps, x64):
 def test_mve_believes_the_last_and_lambda_lies_between(steps):
     judge, key = judge_of(), jax.random.key(1)
     one, _ = OneStep().aims(judge, None, steps, key=key)
-    last, _ = Expanded(HORIZON).aims(judge, WORLD, steps, key=key)
+    last, _ = Expanded(HORIZON, tdk=False, noise=0.0).aims(judge, WORLD, steps, key=key)
     T = np.array(
         [values_by_loops(judge, steps, row)[:, 0].mean(-1) for row in range(ROWS)]
     )
@@ -132,7 +132,12 @@ def test_mve_believes_the_last_and_lambda_lies_between(steps):
 
 @pytest.mark.parametrize(
     ("target", "critics"),
-    [(Expanded(0), 2), (Lambda(0), 2), (Stochastic(0, 1), 1), (Lambda(2, 0.0), 2)],
+    [
+        (Expanded(0, tdk=False), 2),
+        (Lambda(0), 2),
+        (Stochastic(0, 1), 1),
+        (Lambda(2, 0.0), 2),
+    ],
 )
 def test_without_a_horizon_all_are_the_usual_target(steps, target, critics):
     judge, key = judge_of(critics), jax.random.key(1)
@@ -143,8 +148,8 @@ def test_without_a_horizon_all_are_the_usual_target(steps, target, critics):
 
 def test_tails_of_a_future_are_aims_by_tdk(steps):
     judge, key = judge_of(), jax.random.key(1)
-    aims, told = Expanded(HORIZON, tdk=True).aims(judge, WORLD, steps, key=key)
-    last, _ = Expanded(HORIZON).aims(judge, WORLD, steps, key=key)
+    aims, told = Expanded(HORIZON, noise=0.0).aims(judge, WORLD, steps, key=key)
+    last, _ = Expanded(HORIZON, tdk=False, noise=0.0).aims(judge, WORLD, steps, key=key)
     assert aims.obs.shape == ((HORIZON + 1) * ROWS, 2)
     value, weight = (x.reshape(HORIZON + 1, ROWS) for x in (aims.value, aims.weight))
     np.testing.assert_allclose(value[0], last.value, rtol=1e-6)
@@ -203,3 +208,17 @@ def test_branches_grow_and_batches_are_mixed_as_they_should_be():
 def test_branches_that_cannot_be_are_refused(fields, told):
     with pytest.raises(ValueError, match=f"Branched needs {told}"):
         Branched(**fields)
+
+
+def test_noise_in_a_future_spreads_its_actions_and_nothing_else(steps):
+    judge, key = judge_of(), jax.random.key(1)
+
+    def spread(noise):
+        aims, _ = Expanded(HORIZON, noise=noise).aims(judge, WORLD, steps, key=key)
+        assert np.all(np.abs(aims.action) <= 2)
+        return float(jnp.std(aims.action[ROWS:])), aims.action[:ROWS]
+
+    still, stirred = spread(0.0), spread(0.5)
+    # Without noise an untaught actor does about the same everywhere.
+    assert still[0] < 0.2 < 0.6 < stirred[0]
+    np.testing.assert_array_equal(still[1], stirred[1])

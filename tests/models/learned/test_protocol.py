@@ -22,6 +22,7 @@ from forethought.models.learned.recipes import (
 )
 from forethought.models.learned.rows import Rows
 from forethought.models.learned.uncertainty import mixture_doubt
+from forethought.models.linear.pieces import LocalLinearRecipe
 from forethought.models.linear.regression import LinearGaussianRecipe
 from forethought.runs.store import checkpoint
 
@@ -64,6 +65,7 @@ ROWS = {
         BayesianRecipe(samples=3, fitting=BOUND, **TINY), True, SHORT_BOUND
     ),
     "linear-gaussian": Row(LinearGaussianRecipe(samples=6, reward=True), True),
+    "local-linear": Row(LocalLinearRecipe(samples=6, pieces=2, reward=True), True),
     "gp": Row(
         GaussianProcessRecipe(samples=3, points=64, waves=32, reward=True), True, FEW
     ),

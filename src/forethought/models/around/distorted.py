@@ -12,6 +12,7 @@ square where $x$ is standard normal, for which $t$ is that of the tangent.
 """
 
 import dataclasses
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -41,27 +42,21 @@ class Distorted(AbstractPosterior):
 
     model: AbstractPosterior
     bends: Float[Array, "sample input output"]
+    transform: Transform
+    termination: LearnedEnd | ClosedForm | None
+    size: int = eqx.field(static=True)
+    cloud: Propagation
     amount: float = eqx.field(static=True)
 
-    @property
-    def cloud(self) -> Propagation:
-        """That of the model."""
-        return self.model.cloud
-
-    @property
-    def transform(self) -> Transform:
-        """That of the model."""
-        return self.model.transform
-
-    @property
-    def termination(self) -> LearnedEnd | ClosedForm | None:
-        """That of the model, which is not bent."""
-        return self.model.termination
-
-    @property
-    def size(self) -> int:
-        """How many samples the model has."""
-        return self.model.size
+    def __init__(
+        self,
+        model: AbstractPosterior,
+        bends: Float[Array, "sample input output"],
+        amount: float,
+    ):
+        self.model, self.bends, self.amount = model, bends, amount
+        self.transform, self.termination = model.transform, model.termination
+        self.size, self.cloud = model.size, model.cloud
 
     def fit(
         self, data: PyTree, *, key: PRNGKeyArray
@@ -71,7 +66,8 @@ class Distorted(AbstractPosterior):
         These know nothing of the bend.
         """
         model, metrics = self.model.fit(data, key=key)
-        return dataclasses.replace(self, model=model), metrics
+        straight = cast(AbstractPosterior, model)
+        return Distorted(straight, self.bends, self.amount), metrics
 
     def grouped(
         self, x: Float[Array, "sample row input"]

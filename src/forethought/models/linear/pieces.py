@@ -113,7 +113,7 @@ class Pieces(AbstractPosterior):
         self.places = Mixture(
             jnp.ones(pieces) / pieces,
             jnp.zeros((pieces, n)),
-            jnp.zeros((pieces, n, n)) + jnp.eye(n),
+            jnp.broadcast_to(jnp.eye(n), (pieces, n, n)),
         )
         self.weights, self.variances = _prior(
             transform, pieces, size, ridge, noise, draw_key

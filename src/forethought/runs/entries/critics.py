@@ -137,6 +137,7 @@ MBA = Reproduction(
         "networks": arm("mba", 5, start=EARLY),
         "local linear": (*arm("mba", 5, start=EARLY), *LOCAL),
         "NAF": arm("naf", 5, start=EARLY),
+        "NAF from 400": arm("naf", 5),
     },
     checks=(
         solves("networks", 2600, "MBA with a network"),
@@ -145,6 +146,10 @@ MBA = Reproduction(
     ),
     remarks=(
         times("local linear", 1 / 1.3, "NAF", "that is 1.3 times fewer than NAF"),
+        times(
+            *("local linear", 1.0, "NAF from 400"),
+            "that is no more than NAF needs that begins to learn at 400 steps",
+        ),
     ),
 )
 
