@@ -164,10 +164,12 @@ OFTEN = ("--interval.every", "100", "--interval.unit", "steps")
 """Evaluated at the same steps whether a model is refitted or not."""
 AHEAD = {"start": 250, "reward_scale": 0.1}
 FUTURES = (
-    *("--agent.source.longest", "5", "--agent.source.fits", "10"),
-    *("--agent.source.share", "0.3", "--agent.model.fitting.updates", "60"),
+    *("--agent.source.longest", "20", "--agent.source.fits", "8"),
+    *("--agent.source.starts", "2000", "--agent.source.share", "0.1"),
+    *("--agent.model.fitting.updates", "60"),
 )
-"""What cures MBPO of a model that is far off where the cart-pole comes next."""
+"""Futures as long as a swing-up: with those of 5 steps critics learned too little of
+where the policy had not been, and of seven seeds two hung for 2,500 steps or more."""
 
 MBPO_CARTPOLE = Reproduction(
     claim="MBPO swings a cart-pole up in fewer steps than SAC with ten updates a step",
@@ -178,7 +180,7 @@ MBPO_CARTPOLE = Reproduction(
         "episodes without noise that earns 800 or more."
     ),
     train=(
-        *("cartpole-swingup", "--steps", "2500", *OFTEN),
+        *("cartpole-swingup", "--steps", "2000", *OFTEN),
         *("--evaluate.every", "100", "--evaluate.unit", "steps"),
     ),
     arms={
@@ -187,12 +189,12 @@ MBPO_CARTPOLE = Reproduction(
     },
     checks=(
         Check(
-            "MBPO swings it up within 2,500 steps",
+            "MBPO swings it up within 2,000 steps",
             steps_to_evaluation(SWUNG),
             "≤",
-            2500.0,
+            2000.0,
             "evaluation",
-            (2500, SWUNG),
+            (2000, SWUNG),
             arm="MBPO",
         ),
         Check(
