@@ -62,7 +62,7 @@ def judge():
 def remembered(obs):
     """A memory of steps that began there, and led elsewhere."""
     replay, no = Replay(ROWS), jnp.zeros(ROWS, bool)
-    seen = Transition(obs, jnp.zeros((ROWS, 1)), jnp.zeros(ROWS), obs + 0.3, no, no)
+    seen = Transition(obs, jnp.zeros((ROWS, 1)), jnp.zeros(ROWS), obs + 0.3, no, ~no)
     rows = jax.tree.map(lambda leaf: leaf[:, None], seen)
     state = replay.init(jax.tree.map(lambda leaf: leaf[0], seen))
     state, _ = jax.lax.scan(lambda s, row: (replay.add(s, row), None), state, rows)

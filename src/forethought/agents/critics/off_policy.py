@@ -265,7 +265,7 @@ class OffPolicy(AbstractAgent[Critical, None]):
         assert learner.world is not None
         news = unseen_error(learner.world, memory, key=jax.random.fold_in(fit_key, 0))
         world, told = refitted(learner.world, memory, key=fit_key)
-        told |= {"unseen_error": jnp.where(learner.fits > 0, news, jnp.nan)}
+        told["unseen_error"] = jnp.where(learner.fits > 0, news, jnp.ones_like(news))
         dreamt, more = self.source.gather(
             self.judge(learner), world, memory, learner.fits, key=key
         )

@@ -97,14 +97,25 @@ def bootstrap_counts(
         members: How many members.
         key: The same for all fits of one model, whatever the capacity.
     """
+    return _counted(_chances(capacity, members, key=key))
 
-    def count(row):
+
+def _chances(
+    capacity: int, members: int, *, key: PRNGKeyArray
+) -> Float[Array, "member row"]:
+    """Numbers in [0, 1), drawn for each row by itself."""
+
+    def draw(row):
         return jax.random.uniform(jax.random.fold_in(key, row), (members,))
 
-    uniform = jax.vmap(count, out_axes=1)(jnp.arange(capacity))
-    steps = jnp.asarray(POISSON, uniform.dtype)
-    above = uniform[:, :, None] >= steps[None, None, :]
-    return jnp.sum(above, axis=2).astype(uniform.dtype)
+    return jax.vmap(draw, out_axes=1)(jnp.arange(capacity))
+
+
+def _counted(chances: Float[Array, "member row"]) -> Float[Array, "member row"]:
+    """The Poisson variables of mean one that such numbers make."""
+    steps = jnp.asarray(POISSON, chances.dtype)
+    above = chances[:, :, None] >= steps[None, None, :]
+    return jnp.sum(above, axis=2).astype(chances.dtype)
 
 
 def split(
@@ -121,14 +132,14 @@ def split(
         key: The same for all fits of one model.
     """
     rows = valid.shape[0]
-    hold_key, count_key = jax.random.split(key)
-    uniform = jax.vmap(
-        lambda row: jax.random.uniform(jax.random.fold_in(hold_key, row))
-    )(jnp.arange(rows))
-    held = valid & (uniform < holdout)
+    # Both in one draw, which compiles sooner.
+    holding, counting = jax.vmap(lambda key: _chances(rows, members, key=key))(
+        jax.random.split(key)
+    )
+    held = valid & (holding[0] < holdout)
     possible = jnp.any(held) & jnp.any(valid & ~held)
     learned = jnp.where(possible, valid & ~held, valid)
-    counts = bootstrap_counts(rows, members, key=count_key)
+    counts = _counted(counting)
     counts = jnp.where(learned[None, :], counts, 0)
     # A member to whom every row happens to count zero learns from each of them once.
     none = jnp.all(counts == 0, axis=1)

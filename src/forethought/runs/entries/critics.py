@@ -179,41 +179,57 @@ MBPO = Reproduction(
 OFTEN = ("--interval.every", "100", "--interval.unit", "steps")
 """Evaluated at the same steps whether a model is refitted or not."""
 AHEAD = {"start": 250, "reward_scale": 0.1}
-FUTURES = ("--agent.source.longest", "5", "--agent.source.fits", "10")
+FUTURES = (
+    *("--agent.source.longest", "20", "--agent.source.fits", "8"),
+    *("--agent.source.starts", "2000", "--agent.source.share", "0.1"),
+    *("--agent.model.fitting.updates", "60"),
+)
+"""Futures as long as a swing-up: with those of 5 steps critics learned too little of
+where the policy had not been, and of seven seeds two hung for 2,500 steps or more."""
 
 MBPO_CARTPOLE = Reproduction(
-    claim="MBPO swings a cart-pole up in fewer steps than SAC with equal updates",
+    claim="MBPO swings a cart-pole up in fewer steps than SAC with ten updates a step",
     variant=(
         "dm_control's cartpole-swingup from its state, each action repeated 8 times: "
         "125 decisions an episode, the reward summed over the 1,000 frames, and known "
-        "to MBPO. Both make ten updates a step. Solved is the first evaluation of 5 "
-        "episodes without noise that earns 800 or more."
+        "to MBPO, which makes 20 updates a step; an arm with ten, as SAC makes, "
+        "stands beside. Solved is the first evaluation of 5 episodes without noise "
+        "that earns 800 or more."
     ),
     train=(
-        *("cartpole-swingup", "--steps", "3000", *OFTEN),
+        *("cartpole-swingup", "--steps", "2000", *OFTEN),
         *("--evaluate.every", "100", "--evaluate.unit", "steps"),
     ),
     arms={
-        "MBPO": (*arm("mbpo", 10, **AHEAD), *FUTURES),
-        "SAC": (*arm("sac", 10, **AHEAD), "--steps", "4000"),
+        "MBPO": (*arm("mbpo", 20, **AHEAD), *FUTURES),
+        "MBPO with 10": (*arm("mbpo", 10, **AHEAD), *FUTURES),
+        "SAC with 10": (*arm("sac", 10, **AHEAD), "--steps", "3500"),
     },
     checks=(
         Check(
-            "MBPO swings it up within 2,500 steps",
+            "MBPO swings it up within 2,000 steps",
             steps_to_evaluation(SWUNG),
             "≤",
-            2500.0,
+            2000.0,
             "evaluation",
-            (2500, SWUNG),
+            (2000, SWUNG),
             arm="MBPO",
         ),
         Check(
             "that is fewer than SAC needs",
             steps_to_evaluation(SWUNG),
             "<",
-            Than("SAC"),
+            Than("SAC with 10"),
             "evaluation",
             arm="MBPO",
+        ),
+        Check(
+            "and with ten updates a step it needs fewer than SAC, too",
+            steps_to_evaluation(SWUNG),
+            "<",
+            Than("SAC with 10"),
+            "evaluation",
+            arm="MBPO with 10",
         ),
     ),
     bound_seconds=400.0,
