@@ -78,7 +78,7 @@ def _swing(name: str, summary: str, torque: float) -> Task:
         restore=whole,
         settings={
             **whole_episode(50, 1.0, hold=5, scale=50.0, noise=0.3),
-            "local": {"spread": 0.4},
+            "local": {"spread": 0.4, "adaptive": False},
         },
         replan_every=50,
         start=((math.pi, 0.0), (0.0, 0.0)),
