@@ -286,7 +286,10 @@ def test_a_config_that_cannot_be_read_back_is_refused_in_one_line(
             "batch of at most rollout=9",
         ),
         (["--agent", "mbrl-v1", "--agent.depth", "1000000"], "depth of at most 100"),
-        (["--agent", "mb-mf", "--agent.model-steps", "0"], "model_steps in [1, 268435456], got 0"),
+        (
+            ["--agent", "mb-mf", "--agent.model-steps", "0"],
+            "model_steps in [1, 268435456], got 0",
+        ),
         (["--evaluate-episodes", "0"], "evaluate_episodes >= 1, got 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
