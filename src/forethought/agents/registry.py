@@ -15,6 +15,7 @@ from forethought.agents.gradients.mbrl_v0 import ModelBasedV0
 from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.latent.latent_mpc import LatentMPC
 from forethought.agents.on_policy.ppo import PPO
 from forethought.agents.planning.mbrl_v2 import ModelBasedV2
 from forethought.agents.planning.pets import PETS
@@ -50,6 +51,7 @@ AGENTS: dict[str, type[Settings]] = {
     "mbpo": MBPO,
     "mve": MVE,
     "steve": STEVE,
+    "latent-mpc": LatentMPC,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 NOTHING = Brief()

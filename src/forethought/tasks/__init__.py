@@ -39,6 +39,7 @@ _FILES = {
         "mujoco-walker",
         "mujoco-humanoid",
     ),
+    "seen": ("pixels-pendulum",),
     "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer"),
     "grids": (
         "maze",
