@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from forethought.core.spaces import Box
@@ -73,7 +72,7 @@ def pixels(picture: Array) -> Float[Array, "*batch pixel"]:
         picture: Shape `[*batch, row, column, channel]`; `uint8`, or numbers of its
             scale.
     """
-    return picture.reshape(*picture.shape[:-3], -1).astype(jnp.float32) / 255
+    return picture.reshape(*picture.shape[:-3], -1).astype(float) / 255
 
 
 def some_of(length: int, count: int, *, key: PRNGKeyArray) -> Array:

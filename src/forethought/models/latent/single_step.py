@@ -188,4 +188,4 @@ class SingleStep(AbstractLatent[Glimpse]):
     def _plain(self, action: Action) -> Array:
         # No gradient: the limits of actions are no weights.
         plain = jax.lax.stop_gradient(self.action.in_half_widths(action))
-        return plain.astype(jnp.float32)
+        return plain.astype(float)

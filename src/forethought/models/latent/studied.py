@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from forethought.core.given.settings import AbstractSettings, Count, Positive, Share
+from forethought.core.optimise import take_step
 from forethought.core.readout import Readout
 from forethought.core.types import Action
 from forethought.data.memory import Memory
@@ -132,12 +133,11 @@ class Studied(AbstractModel[PyTree]):
             (total, terms), slope = jax.value_and_grad(loss, has_aux=True)(
                 moving, jax.random.fold_in(key, i)
             )
-            change, optimiser = it.optimiser.update(slope, optimiser, moving)
-            moving = optax.apply_updates(moving, change)
+            moving, optimiser = take_step(it.optimiser, moving, optimiser, slope)
             slow = jax.tree.map(
                 lambda old, new: it.inertia * old + (1 - it.inertia) * new, slow, moving
             )
-            share = jnp.maximum(0.01, 1 / (i + 1.0))
+            share = jnp.maximum(0.01, 1 / (jnp.asarray(i, float) + 1))
             told = jax.tree.map(
                 lambda old, new: old + share * (new - old),
                 told,
