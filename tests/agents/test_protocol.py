@@ -256,6 +256,8 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
         obs = jnp.array([0, 3])
     if row.name in CRITICS:
         obs = jnp.array([[1.0, 0.0, 0.3], [0.0, 1.0, -2.0]])
+    if row.name == "latent-mpc":
+        obs = jnp.arange(32, dtype=jnp.uint8).reshape(2, 4, 4, 1)
     keys = jax.random.split(jax.random.key(2), 2)
     act = eqx.filter_jit(row.agent.act)
     carries = [row.agent.reset(learner, key=key) for key in keys]

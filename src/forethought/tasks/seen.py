@@ -7,8 +7,12 @@ import jax
 
 from forethought.core.given.settings import Count, require
 from forethought.environments.camera import Lens, Seen, Stack, aimed
-from forethought.environments.repeat import Repeat
+from forethought.environments.plant import Told
+from forethought.environments.repeat import Repeated
 from forethought.environments.simulated import Simulated
+from forethought.models.known import Known
+from forethought.objectives.learned import Learned
+from forethought.problem import Problem
 from forethought.tasks.analytic import TASKS as ANALYTIC
 from forethought.tasks.base import Task
 
@@ -29,28 +33,33 @@ def seen(
             less than one.
     """
     require("seen", Count, repeat=repeat, stack=stack)
-    if task.world is not None:
+    if task.world is not None or task.sensor is not Told:
         raise ValueError(
             f"A camera needs a task that is acted in its system alone, but "
             f"{task.name} is not."
         )
     if lens is None:
         lens = aimed(task.system, thin=1.0, key=jax.random.key(0))
-    system = Seen(task.system, lens)
-    world = Simulated(system, task.objective, task.steps)
-    world = Repeat(world, repeat) if repeat > 1 else world
-    world = Stack(world, stack) if stack > 1 else world
+    system, objective = Seen(task.system, lens), task.objective
+    if repeat > 1:
+        system, objective = Repeated(system, objective, repeat), Learned()
+    steps = -(-task.steps // repeat)
+    world = Simulated(system, objective, steps)
     return dataclasses.replace(
         task,
         name=f"pixels-{task.name}",
         summary=f"{task.summary}, from pictures",
         system=system,
-        world=world,
+        problem=Problem(Known(system), objective, system.action),
+        steps=steps,
+        world=Stack(world, stack) if stack > 1 else None,
         settings={},
+        optimum=None,
         restore=None,
         circles=(),
         angles=(),
         start=None,
+        success=None,
     )
 
 

@@ -98,15 +98,19 @@ class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
         worse than an iteration limit, and in `non_finite` with as many of its
         candidates as had no finite return, from planners that tell.
         """
-        thought = carry.thought
-        usable = (thought.result == Result.successful) | (
-            thought.result == Result.iteration_limit
-        )
-        told = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
-        if thought.stats.non_finite is not None:
-            count = jnp.sum(thought.stats.non_finite)
-            told["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
-        return told
+        return told(carry.thought)
+
+
+def told(thought: Thought) -> Metrics:
+    """What a plan came to, as `AbstractPlanning.watch` says it."""
+    usable = (thought.result == Result.successful) | (
+        thought.result == Result.iteration_limit
+    )
+    numbers = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
+    if thought.stats.non_finite is not None:
+        count = jnp.sum(thought.stats.non_finite)
+        numbers["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
+    return numbers
 
 
 def _thought(plan: Plan, memory: MPCState) -> Thought:
