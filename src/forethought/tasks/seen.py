@@ -65,7 +65,7 @@ def seen(
 
 def pixels_pendulum() -> Task:
     """The pendulum in pictures of 32 by 32 grey pixels, each action taken twice."""
-    return seen(ANALYTIC["pendulum"](), Lens(32, reach=1.25), repeat=2)
+    return seen(ANALYTIC["pendulum"](), Lens(32, reach=1.25, thin=1.5), repeat=2)
 
 
 TASKS: Mapping[str, Callable[[], Task]] = {"pixels-pendulum": pixels_pendulum}
