@@ -111,7 +111,7 @@ def improve(F, f, W, C, c, start, K, k, cov, bound, price=1.0):
     """The controller within the bound: new K, k, covariances, divergence, sweeps."""
     precision = np.array([np.linalg.inv(each) for each in cov])
     low, high = 1e-8, 1e16
-    for sweep in range(1, 51):
+    for _ in range(1, 51):
         new = backward(F, f, C, c, K, k, precision, price)
         kl = np.inf
         if new is not None:

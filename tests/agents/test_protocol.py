@@ -24,6 +24,7 @@ from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.imitate import ImitationSettings
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.latent.latent_mpc import LatentMPC
 from forethought.agents.local.gps import GPS
 from forethought.agents.local.local import LocalControl
 from forethought.agents.on_policy.ppo import PPO
@@ -35,9 +36,12 @@ from forethought.agents.schedule import Schedule
 from forethought.agents.tables.dyna import Dyna
 from forethought.agents.tables.sweeping import Sweeping
 from forethought.data.replay import Replay
+from forethought.environments.camera import Lens, Seen
 from forethought.environments.simulated import Simulated
 from forethought.environments.tables.grids import grid
 from forethought.environments.tables.tabular import TabularEnvironment
+from forethought.models.latent.single_step import SingleStepSettings
+from forethought.models.latent.studied import StudySettings
 from forethought.models.learned.fitting import FitSettings
 from forethought.models.learned.recipes import EnsembleRecipe
 from forethought.planners import CEM, MPC, RandomShooting
@@ -100,6 +104,11 @@ SETTINGS = {
         depth=1,
     ),
     "steve": STEVE(DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), Stochastic(1, 2)),
+    "latent-mpc": LatentMPC(
+        model=SingleStepSettings(size=3, width=4, embedding=3, drawn=2),
+        study=StudySettings(first=2, updates=2, windows=2, length=3),
+        planner=RandomShooting(3, population=8),
+    ),
 }
 INSIDE = {"dyna": 1, "sweeping": 2, "sac": 1, "ddpg": 1, "naf": 1}
 """Agents that learn on the way, and steps from one update to the next."""
@@ -131,6 +140,9 @@ class Row:
         if name in CRITICS:
             task = tasks.load("pendulum")
             environment = Simulated(task.system, task.problem.objective, 5)
+        if name == "latent-mpc":
+            seen = Seen(tasks.load("pendulum").system, Lens(4, reach=1.25))
+            environment = Simulated(seen, tasks.load("pendulum").objective, 5)
         if name in TABLES:
             # Two ways to the goal, one of them wet.
             table = grid(["S.G", "..G"], slip=0.3, step_reward=-0.1).table
@@ -256,6 +268,8 @@ def test_acting_in_environments_side_by_side_equals_acting_in_each(row, ran):
         obs = jnp.array([0, 3])
     if row.name in CRITICS:
         obs = jnp.array([[1.0, 0.0, 0.3], [0.0, 1.0, -2.0]])
+    if row.name == "latent-mpc":
+        obs = jnp.arange(32, dtype=jnp.uint8).reshape(2, 4, 4, 1)
     keys = jax.random.split(jax.random.key(2), 2)
     act = eqx.filter_jit(row.agent.act)
     carries = [row.agent.reset(learner, key=key) for key in keys]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from forethought.environments.analytic import DoubleIntegrator
-from forethought.environments.repeat import Repeat
+from forethought.environments.repeat import Repeat, Repeated
 from forethought.environments.simulated import Simulated
 from forethought.objectives.base import AbstractObjective, constant
+from forethought.objectives.learned import Learned
 
 KEY = jax.random.key(0)
 
@@ -94,3 +95,22 @@ def test_repeated_environments_are_vmapped():
 def test_no_repeat_at_all_is_refused():
     with pytest.raises(ValueError, match="times >= 1, got 0"):
         Repeat(Simulated(DoubleIntegrator(), Line(), 40), 0)
+
+
+def test_a_system_whose_actions_repeat_earns_what_the_environment_does():
+    inner, objective = DoubleIntegrator(), Line()
+    plain = Simulated(inner, objective, 12)
+    around = Repeat(plain, 4)
+    within = Simulated(Repeated(inner, objective, 4), Learned(), 3)
+    state, _ = around.reset(key=KEY)
+    other, first = within.reset(key=KEY)
+    assert jnp.array_equal(first.obs, inner.observe(state.system))
+    for push in (0.5, 2.0, 9.0):
+        state, one = around.step(state, jnp.array([push]), key=KEY)
+        other, two = within.step(other, jnp.array([push]), key=KEY)
+        np.testing.assert_allclose(two.reward, one.reward, rtol=1e-6)
+        np.testing.assert_allclose(two.obs, one.obs, rtol=1e-6)
+        assert two.terminated == one.terminated and two.truncated == one.truncated
+    assert two.terminated  # within the last four, where a sum of all would go on
+    with pytest.raises(ValueError, match="Repeated needs times >= 1, got 0"):
+        Repeated(inner, objective, 0)

@@ -28,7 +28,7 @@ from forethought.objectives.quadratic import Quadratic
 from forethought.planners import CEM, ILQR, MCTS, PLANNERS, Widening
 from forethought.planners.registry import assemble
 from forethought.problem import Problem
-from forethought.tasks.believed import planned_in
+from forethought.tasks.around.believed import planned_in
 
 SETTINGS = {
     "random-shooting": {"population": 4},

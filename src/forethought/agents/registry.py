@@ -16,6 +16,7 @@ from forethought.agents.gradients.mbrl_v1 import ModelBasedV1
 from forethought.agents.gradients.pilco import PILCO
 from forethought.agents.imitation.distill import Distill
 from forethought.agents.imitation.mb_mf import MBMF
+from forethought.agents.latent.latent_mpc import LatentMPC
 from forethought.agents.local.gps import GPS
 from forethought.agents.local.local import LocalControl
 from forethought.agents.on_policy.ppo import PPO
@@ -55,6 +56,7 @@ AGENTS: dict[str, type[Settings]] = {
     "mve": MVE,
     "steve": STEVE,
     "gps": GPS,
+    "latent-mpc": LatentMPC,
 }
 """Under its name on the command line, the settings of each, with their defaults."""
 STUDENTS: dict[str, type[Settings]] = {"distill": Distill}

@@ -5,12 +5,16 @@ from typing import Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from forethought.core.given.settings import Count, check_ranges
+from forethought.core.given.settings import Count, check_ranges, require
+from forethought.core.readout import AbstractJudge, Readout
+from forethought.core.spaces import Space
 from forethought.core.types import Action
 from forethought.environments.base import (
     AbstractEnvironment,
+    AbstractSystem,
+    Capsules,
     EnvironmentSpec,
     TimeStep,
 )
@@ -91,3 +95,76 @@ class Repeat(AbstractEnvironment[State], Generic[State]):
 
         begun = self.environment.step(state, action, key=keys[0])
         return jax.lax.scan(again, begun, keys[1:])[0]
+
+
+class Repeated(AbstractSystem[Readout]):
+    """A system in which every action is taken several times, and what that earns.
+
+    What `Repeat` is to an environment, for planners who know the dynamics: a state is
+    read out with the sum of the rewards on the way to it, so that `Learned` is the
+    objective.
+
+    Args:
+        system: Equations of motion.
+        objective: Judges each of its steps.
+        times: How often an action is taken.
+
+    Raises:
+        ValueError: `times` is less than one.
+    """
+
+    system: AbstractSystem
+    objective: AbstractJudge
+    times: Count = eqx.field(static=True)
+
+    action: Space
+    dt: float = eqx.field(static=True)
+
+    def __init__(self, system: AbstractSystem, objective: AbstractJudge, times: int):
+        require("Repeated", Count, times=times)
+        self.system, self.objective, self.times = system, objective, times
+        self.action, self.dt = system.action, system.dt * times
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """As the system has them."""
+        return self.system.state_names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """As the system has them."""
+        return self.system.action_names
+
+    def start(self, *, key: PRNGKeyArray) -> Readout:
+        """Where the system starts, and nothing led there."""
+        state = self.system.start(key=key)
+        zero = jnp.zeros((), jax.tree.leaves(state)[0].dtype)
+        return Readout(state, zero, zero + 1)
+
+    def step(self, state: Readout, action: Action, *, key: PRNGKeyArray) -> Readout:
+        """The state after all of them; where the episode ends in between, that one."""
+
+        def once(before: Readout, key: PRNGKeyArray) -> tuple[Readout, None]:
+            x = self.system.step(before.x, action, key=key)
+            reward, discount = self.objective.judge(
+                Readout(before.x), action, Readout(x)
+            )
+            after = Readout(x, before.reward + reward, before.discount * discount)
+            over = before.discount == 0
+            kept = jax.tree.map(
+                lambda old, new: jnp.where(over, old, new), before, after
+            )
+            return kept, None
+
+        begun = Readout(
+            state.x, jnp.zeros_like(state.reward), jnp.ones_like(state.discount)
+        )
+        return jax.lax.scan(once, begun, jax.random.split(key, self.times))[0]
+
+    def observe(self, state: Readout) -> PyTree[Array]:
+        """As the system does."""
+        return self.system.observe(state.x)
+
+    def sketch(self, state: Readout) -> Capsules:
+        """As the system does."""
+        return self.system.sketch(state.x)

@@ -41,6 +41,7 @@ _FILES = {
     ),
     "local": ("reach", "lift", "lift-anywhere", "pump"),
     "benchmarks": ("pets-cartpole", "cartpole-swingup", "swimmer", "reacher"),
+    "around.seen": ("pixels-pendulum",),
     "grids": (
         "maze",
         "blocking-maze",

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree, Scalar
 
 from forethought.agents.base import AbstractAgent, Metrics
 from forethought.core.results import Result, Stats
+from forethought.core.spaces import require_box
 from forethought.core.types import Action, Mode, blank
 from forethought.planners.mpc import MPC, MPCState
 from forethought.problem import Plan, Problem
@@ -37,6 +38,10 @@ class PlanningCarry(eqx.Module):
 
 class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
     """Plans in the problem that it has learned, or always knew."""
+
+    noise: eqx.AbstractVar[float]
+    """Standard deviation of what shakes actions while exploring, in half widths of the
+    action box; zero where uncertainty explores by itself."""
 
     @property
     @abc.abstractmethod
@@ -71,15 +76,17 @@ class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
         key: PRNGKeyArray,
         mode: Mode = "explore",
     ) -> tuple[Action, PlanningCarry, None]:
-        """Observe, plan, and predict what the action will do.
-
-        Exploring and exploiting are the same: uncertainty explores by itself.
-        """
+        """Observe, plan, shake the action to explore, and predict what it will do."""
         observe_key, plan_key, predict_key = jax.random.split(key, 3)
         belief = learner.model.observe(carry.belief, obs, key=observe_key)
         action, plan, memory = self.controller.act(
             learner, belief, carry.controller, key=plan_key
         )
+        if self.noise and mode == "explore":
+            box = require_box(learner.action, "Noise")
+            drawn = jax.random.normal(jax.random.fold_in(key, 1), action.shape)
+            half = box.centre_and_scale(action.dtype)[1]
+            action = box.clip(action + self.noise * half * drawn.astype(action.dtype))
         belief = learner.model.predict(belief, action, key=predict_key)
         return action, PlanningCarry(belief, memory, _thought(plan, memory)), None
 
@@ -91,15 +98,19 @@ class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
         worse than an iteration limit, and in `non_finite` with as many of its
         candidates as had no finite return, from planners that tell.
         """
-        thought = carry.thought
-        usable = (thought.result == Result.successful) | (
-            thought.result == Result.iteration_limit
-        )
-        told = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
-        if thought.stats.non_finite is not None:
-            count = jnp.sum(thought.stats.non_finite)
-            told["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
-        return told
+        return told(carry.thought)
+
+
+def told(thought: Thought) -> Metrics:
+    """What a plan came to, as `AbstractPlanning.watch` says it."""
+    usable = (thought.result == Result.successful) | (
+        thought.result == Result.iteration_limit
+    )
+    numbers = {"plan_value": thought.value, "plan_failed": thought.new & ~usable}
+    if thought.stats.non_finite is not None:
+        count = jnp.sum(thought.stats.non_finite)
+        numbers["non_finite"] = jnp.where(thought.new, count, jnp.zeros_like(count))
+    return numbers
 
 
 def _thought(plan: Plan, memory: MPCState) -> Thought:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from forethought.agents.base import Brief, Duty, Metrics
 from forethought.agents.planning.acting import AbstractPlanning
-from forethought.core.given.settings import Count
+from forethought.core.given.settings import Count, Nonnegative
 from forethought.core.readout import AbstractJudge
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
@@ -45,6 +45,8 @@ class ModelBased(AbstractPlanning):
         objective: What is wanted, of what the model reads out.
         planner: Who plans.
         replan_every: Steps from one plan to the next.
+        noise: On actions while exploring, in half widths of the action box: none, where
+            uncertainty explores by itself.
 
     References:
         Chua, Calandra, McAllister and Levine, Deep reinforcement learning in a handful
@@ -55,6 +57,7 @@ class ModelBased(AbstractPlanning):
     objective: AbstractJudge
     planner: AbstractPlanner
     replan_every: Count = eqx.field(static=True, default=1)
+    noise: Nonnegative = eqx.field(static=True, default=0.0)
 
     @property
     def duties(self) -> tuple[Duty, ...]:

@@ -2,10 +2,12 @@
 
 import math
 
+import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
 from forethought.agents.base import Duty, Metrics
 from forethought.agents.planning.acting import AbstractPlanning
+from forethought.core.given.settings import Nonnegative
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
 from forethought.planners.mpc import MPC
@@ -18,10 +20,12 @@ class Planning(AbstractPlanning):
     Args:
         problem: What it knows and wants.
         mpc: The planner, and how its plans are executed.
+        noise: On actions while exploring, in half widths of the action box.
     """
 
     problem: Problem
     mpc: MPC
+    noise: Nonnegative = eqx.field(static=True, default=0.0)
 
     @property
     def controller(self) -> MPC:

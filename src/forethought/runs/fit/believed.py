@@ -14,8 +14,8 @@ from forethought.core.readout import AbstractJudge
 from forethought.core.spaces import Discrete, Space
 from forethought.runs.fit.kept import Fitted, load_fitted
 from forethought.tasks import load
+from forethought.tasks.around.believed import Imagined, believing, imagined
 from forethought.tasks.base import Task
-from forethought.tasks.believed import Imagined, believing, imagined
 
 
 def fitted_of(model: "Fitted | str | os.PathLike") -> Fitted:

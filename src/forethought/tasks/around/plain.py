@@ -3,7 +3,7 @@ r"""The gallery for other libraries: plain functions and NumPy arrays.
 Nothing of this library's vocabulary is needed to use a problem:
 
 ```python
->>> from forethought.tasks.plain import export
+>>> from forethought.tasks.around.plain import export
 >>> problem = export("acrobot-goal")
 >>> x, cost = problem.start, 0.0
 >>> for u in problem.actions:

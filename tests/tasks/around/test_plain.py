@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forethought.tasks import gallery, load
-from forethought.tasks.plain import export
+from forethought.tasks.around.plain import export
 
 
 def total(problem, actions):
