@@ -8,18 +8,40 @@ tell the rewards $r_t$. An encoder says which state a picture belongs to.
 """
 
 import abc
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Scalar
 
 from forethought.core.spaces import Box
-from forethought.data.transitions import Transition
 from forethought.models.base import AbstractModel
 
 Belief = TypeVar("Belief")
 Terms = dict[str, Scalar]
+
+
+@runtime_checkable
+class Window(Protocol):
+    """Steps of one episode; leaves have a leading axis `[time]`, perhaps a batch's."""
+
+    obs: Any
+    action: Array
+    reward: Array
+    next_obs: Any
+
+
+@runtime_checkable
+class Remembered(Protocol):
+    """What was seen, as far as latent models ask."""
+
+    def everything(self) -> tuple[Any, Bool[Array, " row"]]:
+        """All steps, and which of them there are."""
+        ...
+
+    def window(self, count: int, length: int, *, key: PRNGKeyArray) -> Any:
+        """So many stretches of some length, each within one episode."""
+        ...
 
 
 class Earned(eqx.Module):
@@ -48,7 +70,7 @@ class AbstractLatent(AbstractModel[Belief], Generic[Belief]):
     """How rewards are scaled."""
 
     @abc.abstractmethod
-    def loss(self, window: Transition, *, key: PRNGKeyArray) -> tuple[Scalar, Terms]:
+    def loss(self, window: Window, *, key: PRNGKeyArray) -> tuple[Scalar, Terms]:
         """How badly a window is explained, and each part of that by itself.
 
         Args:

@@ -22,11 +22,11 @@ from forethought.core.given.settings import AbstractSettings, Count, Nonnegative
 from forethought.core.readout import Readout
 from forethought.core.spaces import Box
 from forethought.core.types import Action
-from forethought.data.transitions import Transition
 from forethought.models.latent.base import (
     AbstractLatent,
     Earned,
     Terms,
+    Window,
     pixels,
     some_of,
 )
@@ -146,7 +146,7 @@ class SingleStep(AbstractLatent[Glimpse]):
         """The picture of the state."""
         return self.draw(belief.latent)
 
-    def loss(self, window: Transition, *, key: PRNGKeyArray) -> tuple[Scalar, Terms]:
+    def loss(self, window: Window, *, key: PRNGKeyArray) -> tuple[Scalar, Terms]:
         """What the first state of a window foretells of all that follows.
 
         The first two pictures make that state, so that a window has at least two steps.

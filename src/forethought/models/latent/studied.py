@@ -10,10 +10,14 @@ from forethought.core.given.settings import AbstractSettings, Count, Positive, S
 from forethought.core.optimise import take_step
 from forethought.core.readout import Readout
 from forethought.core.types import Action
-from forethought.data.memory import Memory
-from forethought.data.transitions import Transition
 from forethought.models.base import AbstractModel
-from forethought.models.latent.base import AbstractLatent, Earned, Terms
+from forethought.models.latent.base import (
+    AbstractLatent,
+    Earned,
+    Remembered,
+    Terms,
+    Window,
+)
 
 
 class StudySettings(AbstractSettings):
@@ -85,7 +89,7 @@ class Studied(AbstractModel[PyTree]):
         """As the model does."""
         return self.average.readout(belief)
 
-    def fit(self, memory: Memory, *, key: PRNGKeyArray) -> tuple["Studied", Terms]:
+    def fit(self, memory: Remembered, *, key: PRNGKeyArray) -> tuple["Studied", Terms]:
         """Learn from windows of what was seen, on from where it is.
 
         How many updates there are may change from call to call, and compiles nothing.
@@ -122,7 +126,7 @@ class Studied(AbstractModel[PyTree]):
             windows = memory.window(it.windows, it.length, key=draw_key)
             model = eqx.combine(moving, fixed)
 
-            def one(window: Transition, key: PRNGKeyArray) -> tuple[Array, Terms]:
+            def one(window: Window, key: PRNGKeyArray) -> tuple[Array, Terms]:
                 return model.loss(window, key=key)
 
             losses, terms = jax.vmap(one)(windows, jax.random.split(key, it.windows))
