@@ -104,6 +104,8 @@ SMALL = {
     "gp": {"samples": 2, "points": 8, "waves": 4},
     "gp-moments": {"points": 8},
     "linear-gaussian": {"samples": 2},
+    "local-linear": {"samples": 2, "pieces": 2},
+    "distorted": {"members": 2, "width": 4, "depth": 1},
 }
 SPEC = EnvironmentSpec(free_box(2), Box([-1.0], [1.0]), None)
 

@@ -80,8 +80,8 @@ class AbstractDreaming(abc.ABC, Generic[C, M]):
 
     critic: C
     model: M
-    every: Count = 100
-    known_reward: bool = True
+    every: Count = dataclasses.field(default=100, kw_only=True)
+    known_reward: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self):
         """Check what can be checked alone."""
