@@ -139,7 +139,8 @@ class Reaching(AbstractObjective):
 
     Args:
         links: $l_1$ and $l_2$, in m; the tip is a hundredth beyond the second link.
-        rounding: $\epsilon$, within which the distance is smooth.
+        rounding: $\epsilon$, within which the distance is smooth, in m: without it a
+            tip that passes its target meets a cost of any curvature.
 
     References:
         Towers et al., Gymnasium: a standard interface for reinforcement learning
@@ -148,7 +149,7 @@ class Reaching(AbstractObjective):
     """
 
     links: tuple[float, float] = eqx.field(static=True, default=(0.1, 0.11))
-    rounding: float | Scalar = 1e-3
+    rounding: float | Scalar = 0.03
 
     def reward(self, x: MuJoCoState, action: Action, next_x: MuJoCoState) -> Scalar:
         """Minus the distance, less effort."""

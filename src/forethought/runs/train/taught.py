@@ -1,7 +1,7 @@
 """What a student came to beside its teachers: return, and time of an action."""
 
 import math
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import equinox as eqx
 import jax
@@ -53,7 +53,7 @@ def write_taught(folder: RunFolder, run: Learning, learner: PyTree) -> Taught | 
     if run.taught is None:
         return None
     if folder.has(FILE):
-        return folder.read_json(FILE, Taught)
+        return cast(Taught, folder.read_json(FILE, Taught))
     found: Taught = {
         "teachers": list(run.settings.teachers),
         "teacher": _side(run, *run.taught),
@@ -71,7 +71,7 @@ def compared(folder: RunFolder) -> list[tuple[str, str]]:
     """
     if not folder.has(FILE):
         return []
-    found: Taught = folder.read_json(FILE, Taught)
+    found = cast(Taught, folder.read_json(FILE, Taught))
     several = len(found["teachers"])
     names = ("teacher" if several == 1 else "teachers", "student")
     return [
