@@ -90,12 +90,16 @@ SETTINGS = {
     "ddpg": DDPG.td3(**CRITIC),
     "naf": NAF(**CRITIC),
     "mba": MBA(
-        NAF(**CRITIC), EnsembleRecipe(members=1, **TINY), Branched(0.5, 3, 2, 2)
+        NAF(**CRITIC), EnsembleRecipe(members=1, **TINY), source=Branched(0.5, 3, 2, 2)
     ),
     "mbpo": MBPO(
-        SAC(**CRITIC), EnsembleRecipe(members=3, elites=2, **TINY), Branched(0.5, 3)
+        SAC(**CRITIC),
+        EnsembleRecipe(members=3, elites=2, **TINY),
+        source=Branched(0.5, 3),
     ),
-    "mve": MVE(DDPG(**CRITIC), EnsembleRecipe(members=1, **TINY), Expanded(1, True)),
+    "mve": MVE(
+        DDPG(**CRITIC), EnsembleRecipe(members=1, **TINY), target=Expanded(1, True)
+    ),
     "gps": GPS(
         conditions=1,
         local=LocalControl(rollouts=2),
@@ -103,7 +107,9 @@ SETTINGS = {
         width=4,
         depth=1,
     ),
-    "steve": STEVE(DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), Stochastic(1, 2)),
+    "steve": STEVE(
+        DDPG(**CRITIC), EnsembleRecipe(members=2, **TINY), target=Stochastic(1, 2)
+    ),
     "latent-mpc": LatentMPC(
         model=SingleStepSettings(size=3, width=4, embedding=3, drawn=2),
         study=StudySettings(first=2, updates=2, windows=2, length=3),

@@ -36,8 +36,8 @@ AGENTS = {
     "sac": SAC(**TINY),
     "ddpg": DDPG(**TINY),
     "naf": NAF(**TINY, updates=1),
-    "mba": MBA(NAF(**TINY, updates=1), MODEL, SOURCE, every=EVERY),
-    "mbpo": MBPO(SAC(**TINY), MODEL, SOURCE, every=EVERY),
+    "mba": MBA(NAF(**TINY, updates=1), MODEL, source=SOURCE, every=EVERY),
+    "mbpo": MBPO(SAC(**TINY), MODEL, source=SOURCE, every=EVERY),
     "mve": MVE(DDPG(**TINY), MODEL, every=EVERY),
     "steve": STEVE(DDPG(**TINY), MODEL, every=EVERY),
 }
