@@ -83,7 +83,7 @@ def _swing(
         restore=whole,
         settings={
             **whole_episode(50, 1.0, hold=5, scale=50.0, noise=0.3),
-            "local": {"spread": 0.4},
+            "local": {"spread": 0.4, "adaptive": False},
         },
         replan_every=50,
         start=None if initial is None else (initial, (0.0, 0.0)),

@@ -105,9 +105,11 @@ class ILQG(AbstractPlanner[ILQGState]):
 
     Note:
         Limits of the action hold for mean trajectories; of the controller they are no
-        part, as whoever follows it clips what it asks for. A controller that earns
-        less than the last one is not kept, which matters only where the model is not
-        linear or the cost not quadratic.
+        part, as whoever follows it clips what it asks for. So where many actions lie
+        at a limit less comes true than was hoped for, the bound narrows, and `ILQR`,
+        whose sweep knows limits, is faster. A controller that earns less than the last
+        one is not kept, which matters only where the model is not linear or the cost
+        not quadratic.
     """
 
     horizon: Steps = eqx.field(static=True, default=UNSAID)
@@ -197,7 +199,8 @@ class ILQG(AbstractPlanner[ILQGState]):
                 (state.policy, came),
             )
             price = jnp.where(good & (found.price > 0), found.price, state.price)
-            small = jnp.maximum(hoped, gain) <= self.tolerance * jnp.abs(came.cost)
+            # Beyond limits more is hoped for than there is: what came decides.
+            small = better & (gain <= self.tolerance * jnp.abs(came.cost))
             row = jnp.stack(
                 [-came.cost, found.kl, found.price, found.sweeps.astype(dtype)]
             )
@@ -207,7 +210,7 @@ class ILQG(AbstractPlanner[ILQGState]):
                 came=came,
                 result=found.result,
                 count=carry.count + 1,
-                calm=jnp.where(small & good, carry.calm + 1, 0),
+                calm=jnp.where(small, carry.calm + 1, 0),
                 stuck=~good,
                 rows=jnp.where(at >= carry.count, row[None], carry.rows),
             )

@@ -21,8 +21,8 @@ COST = last_planned(ROLLOUTS)
 POINTMASS = Reproduction(
     claim=(
         "Five roll-outs an iteration move a mass 16 m: a cost of 12,500 falls below "
-        "1,400 in ten iterations with a mixture as the prior of the fit, and stays "
-        "above 9,000 without it"
+        "1,400 in ten iterations with a mixture as the prior of the fit, and not below "
+        "9,000 without it"
     ),
     variant=(
         "The 2-D point mass of the guided policy search code: start, goal, weights, "
@@ -49,11 +49,18 @@ POINTMASS = Reproduction(
             share=1.0,
         ),
         Check(
-            "without it more than 9,000",
+            "without it the median seed costs more than 9,000",
             COST,
             "<",
             -9000.0,
             mark=(5500, -9000.0),
+            arm="no prior",
+        ),
+        Check(
+            "and each seed more than ten times as much as with it",
+            COST,
+            "<",
+            Than("prior", times=10.0),
             arm="no prior",
             share=1.0,
         ),
@@ -74,7 +81,7 @@ POINTMASS = Reproduction(
             arm="changes without prior",
         ),
     ),
-    measured=0.6,
+    measured=0.3,
 )
 PENDULUM = Reproduction(
     claim="Five roll-outs an iteration stand a rod up whose motor can hold it",
@@ -117,7 +124,7 @@ PENDULUM = Reproduction(
             arm="5 Nm",
         ),
     ),
-    measured=0.5,
+    measured=0.3,
 )
 LOCAL = {"gps-pointmass": POINTMASS, "local-pendulum": PENDULUM}
 """Under their names on the command line."""
