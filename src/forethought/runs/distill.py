@@ -66,7 +66,7 @@ def distill(
 
     The student acts, its teachers say what they would have done there, and after each
     episode it is fitted to all that was said. Where there are several teachers, each
-    episode is one's own: of any one, or of a local controller where it begins.
+    episode is that of any one.
 
     ```python
     >>> import forethought as ft
