@@ -69,5 +69,46 @@ LIFT = Reproduction(
     measured=1.0,
 )
 
-GUIDED: dict[str, Reproduction] = {"gps-pendulum": LIFT}
+REACHER = Reproduction(
+    claim="One policy for any goal of an arm, beside PETS after as many steps",
+    variant=(
+        "Gymnasium's Reacher-v5 with its reward written down. Guided policy search is "
+        "taught from eight starts, each with a goal of its own, and evaluated with "
+        "any; PETS plans. An arm that stands still earns −11.9 on average."
+    ),
+    train=(
+        *("reacher", "--steps", "6400"),
+        *("--evaluate.every", "32", "--evaluate-episodes", "20"),
+    ),
+    arms={
+        "GPS": (
+            *("--agent", "gps", "--precision", "64", "--agent.conditions", "8"),
+            *("--agent.local.rollouts", "8", "--agent.local.spread", "0.08"),
+            *("--agent.local.bound", "1"),
+        ),
+        "PETS": ("--agent", "pets", "--learn.every", "16"),
+    },
+    checks=(
+        Check(
+            "guided policy search earns more than standing still",
+            last_evaluation(1),
+            ">",
+            -11.9,
+            "evaluation",
+            (6400, -11.9),
+            arm="GPS",
+        ),
+        Check(
+            "and no less than PETS does",
+            last_evaluation(1),
+            "≥",
+            Than("PETS"),
+            "evaluation",
+            arm="GPS",
+        ),
+    ),
+    measured=3.0,
+)
+
+GUIDED: dict[str, Reproduction] = {"gps-pendulum": LIFT, "gps-reacher": REACHER}
 """Under their names on the command line."""
