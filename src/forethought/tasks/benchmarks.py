@@ -241,9 +241,9 @@ def reacher() -> Task:
 
 
 TASKS = {
-    "reacher": reacher,
     "pets-cartpole": pets_cartpole,
     "cartpole-swingup": cartpole_swingup,
     "swimmer": swimmer,
+    "reacher": reacher,
 }
 """A task's name to the function that builds it."""
