@@ -82,7 +82,7 @@ REACHER = Reproduction(
     ),
     arms={
         "GPS": (
-            *("--agent", "gps", "--precision", "64", "--agent.conditions", "8"),
+            *("--agent", "gps", "--agent.conditions", "8"),
             *("--agent.local.rollouts", "8", "--agent.local.spread", "0.08"),
             *("--agent.local.bound", "1"),
         ),
