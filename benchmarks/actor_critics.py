@@ -1,10 +1,11 @@
-"""Updates of SAC and DDPG side by side with stable-baselines3, on one core.
+"""Updates of SAC and DDPG beside stable-baselines3 and sbx, on one core.
 
-Both sides learn from 2,000 random steps of Pendulum-v1 that they remember, with equal
-sizes of everything: batch, layers, critics. What is timed is a round of updates,
-replayed rows drawn and targets made, in one process, in turns; ours is one compiled
-scan. Beside it stands the share of this machine's matrix rate that the products of our
-updates need, and what compiling took.
+stable-baselines3 is written in PyTorch, sbx is the same in JAX. All sides learn from
+2,000 random steps of Pendulum-v1 that they remember, with equal sizes of everything:
+batch, layers, critics. What is timed is a round of updates, replayed rows drawn and
+targets made, in one process, in turns; ours and that of sbx are one compiled loop, and
+sbx draws its rows before. Beside it stands the share of this machine's matrix rate that
+the products of our updates need, and what compiling took.
 
     python benchmarks/actor_critics.py [--cpu-time]     needs benchmarks/peers.txt
 """
@@ -25,6 +26,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sbx
 import stable_baselines3 as sb3
 import torch
 from stable_baselines3.common.logger import configure
@@ -46,6 +48,7 @@ CASES = [
     for name in ("sac", "ddpg")
 ]
 KINDS = {"sac": (SAC, 2), "ddpg": (DDPG, 1)}
+PEERS = {"stable-baselines3": sb3, "sbx": sbx}
 
 
 def ours(name: str, batch: int, width: int) -> tuple[Callable[[], Any], float]:
@@ -79,13 +82,13 @@ def ours(name: str, batch: int, width: int) -> tuple[Callable[[], Any], float]:
     return lambda: jax.block_until_ready(compiled(state.learner, key)), took
 
 
-def theirs(name: str, batch: int, width: int) -> Callable[[], Any]:
-    """The same."""
+def theirs(peer: str, name: str, batch: int, width: int) -> Callable[[], Any]:
+    """The same by a peer."""
     _, critics = KINDS[name]
     policy = {"net_arch": [width, width]}
     if name == "sac":
         policy["n_critics"] = critics
-    model = getattr(sb3, name.upper())(
+    model = getattr(PEERS[peer], name.upper())(
         "MlpPolicy",
         gymnasium.make("Pendulum-v1"),
         learning_rate=1e-3,
@@ -153,7 +156,8 @@ def main() -> None:
     rate, rows = matrix_rate(clock), []
     for name, batch, width in CASES:
         mine, took = ours(name, batch, width)
-        calls = {"ours": mine, "theirs": theirs(name, batch, width)}
+        calls = {"forethought": mine}
+        calls |= {peer: theirs(peer, name, batch, width) for peer in PEERS}
         times: dict[str, list[float]] = {who: [] for who in calls}
         for _ in range(arguments.repeats + 1):
             for who, call in calls.items():
@@ -166,22 +170,22 @@ def main() -> None:
             for who, found in times.items()
         }
         medians = {who: each["microseconds"] for who, each in spreads.items()}
-        needed = products(name, batch, width) / rate * 1e6
+        needed, own = products(name, batch, width) / rate * 1e6, medians["forethought"]
         row = {
             "agent": name,
             "batch": batch,
             "width": width,
-            "forethought": spreads["ours"],
-            "stable-baselines3": spreads["theirs"],
-            "times_faster": round(medians["theirs"] / medians["ours"], 2),
-            "share_of_matrix_rate": round(needed / medians["ours"], 3),
+            **spreads,
+            "times_faster": round(medians["stable-baselines3"] / own, 2),
+            "times_faster_than_sbx": round(medians["sbx"] / own, 2),
+            "share_of_matrix_rate": round(needed / own, 3),
             "compile_cpu_seconds": round(took, 2),
         }
         print(json.dumps(row), flush=True)
         rows.append(row)
     results = {
         "time": "cpu" if arguments.cpu_time else "wall",
-        "versions": common.versions("jax", "torch", "stable-baselines3"),
+        "versions": common.versions("jax", "torch", "stable-baselines3", "sbx-rl"),
         "matrix_rate": rate,
         "updates": rows,
         "sac_on_pendulum": solving(101),

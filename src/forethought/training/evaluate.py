@@ -197,7 +197,7 @@ def evaluate_host_told(
     returns, played = _played_host(agent, environment, learner, episodes, tells, key)
     if not tells:
         return Evaluated(returns, None, {})
-    length = environment.spec.episode_length
+    length = _require("evaluate_host", episodes, environment.spec.episode_length)
     alive = np.stack([np.arange(length) < len(rows) for rows in played])
     padded = stacked([_padded(rows, length) for rows in played])
     seen = Transition(*jax.tree.map(jnp.asarray, padded))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -28,7 +29,7 @@ from forethought.runs.train.intervals import learn
 from forethought.runs.train.settings import Learning
 from forethought.training.loop import Training
 
-TINY = {"width": 4, "depth": 1, "batch": 4, "start": 6}
+TINY: dict[str, Any] = {"width": 4, "depth": 1, "batch": 4, "start": 6}
 MODEL = EnsembleRecipe(members=2, width=4, depth=1, fitting=FitSettings(epochs=2))
 SOURCE = Branched(share=0.5, starts=3, length=1, longest=2, fits=2)
 EVERY = 10
@@ -96,8 +97,9 @@ def test_a_run_that_was_stopped_has_the_same_lines_and_never_grows(name, tmp_pat
 
 def test_what_was_imagined_is_forgotten_at_the_next_fit_and_replay_runs_over():
     run = Learning("pendulum", AGENTS["mbpo"], 50, random_steps=EVERY)
-    agent, environment = run.training.agent, run.training.environment
-    training = Training(agent, environment, Replay(16), agent.duties[-1:])
+    agent, task = run.agent, run.task
+    assert task is not None
+    training = Training(agent, task.environment, Replay(16), agent.duties[-1:])
     collect = eqx.filter_jit(lambda state: training.collect(state, EVERY, random=True))
     state, before = training.begin(key=jax.random.key(0)), None
     room = SOURCE.starts * SOURCE.longest

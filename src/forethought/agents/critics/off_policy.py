@@ -250,8 +250,8 @@ class OffPolicy(AbstractAgent[Critical, None]):
         """What it imagines in, if it does, and its policy as the one who plans."""
         if learner.world is None:
             return None
-        planner = Following(self.judge(learner).policy, HORIZON, climbs=False)
-        return learner.world, planner
+        policy = self.judge(learner).policy
+        return learner.world, Following(policy=policy, horizon=HORIZON, climbs=False)
 
     def watch(self, carry: None) -> Metrics:
         """Nothing is told of an action."""
