@@ -1,6 +1,6 @@
 """Action repeat: an environment that is decided upon less often than it moves."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -149,16 +149,16 @@ class Repeated(AbstractSystem[Readout]):
             reward, discount = self.objective.judge(
                 Readout(before.x), action, Readout(x)
             )
-            after = Readout(x, before.reward + reward, before.discount * discount)
+            earned, goes_on = _told(before)
+            after = Readout(x, earned + reward, goes_on * discount)
             over = before.discount == 0
             kept = jax.tree.map(
                 lambda old, new: jnp.where(over, old, new), before, after
             )
             return kept, None
 
-        begun = Readout(
-            state.x, jnp.zeros_like(state.reward), jnp.ones_like(state.discount)
-        )
+        earned, goes_on = _told(state)
+        begun = Readout(state.x, jnp.zeros_like(earned), jnp.ones_like(goes_on))
         return jax.lax.scan(once, begun, jax.random.split(key, self.times))[0]
 
     def observe(self, state: Readout) -> PyTree[Array]:
@@ -168,3 +168,8 @@ class Repeated(AbstractSystem[Readout]):
     def sketch(self, state: Readout) -> Capsules:
         """As the system does."""
         return self.system.sketch(state.x)
+
+
+def _told(state: Readout) -> tuple[Any, Any]:
+    """Reward and discount of a state of `Repeated`, which always has them."""
+    return state.reward, state.discount

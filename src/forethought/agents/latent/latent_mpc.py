@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -166,7 +166,7 @@ class LatentPlanning(AbstractAgent[Problem, LatentCarry]):
             )
             return action, after
 
-        learned = learner.model.updates > 0
+        learned = cast(Studied, learner.model).updates > 0
         action, planning = jax.lax.cond(learned, plan, lambda: (held, carry.planning))
         return action, LatentCarry(planning, held, carry.pace), None
 
@@ -188,7 +188,7 @@ class LatentPlanning(AbstractAgent[Problem, LatentCarry]):
         self, learner: Problem, memory: Memory, *, duty: Duty, key: PRNGKeyArray
     ) -> tuple[Problem, Metrics]:
         """Go on learning the model."""
-        model, told = learner.model.fit(memory, key=key)
+        model, told = cast(Studied, learner.model).fit(memory, key=key)
         return eqx.tree_at(lambda problem: problem.model, learner, model), told
 
     def _planning(self, learner: Problem) -> Planning:

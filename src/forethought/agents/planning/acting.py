@@ -39,14 +39,18 @@ class PlanningCarry(eqx.Module):
 class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
     """Plans in the problem that it has learned, or always knew."""
 
-    noise: eqx.AbstractVar[float]
-    """Standard deviation of what shakes actions while exploring, in half widths of the
-    action box; zero where uncertainty explores by itself."""
-
     @property
     @abc.abstractmethod
     def controller(self) -> MPC:
         """The planner at work."""
+
+    @property
+    @abc.abstractmethod
+    def shaken(self) -> float:
+        """Standard deviation of the noise on actions while exploring, in half widths.
+
+        Zero where uncertainty explores by itself.
+        """
 
     def reset(self, learner: Problem, *, key: PRNGKeyArray) -> PlanningCarry:
         """Believe what the model believes beforehand, and remember no plan."""
@@ -82,11 +86,11 @@ class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
         action, plan, memory = self.controller.act(
             learner, belief, carry.controller, key=plan_key
         )
-        if self.noise and mode == "explore":
+        if self.shaken and mode == "explore":
             box = require_box(learner.action, "Noise")
             drawn = jax.random.normal(jax.random.fold_in(key, 1), action.shape)
             half = box.centre_and_scale(action.dtype)[1]
-            action = box.clip(action + self.noise * half * drawn.astype(action.dtype))
+            action = box.clip(action + self.shaken * half * drawn.astype(action.dtype))
         belief = learner.model.predict(belief, action, key=predict_key)
         return action, PlanningCarry(belief, memory, _thought(plan, memory)), None
 

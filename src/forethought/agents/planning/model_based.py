@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from forethought.agents.base import Brief, Duty, Metrics
 from forethought.agents.planning.acting import AbstractPlanning
-from forethought.core.given.settings import Count, Nonnegative
+from forethought.core.given.settings import Count
 from forethought.core.readout import AbstractJudge
 from forethought.data.memory import Memory
 from forethought.environments.base import EnvironmentSpec
@@ -45,8 +45,6 @@ class ModelBased(AbstractPlanning):
         objective: What is wanted, of what the model reads out.
         planner: Who plans.
         replan_every: Steps from one plan to the next.
-        noise: On actions while exploring, in half widths of the action box: none, where
-            uncertainty explores by itself.
 
     References:
         Chua, Calandra, McAllister and Levine, Deep reinforcement learning in a handful
@@ -57,7 +55,6 @@ class ModelBased(AbstractPlanning):
     objective: AbstractJudge
     planner: AbstractPlanner
     replan_every: Count = eqx.field(static=True, default=1)
-    noise: Nonnegative = eqx.field(static=True, default=0.0)
 
     @property
     def duties(self) -> tuple[Duty, ...]:
@@ -68,6 +65,11 @@ class ModelBased(AbstractPlanning):
     def controller(self) -> MPC:
         """The planner at work."""
         return MPC(self.planner, self.replan_every)
+
+    @property
+    def shaken(self) -> float:
+        """Not at all: uncertainty explores by itself."""
+        return 0.0
 
     def init(self, spec: EnvironmentSpec, *, key: PRNGKeyArray) -> Problem:
         """The problem as it looks before anything was seen."""

@@ -33,6 +33,11 @@ class Planning(AbstractPlanning):
         return self.mpc
 
     @property
+    def shaken(self) -> float:
+        """By as much as was given."""
+        return self.noise
+
+    @property
     def duties(self) -> tuple[Duty, ...]:
         """None: nothing is learned."""
         return ()

@@ -12,6 +12,8 @@ Capsules are put over each other, the first at the bottom, or in space the farth
 both in pixels; $w$ over how many pixels an edge fades; clip keeps to $[0, 1]$.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -135,7 +137,7 @@ class Lens(AbstractSettings):
 
 
 def aimed(
-    system: AbstractSystem, size: int = 32, *, key: PRNGKeyArray, **settings: float
+    system: AbstractSystem, size: int = 32, *, key: PRNGKeyArray, **settings: Any
 ) -> Lens:
     """A lens that sees all of a machine, from where it starts and where chance leads.
 
