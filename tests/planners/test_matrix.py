@@ -38,6 +38,7 @@ SETTINGS = {
     "gradient": {"iterations": 1},
     "lqr": {},
     "ilqr": {"iterations": 1, "step_sizes": 2},
+    "ilqg": {"iterations": 1, "sweeps": 3},
     "mcts": {"simulations": 4},
     "augmented-lagrangian": {"rounds": 1},
     "polished": {},
