@@ -88,7 +88,7 @@ def main(repeats: int) -> None:
         which = data[next(turn) % len(data)]
         jax.block_until_ready(improved(agent, learner, which, key=key)[0].cost)
 
-    model, metrics = learner.model.fit(data[0], key=key)
+    _, metrics = learner.model.fit(data[0], key=key)
     steps = int(metrics["mixture_steps"])
     clusters = max(2, min(20, ROLLOUTS * T // 40))
     C = np.asarray(cost.C, float)

@@ -110,8 +110,10 @@ def forward(F, f, W, start, new, K, k, precision):
 def improve(F, f, W, C, c, start, K, k, cov, bound, price=1.0):
     """The controller within the bound: new K, k, covariances, divergence, sweeps."""
     precision = np.array([np.linalg.inv(each) for each in cov])
-    low, high = 1e-8, 1e16
-    for sweep in range(1, 51):
+    low, high, sweeps = 1e-8, 1e16, 0
+    new, kl = None, np.inf
+    while sweeps < 50:
+        sweeps += 1
         new = backward(F, f, C, c, K, k, precision, price)
         kl = np.inf
         if new is not None:
@@ -124,4 +126,4 @@ def improve(F, f, W, C, c, start, K, k, cov, bound, price=1.0):
         else:
             high = price
             price = max(np.sqrt(low * high), 0.1 * high)
-    return new, kl, sweep
+    return new, kl, sweeps

@@ -132,5 +132,5 @@ def divergence(new: TimeVarying, old: TimeVarying, states: Gaussian) -> Scalar:
         found = 0.5 * (jnp.sum(plain * plain) + spread - m) + logs
         return jnp.where(fine_p & fine_q, found, jnp.nan)
 
-    parts = [(each.K, each.k, each.x, each.cov) for each in (new, old)]
-    return jnp.sum(jax.vmap(step)(*parts, states))
+    of_new, of_old = ((each.K, each.k, each.x, each.cov) for each in (new, old))
+    return jnp.sum(jax.vmap(step)(of_new, of_old, states))

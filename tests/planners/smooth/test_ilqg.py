@@ -47,8 +47,11 @@ def old_controller(seed=0):
     draw = np.random.default_rng(seed)
     root = draw.normal(size=(T, M, M))
     cov = 0.2 * np.einsum("tij,tkj->tik", root, root) + 0.1 * np.eye(M)
-    parts = [0.2 * draw.normal(size=shape) for shape in ((T, M, N), (T, M), (T, N))]
-    return TimeVarying(*map(jnp.asarray, parts), jnp.asarray(cov))
+
+    def some(*shape):
+        return jnp.asarray(0.2 * draw.normal(size=shape))
+
+    return TimeVarying(some(T, M, N), some(T, M), some(T, N), jnp.asarray(cov))
 
 
 def improved(planner, problem, old=None):
@@ -59,8 +62,15 @@ def improved(planner, problem, old=None):
 
 
 def system():
-    parts = F, np.array([0.1, -0.2]), W
-    return [jnp.asarray(np.stack([part] * T)) for part in parts]
+    def often(part):
+        return jnp.asarray(np.stack([part] * T))
+
+    return often(F), often(np.array([0.1, -0.2])), often(W)
+
+
+def policy_of(plan):
+    assert plan.feedback is not None
+    return plan.feedback.policy
 
 
 def true_kl(new, old):
@@ -101,7 +111,7 @@ def test_without_a_bound_one_iteration_is_lqr(x64):
     ):
         np.testing.assert_allclose(one, other, atol=1e-10)
     # What holds to its bound is another controller: the comparison can fail.
-    gap = bounded.feedback.policy.K - wanted.feedback.policy.K
+    gap = policy_of(bounded).K - policy_of(wanted).K
     assert float(jnp.max(jnp.abs(gap))) > 0.01
     assert float(bounded.value) < float(found.value)
 
@@ -111,9 +121,8 @@ def test_the_covariance_of_maximum_entropy_is_the_inverse_hessian_of_the_cost(x6
     x = jnp.array([1.0, -1.0])
     planner = ILQG(T, 1, bound=float("inf"))
     state = planner.init(problem, x, key=KEY)
-    cov = eqx.filter_jit(planner.plan)(problem, x, state, key=KEY)[
-        0
-    ].feedback.policy.cov
+    plan, _ = eqx.filter_jit(planner.plan)(problem, x, state, key=KEY)
+    cov = policy_of(plan).cov
     rest = LQR(T - 1)
 
     @jax.jit
@@ -242,9 +251,9 @@ def test_it_improves_on_a_fitted_model_and_its_plan_is_over_the_belief(x64):
     exact = Problem(Linear(F), Quadratic(C), free_box(M))
     wanted, _ = eqx.filter_jit(LQR(T).plan)(exact, beginning().mean, None, key=KEY)
     np.testing.assert_allclose(plan.actions, wanted.actions, atol=1e-3)
-    assert plan.feedback.policy.K.shape == (T, M, N + N * N)
+    assert policy_of(plan).K.shape == (T, M, N + N * N)
     found = improved(planner, Problem(model, Quadratic(C), free_box(M)))
-    gains = plan.feedback.policy.K[:, :, :N]
+    gains = policy_of(plan).K[:, :, :N]
     np.testing.assert_allclose(found.policy.K, gains, atol=1e-6)
 
 
@@ -269,7 +278,7 @@ def test_limits_hold_for_the_mean_trajectory(x64):
     state = planner.init(problem, x, key=KEY)
     plan, after = eqx.filter_jit(planner.plan)(problem, x, state, key=KEY)
     assert float(jnp.max(jnp.abs(plan.actions))) <= 0.1
-    assert np.all(np.diff(plan.stats.best) > 0)
+    assert np.all(np.diff(np.asarray(plan.stats.best)) > 0)
     assert bool(plan.result == Result.iteration_limit)
     # It asks for more than the limits allow, which the bound is told of.
     assert float(after.scale) < 1

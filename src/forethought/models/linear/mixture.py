@@ -148,7 +148,10 @@ def _counted(
 
     def spread(share, count, mean):
         gaps = points - mean[None]
-        return (share[:, None] * gaps).T @ gaps / count + jitter
+        # Turned first, by itself: a product that turns its left side as it goes is
+        # twenty times slower in a loop on a CPU.
+        turned = jax.lax.optimization_barrier((share[:, None] * gaps).T)
+        return turned @ gaps / count + jitter
 
     # One cluster after another: none needs more memory than the points themselves.
     covs = jax.lax.map(lambda each: spread(*each), (shares, counts, means))
