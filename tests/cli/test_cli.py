@@ -151,6 +151,7 @@ def test_names_of_folders_are_told_as_they_are(tmp_path, capsys):
     [
         *("plan pendulum", "compare", "train pendulum", "resume", "evaluate", "report"),
         *("reproduce", "tasks", "planners", "planners mppi", "agents", "models"),
+        "distill",
     ],
 )
 def test_help_fits_a_terminal_of_80_columns(words, capsys, monkeypatch):
@@ -257,6 +258,7 @@ def test_compare_runs_planners_over_problems_of_the_gallery(tmp_path, capsys):
         ["agents"],
         ["train", "--help"],
         ["evaluate", "--help"],
+        ["distill", "--help"],
     ],
     ids=" ".join,
 )

@@ -242,7 +242,7 @@ def test_settings_for_mb_mf_make_the_agent():
 
 
 def test_the_reacher_is_gymnasiums(x64):
-    """Positions and rewards; the distance is rounded by three centimetres."""
+    """Positions, and rewards to a tenth of a millimetre of the rounded distance."""
     task, theirs = TASKS["reacher"](), gymnasium.make("Reacher-v5").unwrapped
     theirs.reset(seed=0)
     state = task.system.at(jnp.array(theirs.data.qpos), jnp.array(theirs.data.qvel))
@@ -254,7 +254,7 @@ def test_the_reacher_is_gymnasiums(x64):
         np.testing.assert_allclose(after.qpos, theirs.data.qpos, atol=1e-12)
         apart = -reward - np.sum(u**2)
         rounded = -np.sum(u**2) - np.hypot(apart, 0.03)
-        np.testing.assert_allclose(found, rounded, atol=1e-6)
+        np.testing.assert_allclose(found, rounded, atol=1e-4)
         state = after
 
 

@@ -28,8 +28,9 @@ TARGET = "RUN ..."
 class DistillOptions:
     """Turn runs of one task into one network that does what they would do.
 
-    RUN ... are folders by `plan`, whose planner teaches, or by `train`, whose agent
-    does its best. The student acts, and is fitted after each episode to what they say.
+    RUN ... are folders by plan, whose planner teaches, or by train: the agent.
+
+    The student acts, and is fitted after each episode to what they would have done.
     """
 
     episodes: Number = None
