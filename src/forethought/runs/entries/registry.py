@@ -10,6 +10,7 @@ from forethought.runs.entries.nagabandi import NAGABANDI
 from forethought.runs.entries.naive import NAIVE
 from forethought.runs.entries.pets import PETS
 from forethought.runs.entries.pilco import PILCO
+from forethought.runs.entries.pixels import PIXELS
 from forethought.runs.entries.ppo import PPO
 from forethought.runs.entries.studies.chain import CHAINS
 from forethought.runs.entries.studies.gradients import GRADIENTS
@@ -26,6 +27,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **CRITICS,
     **LOCOMOTION,
     **GUIDED,
+    **PIXELS,
 }
 """Training runs, each seed a folder."""
 STUDIES: dict[str, AbstractStudy] = {
