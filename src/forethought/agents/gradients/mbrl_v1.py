@@ -1,60 +1,26 @@
 """Model-based RL v1: a policy improved by gradients through what it learns."""
 
 import dataclasses
-from typing import Generic, TypeVar
+from typing import Generic
 
-from forethought.agents.base import Brief
-from forethought.agents.gradients.backprop import Improvement
-from forethought.agents.gradients.improving import Improving
-from forethought.agents.planning.model_based import briefed
-from forethought.core.given.settings import Count, Depth, Nonnegative, check_ranges
-from forethought.models.learned.recipes import AbstractRecipe, EnsembleRecipe
-
-M = TypeVar("M", bound=AbstractRecipe)
+from forethought.agents.gradients.versions import AbstractVersion, M
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelBasedV1(Generic[M]):
-    r"""Collect, fit, back-propagate into a policy, act, again: model-based RL v1.
+class ModelBasedV1(AbstractVersion[M], Generic[M]):
+    """Collect, fit, back-propagate into a policy, act, again: model-based RL v1.
 
     What the policy visits is appended to what is learned from after each episode, the
     model is fitted to all of it, and the policy is improved from where it is.
 
-    Args:
-        model: The network and how it is fitted; or any other model that learns.
-        improvement: How the policy is improved.
-        width: Units of each hidden layer of the policy.
-        depth: How many hidden layers it has.
-        noise: Standard deviation of the noise on actions while exploring, in half
-            widths of the action box (in units of the action where it is free).
-        known_reward: Whether the task's own reward and end are used where observations
-            tell the state; they are learned otherwise.
+    Its settings are those of `AbstractVersion`.
 
     References:
         Levine, CS 285, lecture 11, "model-based reinforcement learning version
         1.0", with a policy in the place of a plan.
     """
 
-    model: M = EnsembleRecipe(  # noqa: RUF009  # pyright: ignore[reportAssignmentType]
-        members=1, probabilistic=False, propagation="E", termination="learned"
-    )
-    improvement: Improvement = Improvement()  # noqa: RUF009  (a frozen setting)
-    width: Count = 32
-    depth: Depth = 2
-    noise: Nonnegative = 0.1
-    known_reward: bool = True
-
-    def __post_init__(self):
-        """Check what can be checked alone."""
-        check_ranges(self)
-
-    def make(self, brief: Brief) -> Improving:
-        """The agent, for a task that tells so much beforehand."""
-        return Improving(
-            *briefed(self.model, self.known_reward, brief),
-            self.improvement,
-            width=self.width,
-            depth=self.depth,
-            noise=self.noise,
-            once=False,
-        )
+    @property
+    def once(self) -> bool:
+        """No: after each episode."""
+        return False
