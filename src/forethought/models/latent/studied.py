@@ -34,7 +34,7 @@ class StudySettings(AbstractSettings):
     """
 
     first: Count = eqx.field(static=True, default=3000)
-    updates: Count = eqx.field(static=True, default=500)
+    updates: Count = eqx.field(static=True, default=1000)
     windows: Count = eqx.field(static=True, default=32)
     length: Count = eqx.field(static=True, default=16)
     learning_rate: Positive = eqx.field(static=True, default=1e-3)
