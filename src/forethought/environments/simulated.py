@@ -36,7 +36,7 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
         objective: Its rewards; a discount of exactly zero terminates the episode.
         episode_length: Steps after which it is truncated.
         observation: The space of observations; by default unbounded boxes of the shape
-            that the system shows.
+            that the system shows, and from 0 to 255 for pictures.
     """
 
     system: AbstractSystem[State]
@@ -54,10 +54,7 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
         obs = jax.eval_shape(
             lambda key: self.system.observe(self.system.start(key=key)), key
         )
-        boxes = jax.tree.map(
-            lambda leaf: Box(np.full(leaf.shape, -np.inf), np.full(leaf.shape, np.inf)),
-            obs,
-        )
+        boxes = jax.tree.map(_box, obs)
         return EnvironmentSpec(boxes, self.system.action, self.episode_length)
 
     def reset(self, *, key: PRNGKeyArray) -> tuple[Timed[State], TimeStep]:
@@ -87,3 +84,9 @@ class Simulated(AbstractEnvironment[Timed[State]], Generic[State]):
         obs = self.system.observe(after)
         truncated = (time >= self.episode_length) & ~terminated
         return Timed(after, time), TimeStep(obs, reward, terminated, truncated)
+
+
+def _box(seen: jax.ShapeDtypeStruct) -> Box:
+    """A space for what is seen: any number, or as bright as a pixel is."""
+    low, high = (0.0, 255.0) if seen.dtype == jnp.uint8 else (-np.inf, np.inf)
+    return Box(np.full(seen.shape, low), np.full(seen.shape, high))

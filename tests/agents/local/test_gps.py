@@ -182,7 +182,9 @@ def test_starts_that_are_not_as_asked_stop_the_run_and_say_what_to_do():
     assert "more starts than 2" in train.agent.broken(state.learner)
     in_turn = dataclasses.replace(state.learner, apart=jnp.zeros(()))
     assert train.agent.broken(in_turn) is None
-    one = dataclasses.replace(in_turn, near=nearest_two(in_turn.starts[:1][[0, 0]]))
+    one = dataclasses.replace(
+        in_turn, near=nearest_two(jnp.repeat(in_turn.starts[:1], 2, axis=0))
+    )
     assert "two are one" in train.agent.broken(one)
 
 

@@ -545,7 +545,9 @@ def test_bad_input_is_answered_in_one_line(words, complaint, capsys):
 @pytest.mark.parametrize("name", REPRODUCTIONS)
 def test_every_entry_says_what_is_compared_and_is_a_command(name):
     entry = REPRODUCTIONS[name]
-    assert entry.checks and entry.variant and entry.train[1] == "--steps"
+    assert entry.checks and entry.variant
+    commands = [(*entry.train, *words) for words in entry.arms.values()]
+    assert all(words[1] == "--steps" for words in commands)
     marks = [check.mark for check in entry.checks if check.mark is not None]
     assert all(mark[0] <= entry.steps for mark in marks)
     assert all(each.source and each.points for each in entry.published)

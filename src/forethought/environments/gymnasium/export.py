@@ -17,10 +17,11 @@ from forethought.environments.base import AbstractEnvironment
 class ToGymnasium(gymnasium.Env):
     """One of our environments, as a Gymnasium environment.
 
-    Observations are float32 arrays, boxes are float32, an action beyond its limits is
-    clipped to them, as an actuator saturates. The episode is truncated by the
-    environment itself, so no time limit needs to be wrapped around it. It runs on the
-    CPU: a single small environment is slower anywhere else.
+    Observations are float32 arrays, or uint8 where they are pictures, boxes are
+    float32, an action beyond its limits is clipped to them, as an actuator saturates.
+    The episode is truncated by the environment itself, so no time limit needs to be
+    wrapped around it. It runs on the CPU: a single small environment is slower anywhere
+    else.
 
     ```python
     >>> from forethought.environments.analytic import Pendulum
@@ -53,7 +54,9 @@ class ToGymnasium(gymnasium.Env):
             )
         spec = environment.spec
         self.action_space = _their_space(spec.action)
-        self.observation_space = _their_space(spec.observation)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        seen = jax.eval_shape(lambda key: environment.reset(key=key)[1].obs, key)
+        self.observation_space = _their_space(spec.observation, seen)
         self._action = spec.action
         self._cpu = jax.local_devices(backend="cpu")[0]
         self._jit_reset = jax.jit(lambda key: environment.reset(key=key))
@@ -96,24 +99,38 @@ class ToGymnasium(gymnasium.Env):
         """Fresh NumPy arrays of the declared types; a single number is no array."""
         return jax.tree.map(
             lambda leaf: np.array(
-                leaf, np.float32 if jnp.issubdtype(leaf.dtype, jnp.floating) else int
+                leaf,
+                np.float32
+                if jnp.issubdtype(leaf.dtype, jnp.floating)
+                else leaf.dtype
+                if leaf.ndim
+                else int,
             )[()],
             obs,
         )
 
 
-def _their_space(space: PyTree) -> spaces.Space:
-    """One of Gymnasium's spaces for one of ours, or for a pytree of them."""
+def _their_space(space: PyTree, seen: PyTree = None) -> spaces.Space:
+    """One of Gymnasium's spaces for one of ours, or for a pytree of them.
+
+    Args:
+        space: Ours.
+        seen: What is observed, by shape and dtype; pictures are `uint8`.
+    """
     if isinstance(space, Box):
-        return spaces.Box(
-            np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
-        )
+        whole = seen is not None and seen.dtype == jnp.uint8
+        kind = np.uint8 if whole else np.float32
+        low, high = (np.asarray(bound, kind) for bound in (space.low, space.high))
+        return spaces.Box(low, high, dtype=kind)
     if isinstance(space, Discrete):
         return spaces.Discrete(space.n)
     if isinstance(space, Mapping):
-        return spaces.Dict({key: _their_space(part) for key, part in space.items()})
+        parts = {key: _their_space(part, seen[key]) for key, part in space.items()}
+        return spaces.Dict(parts)
     if isinstance(space, Sequence):
-        return spaces.Tuple([_their_space(part) for part in space])
+        return spaces.Tuple(
+            [_their_space(part, one) for part, one in zip(space, seen, strict=True)]
+        )
     raise TypeError(
         "Gymnasium needs an observation that is an array, a dictionary or a tuple of "
         f"arrays, got the space {space}."
