@@ -20,7 +20,7 @@ from forethought.cli.parse import (
 )
 from forethought.cli.setup import load, set_up
 from forethought.core.given.settings import Count, Seed, Share, Times, check_ranges
-from forethought.core.words import visible
+from forethought.core.words import spread, visible
 from forethought.training.stop import INTERRUPTED
 
 TARGET = "TASK_OR_GYM_ID"
@@ -125,7 +125,7 @@ def _session(ready: Any) -> int:
     print(f"done      {visible(', '.join(data.action_names))}")
     if returns.size:
         print(
-            f"return    {np.mean(returns):.4g} ± {np.std(returns):.2g} (std), of "
+            f"return    {spread(float(np.mean(returns)), float(np.std(returns)))}, of "
             f"{returns.size:,} episodes that ended"
         )
     print(f"data      {visible(str(ready.path))}")

@@ -25,7 +25,7 @@ from forethought.cli.parse import (
     told,
 )
 from forethought.cli.setup import set_up
-from forethought.core.words import visible
+from forethought.core.words import spread, visible
 from forethought.training.stop import INTERRUPTED
 
 TARGET = "TASK_OR_GYM_ID"
@@ -99,7 +99,7 @@ def evaluate_command(arguments: list[str]) -> int:
         print(visible(notice))
     shown = ", ".join(f"{value:.4g}" for value in returns)
     print(f"returns  {shown}")
-    print(f"mean     {np.mean(returns):.4g} ± {np.std(returns):.2g} (std)")
+    print(f"mean     {spread(float(np.mean(returns)), float(np.std(returns)))}")
     return 0
 
 

@@ -54,6 +54,22 @@ def scientific(number: float) -> str:
     return f"{number:.1e}".replace("e+", "e").replace("e0", "e")
 
 
+def spread(mean: float, std: float) -> str:
+    """A mean and its standard deviation, as in "-177 ± 130 (std)".
+
+    ```python
+    >>> from forethought.core.words import spread
+    >>> spread(-176.94, 131.2), spread(0.5, 0.0123)
+    ('-176.9 ± 130 (std)', '0.5 ± 0.012 (std)')
+
+    ```
+    """
+    around = f"{std:.2g}"
+    if 100 <= std < 1e9:
+        around = f"{float(around):.0f}"
+    return f"{mean:.4g} ± {around} (std)"
+
+
 def duration(seconds: float) -> str:
     """A time to two digits, in the unit that suits it."""
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3))

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from forethought.agents.base import AbstractAgent
 from forethought.core.given.settings import key_of
+from forethought.core.words import spread
 from forethought.environments.base import AbstractEnvironment
 from forethought.runs.store.folder import RunFolder
 from forethought.runs.store.schema import Real
@@ -77,7 +78,7 @@ def compared(folder: RunFolder) -> list[tuple[str, str]]:
     return [
         (
             name,
-            f"{_number(side['mean']):.4g} ± {_number(side['std']):.2g} (std), "
+            f"{spread(_number(side['mean']), _number(side['std']))}, "
             f"{_number(side['milliseconds']):.3g} ms an action",
         )
         for name, side in zip(names, (found["teacher"], found["student"]), strict=True)
