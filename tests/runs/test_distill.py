@@ -42,9 +42,12 @@ def typed(*arguments):
     return stop.value.code, said.getvalue()
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("distill")
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory, stay_at):
+    """A folder to work in, and JAX's settings as they were: commands change them."""
+    folder = tmp_path_factory.mktemp("distill")
+    with stay_at(folder):
+        yield folder
 
 
 def of_plan(path, task="double-integrator", planner="lqr", **settings):
