@@ -7,8 +7,6 @@ its mean actions to those of the policy, and a weight on how far it diverges fro
 multipliers, $\nu$ the weight, $\eta$ the price of the bound, $H$ an entropy.
 """
 
-import dataclasses
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,13 +14,12 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from forethought.core.linalg import matmul, matvec, solve_positive, symmetrise
 from forethought.core.results import Result
-from forethought.core.spaces import require_box
 from forethought.core.types import Stamped
 from forethought.models.linear.local import Local
-from forethought.planners.smooth.expansion import Expansion, expand
-from forethought.planners.smooth.ilqg import ILQGState
-from forethought.planners.smooth.kl_bound import Improvement, improve
-from forethought.planners.smooth.recursions import Trajectory, follow
+from forethought.planners.smooth.expansion import Expansion
+from forethought.planners.smooth.ilqg import ILQG, ILQGState
+from forethought.planners.smooth.kl_bound import Improvement
+from forethought.planners.smooth.recursions import Trajectory
 from forethought.policies.affine import TimeVarying
 from forethought.problem import Problem
 
@@ -48,30 +45,15 @@ def bounded(
     that of a price $\eta$ is multiplied by $(\eta + \nu) / \eta$.
     """
     assert isinstance(problem.model, Local)
-    linear = problem.model.linear
-    inner = dataclasses.replace(problem, model=linear.dynamics)
-    steps = state.policy.k.shape[0]
-    keys = jax.random.split(key, steps)
-    start = Stamped(problem.model.start.mean, jnp.asarray(0))
-    box = require_box(problem.action, "Guided policy search")
-    came = follow(inner, box, start, state.policy, keys)
-    expansion = expand(inner, came.beliefs, came.actions, keys=keys)
-    if pull is not None:
-        expansion = pulled(expansion, came, *pull)
-    found = improve(
-        expansion,
-        came.discounts,
-        came.states[:-1],
-        came.actions,
-        state.policy,
-        bound * steps * state.scale,
-        noise=linear.W,
-        start=problem.model.start.cov,
-        price=state.price,
-        sweeps=sweeps,
-    )
+    planner = ILQG(state.policy.k.shape[0], 1, bound=bound, sweeps=sweeps)
+    start = Stamped(problem.model.start, jnp.asarray(0))
     if pull is None:
-        return found
+        return planner.improved(problem, start, state, key=key)[0]
+
+    def change(expansion: Expansion, came: Trajectory) -> Expansion:
+        return pulled(expansion, came, *pull)
+
+    found, _ = planner.improved(problem, start, state, change=change, key=key)
     wider = (found.price + pull[2]) / jnp.maximum(found.price, 1e-8)
     good = found.result == Result.successful
     cov = found.policy.cov * jnp.where(good, wider, jnp.ones_like(wider))

@@ -31,6 +31,7 @@ from forethought.agents.local.local import (
     LocalImprovement,
     apart_of,
     cost_of,
+    explored,
 )
 from forethought.agents.local.starts import (
     by_start,
@@ -350,11 +351,7 @@ def _learned(
         )
         good = found.result == Result.successful
         price = jnp.where(good, found.price, plan.price)
-        half = learner.limits.centre_and_scale(obs.dtype)[1]
-        half = jnp.broadcast_to(half, spread[0].shape)
-        least = jnp.diag((it.local.floor * half) ** 2)
-        policy = kept(found.policy, old)
-        policy = eqx.tree_at(lambda each: each.cov, policy, policy.cov + least[None])
+        policy = explored(kept(found.policy, old), learner.limits, it.local.floor)
         promised = jnp.where(good, found.predicted, jnp.nan)
         plan = ILQGState(policy, scale, price)
         return plan, model, promised, found.kl, apart_of(seen), ~good

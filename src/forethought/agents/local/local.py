@@ -41,6 +41,7 @@ from forethought.models.learned.transforms import Transform
 from forethought.models.linear.local import Local, LocalSettings
 from forethought.models.linear.rollouts import Rollouts
 from forethought.planners.smooth.ilqg import ILQG, ILQGState, adapted
+from forethought.policies.affine import TimeVarying
 from forethought.problem import Problem
 
 APART = 1e-3
@@ -275,6 +276,21 @@ def improved(
     return _improved(agent, learner, seen, key)
 
 
+def explored(policy: TimeVarying, limits: Box, floor: float) -> TimeVarying:
+    """A controller that tries a little more than it wants.
+
+    What is not tried any more could not be fitted any more.
+
+    Args:
+        policy: Any.
+        limits: Of its actions.
+        floor: Standard deviation of what is added, in their half widths.
+    """
+    half = limits.centre_and_scale(policy.cov.dtype)[1]
+    least = jnp.diag(jnp.broadcast_to((floor * half) ** 2, policy.k.shape[1:]))
+    return eqx.tree_at(lambda each: each.cov, policy, policy.cov + least[None])
+
+
 @eqx.filter_jit
 def _seen(
     agent: LocalImprovement, learner: Controlled, memory: Memory
@@ -312,12 +328,7 @@ def _improved(
     found, _ = agent.planner(model.steps).improved(problem, start, state, key=key)
     good = found.result == Result.successful
     price = jnp.where(good, found.price, plan.price)
-    # What is not tried any more could not be fitted any more.
-    half = learner.limits.centre_and_scale(cost.dtype)[1]
-    least = jnp.diag(jnp.broadcast_to((it.floor * half) ** 2, found.policy.k.shape[1:]))
-    policy = eqx.tree_at(
-        lambda policy: policy.cov, found.policy, found.policy.cov + least[None]
-    )
+    policy = explored(found.policy, learner.limits, it.floor)
     after = Controlled(
         plan=ILQGState(policy, scale, price),
         model=model,

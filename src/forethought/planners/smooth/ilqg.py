@@ -16,6 +16,7 @@ price.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated
 
 import equinox as eqx
@@ -38,7 +39,7 @@ from forethought.planners.base import (
     first_actions,
     shift_actions,
 )
-from forethought.planners.smooth.expansion import expand
+from forethought.planners.smooth.expansion import Expansion, expand
 from forethought.planners.smooth.kl_bound import Improvement, improve
 from forethought.planners.smooth.recursions import Trajectory, follow
 from forethought.policies.affine import TimeVarying
@@ -59,6 +60,14 @@ class ILQGState(eqx.Module):
     """How many times the planner's bound is allowed."""
     price: Scalar
     """Where the next search for the price begins."""
+
+
+Change = Callable[[Expansion, Trajectory], Expansion]
+
+
+def _unchanged(expansion: Expansion, came: Trajectory) -> Expansion:
+    """The costs as they are."""
+    return expansion
 
 
 class ILQG(AbstractPlanner[ILQGState]):
@@ -157,9 +166,22 @@ class ILQG(AbstractPlanner[ILQGState]):
         return ILQGState(policy, state.scale, state.price)
 
     def improved(
-        self, problem: Problem, belief: PyTree, state: ILQGState, *, key: PRNGKeyArray
+        self,
+        problem: Problem,
+        belief: PyTree,
+        state: ILQGState,
+        *,
+        change: Change = _unchanged,
+        key: PRNGKeyArray,
     ) -> tuple[Improvement, Trajectory]:
         """One improvement of the state's controller, and the trajectory it was around.
+
+        Args:
+            problem: Model and objective.
+            belief: Where it starts.
+            state: The controller, the scale of its bound, and its price.
+            change: Adds to the costs of what is expanded.
+            key: Consumed.
 
         Raises:
             TypeError: The actions are discrete.
@@ -168,7 +190,8 @@ class ILQG(AbstractPlanner[ILQGState]):
         keys = jax.random.split(key, self.horizon)
         inner, start, noise, cov = _mean_problem(problem, belief, self.horizon)
         came = follow(inner, box, start, state.policy, keys)
-        return self._better(inner, came, state, noise, cov, keys), came
+        found = self._better(inner, came, state, noise, cov, keys, change)
+        return found, came
 
     def plan(
         self, problem: Problem, belief: PyTree, state: ILQGState, *, key: PRNGKeyArray
@@ -273,10 +296,11 @@ class ILQG(AbstractPlanner[ILQGState]):
         noise: Array,
         cov: Array,
         keys: Array,
+        change: Change = _unchanged,
     ) -> Improvement:
         """The best controller within the bound, around a trajectory."""
         return improve(
-            expand(inner, came.beliefs, came.actions, keys=keys),
+            change(expand(inner, came.beliefs, came.actions, keys=keys), came),
             came.discounts,
             came.states[:-1],
             came.actions,
