@@ -95,6 +95,14 @@ class Box(eqx.Module):
         )
         return jnp.clip(value, low, high)
 
+    def shaken(
+        self, value: Float[Array, " dimension"], std: float, *, key: PRNGKeyArray
+    ) -> Float[Array, " dimension"]:
+        """With normal noise of `std` half widths of each side, within the limits."""
+        _, half = self.centre_and_scale(value.dtype)
+        drawn = jax.random.normal(key, value.shape, value.dtype)
+        return self.clip(value + std * half * drawn)
+
     def centre_and_scale(self, dtype: DTypeLike) -> tuple[Array, Array]:
         """Where planners begin, and the half width of each side.
 

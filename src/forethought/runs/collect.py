@@ -100,9 +100,7 @@ class Perturbed(AbstractFixed[PyTree, PyTree]):
             other = self.action.sample(key=draw_key).astype(action.dtype)
             at_random = jax.random.bernoulli(when_key, self.noise)
             return jnp.where(at_random, other, action), carry, None
-        _, half = self.action.centre_and_scale(action.dtype)
-        drawn = jax.random.normal(draw_key, action.shape, action.dtype)
-        return self.action.clip(action + self.noise * half * drawn), carry, None
+        return self.action.shaken(action, self.noise, key=draw_key), carry, None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,9 +88,7 @@ class AbstractPlanning(AbstractAgent[Problem, PlanningCarry]):
         )
         if self.shaken and mode == "explore":
             box = require_box(learner.action, "Noise")
-            drawn = jax.random.normal(jax.random.fold_in(key, 1), action.shape)
-            half = box.centre_and_scale(action.dtype)[1]
-            action = box.clip(action + self.shaken * half * drawn.astype(action.dtype))
+            action = box.shaken(action, self.shaken, key=jax.random.fold_in(key, 1))
         belief = learner.model.predict(belief, action, key=predict_key)
         return action, PlanningCarry(belief, memory, _thought(plan, memory)), None
 
