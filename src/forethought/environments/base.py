@@ -67,6 +67,22 @@ class AbstractSystem(eqx.Module, Generic[State]):
         """The state as a drawing, in metres."""
 
 
+class AbstractAround(AbstractSystem[State]):
+    """A system around another one, with the same coordinates and actions."""
+
+    system: eqx.AbstractVar[AbstractSystem]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """As the system has them."""
+        return self.system.state_names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """As the system has them."""
+        return self.system.action_names
+
+
 class EnvironmentSpec(eqx.Module):
     """All that an agent may know of an environment before it acts."""
 

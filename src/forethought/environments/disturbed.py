@@ -10,10 +10,10 @@ from jaxtyping import Array, PRNGKeyArray, PyTree, Scalar
 
 from forethought.core.spaces import Space
 from forethought.core.types import Action, ravel
-from forethought.environments.base import AbstractSystem, Capsules
+from forethought.environments.base import AbstractAround, AbstractSystem, Capsules
 
 
-class Disturbed(AbstractSystem[PyTree]):
+class Disturbed(AbstractAround[PyTree]):
     """A system whose states are moved by noise after each step.
 
     Args:
@@ -31,16 +31,6 @@ class Disturbed(AbstractSystem[PyTree]):
     def __init__(self, system: AbstractSystem, std: tuple[float | Scalar, ...]):
         self.system, self.std = system, std
         self.action, self.dt = system.action, system.dt
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """As the system has them."""
-        return self.system.state_names
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """As the system has them."""
-        return self.system.action_names
 
     def start(self, *, key: PRNGKeyArray) -> PyTree:
         """Where the system starts."""

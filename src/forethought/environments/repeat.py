@@ -12,6 +12,7 @@ from forethought.core.readout import AbstractJudge, Readout
 from forethought.core.spaces import Space
 from forethought.core.types import Action
 from forethought.environments.base import (
+    AbstractAround,
     AbstractEnvironment,
     AbstractSystem,
     Capsules,
@@ -97,7 +98,7 @@ class Repeat(AbstractEnvironment[State], Generic[State]):
         return jax.lax.scan(again, begun, keys[1:])[0]
 
 
-class Repeated(AbstractSystem[Readout]):
+class Repeated(AbstractAround[Readout]):
     """A system in which every action is taken several times, and what that earns.
 
     What `Repeat` is to an environment, for planners who know the dynamics: a state is
@@ -124,16 +125,6 @@ class Repeated(AbstractSystem[Readout]):
         require("Repeated", Count, times=times)
         self.system, self.objective, self.times = system, objective, times
         self.action, self.dt = system.action, system.dt * times
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """As the system has them."""
-        return self.system.state_names
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """As the system has them."""
-        return self.system.action_names
 
     def start(self, *, key: PRNGKeyArray) -> Readout:
         """Where the system starts, and nothing led there."""

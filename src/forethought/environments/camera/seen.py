@@ -6,13 +6,13 @@ from jaxtyping import Array, PRNGKeyArray, UInt8
 
 from forethought.core.spaces import Space
 from forethought.core.types import Action
-from forethought.environments.base import AbstractSystem, Capsules
+from forethought.environments.base import AbstractAround, AbstractSystem, Capsules
 from forethought.environments.camera.lens import Lens
 
 State = TypeVar("State")
 
 
-class Seen(AbstractSystem[State], Generic[State]):
+class Seen(AbstractAround[State], Generic[State]):
     """A system before a camera: all is as it was, but what a sensor sees of it.
 
     Whatever goes around a system or its environment (`Simulated`, `Repeat`,
@@ -32,16 +32,6 @@ class Seen(AbstractSystem[State], Generic[State]):
     def __init__(self, system: AbstractSystem[State], lens: Lens):
         self.system, self.lens = system, lens
         self.action, self.dt = system.action, system.dt
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """As the system has them."""
-        return self.system.state_names
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """As the system has them."""
-        return self.system.action_names
 
     def start(self, *, key: PRNGKeyArray) -> State:
         """Where the system starts."""
