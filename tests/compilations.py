@@ -21,6 +21,13 @@ import pytest
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """Fires for each program, whether it is compiled or read from the persistent cache."""
 SHARE, SLACK = 0.1, 5
+SETTINGS = (
+    "jax_enable_x64",
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_min_entry_size_bytes",
+)
+"""What the commands of the program change of JAX."""
 
 
 def module_of(item):
@@ -30,6 +37,17 @@ def module_of(item):
 
 def is_long(item):
     return item.get_closest_marker("long") is not None
+
+
+def settings():
+    """JAX's settings as they are now."""
+    return {name: getattr(jax.config, name) for name in SETTINGS}
+
+
+def restore(before):
+    """Make JAX's settings what they were."""
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def forget():
@@ -70,7 +88,7 @@ class Ledger:
         self.found, self.passed = collections.Counter(), collections.Counter()
         self.collected = collections.Counter()
         self.whole = {}
-        self.item, self.lines = None, []
+        self.item, self.begun, self.lines = None, {}, []
 
     def __call__(self, event, duration, **_):
         if event == COMPILED and self.item is not None and not is_long(self.item):
@@ -85,8 +103,11 @@ class Ledger:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
+        if self.item is None:
+            self.begun = settings()
         if self.item is None or module_of(item) != module_of(self.item):
             forget()
+            restore(self.begun)  # whoever ran before may have typed commands
         self.item = item
         return (yield)
 

@@ -8,7 +8,7 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
-from compilations import COMPILED, Ledger
+from compilations import COMPILED, Ledger, restore, settings
 
 from forethought.core.xla import compile_loops_whole
 
@@ -70,13 +70,7 @@ def stay_at():
 
     @contextlib.contextmanager
     def stay(home):
-        names = (
-            "jax_enable_x64",
-            "jax_compilation_cache_dir",
-            "jax_persistent_cache_min_compile_time_secs",
-            "jax_persistent_cache_min_entry_size_bytes",
-        )
-        before = {name: getattr(jax.config, name) for name in names}
+        before = settings()
         handler = signal.getsignal(signal.SIGTERM)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(home)
@@ -84,8 +78,7 @@ def stay_at():
             patch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
             yield patch
         signal.signal(signal.SIGTERM, handler)
-        for name, value in before.items():
-            jax.config.update(name, value)
+        restore(before)
 
     return stay
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from compilations import COMPILED, Ledger, excess
+from compilations import COMPILED, Ledger, excess, settings
 
 
 class Run:
@@ -82,3 +82,20 @@ def test_only_modules_of_which_all_short_tests_passed_are_whole(tmp_path):
     ledger.pytest_collection_modifyitems(tests)
     ledger.passed.update(["a.py"])
     assert ledger.of_whole_modules() == {"a.py": 0}
+
+
+def test_what_a_module_changed_of_jax_is_taken_back_before_the_next(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("compilations.forget", lambda: None)
+    ledger, before = Ledger(Run(tmp_path)), settings()
+
+    def begin(name):
+        next(ledger.pytest_runtest_protocol(Test(name)))
+
+    begin("a.py::1")
+    jax.config.update("jax_enable_x64", not before["jax_enable_x64"])
+    begin("a.py::2")
+    assert settings() != before  # a module may rely on what it did itself
+    begin("b.py::1")
+    assert settings() == before

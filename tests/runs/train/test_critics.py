@@ -1,16 +1,12 @@
 """Runs of actor–critics: they go on where they were, and need no more memory."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from interrupted import require_the_same_after_a_kill, told
 
 from forethought.agents.critics.ddpg import DDPG
 from forethought.agents.critics.mba import MBA
@@ -42,15 +38,6 @@ AGENTS = {
     "mve": MVE(DDPG(**TINY), MODEL, every=EVERY),
     "steve": STEVE(DDPG(**TINY), MODEL, every=EVERY),
 }
-
-
-def told(folder):
-    """The metrics, but for the clock."""
-    clocks = ("seconds", "cpu", "check")
-    return [
-        {name: value for name, value in row.items() if name not in clocks}
-        for row in folder.metrics()
-    ]
 
 
 def sizes(tree):
@@ -114,7 +101,6 @@ def test_what_was_imagined_is_forgotten_at_the_next_fit_and_replay_runs_over():
         before = seen
 
 
-PROGRAM = [sys.executable, "-c", "from forethought.cli import main; main()"]
 CRITIC = {"width": "4", "depth": "1", "batch": "4", "start": "12"}
 
 
@@ -123,34 +109,11 @@ CRITIC = {"width": "4", "depth": "1", "batch": "4", "start": "12"}
 def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(name, tmp_path):
     models = name not in ("sac", "ddpg", "naf")
     prefix = "--agent.critic." if models else "--agent."
-    words = ["train", "pendulum", "--agent", name, "--steps", "120", "--no-epilogue"]
+    words = ["pendulum", "--agent", name, "--steps", "120", "--no-epilogue"]
     words += ["--random-steps", "20", "--interval.every", "10"]
     words += ["--interval.unit", "steps"]
     words += [word for key, value in CRITIC.items() for word in (prefix + key, value)]
     if models:
         words += ["--agent.every", "10", "--agent.model.width", "4"]
         words += ["--agent.model.fitting.epochs", "2"]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-
-    def start(*words):
-        return subprocess.Popen(
-            [*PROGRAM, *words], env=environment, stdout=subprocess.DEVNULL
-        )
-
-    whole, path = tmp_path / "whole", tmp_path / "run"
-    assert start(*words, "--out", str(whole)).wait() == 0
-    expected = told(RunFolder(whole))
-    moment = np.random.default_rng().uniform(0, len(expected) - 1)
-    process = start(*words, "--out", str(path))
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline and (
-        not (path / "config.json").exists()
-        or len(RunFolder(path).metrics()) < int(moment)
-    ):
-        assert process.poll() is None
-        time.sleep(0.005)
-    time.sleep(0.2 * (moment % 1))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start("resume", str(path)).wait() == 0, moment
-    assert told(RunFolder(path)) == expected, moment
+    require_the_same_after_a_kill(words, tmp_path, 600)

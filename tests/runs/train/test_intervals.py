@@ -2,17 +2,13 @@
 
 import dataclasses
 import errno
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interrupted import require_the_same_after_a_kill, told
 
 from forethought import tasks
 from forethought.agents.planning.pets import PETS
@@ -51,14 +47,6 @@ def whole(tiny, tmp_path_factory):
     folder = RunFolder.create(tmp_path_factory.mktemp("whole"), {})
     learn(tiny, folder)
     return folder
-
-
-def told(folder):
-    """The metrics, but for the wall clock."""
-    return [
-        {name: value for name, value in row.items() if name not in ("seconds", "cpu")}
-        for row in folder.metrics()
-    ]
 
 
 @pytest.mark.long
@@ -230,7 +218,6 @@ WORDS = [
     *("--agent.planner.elites", "2", "--agent.planner.iterations", "1"),
     *("--agent.planner.particles", "2", "--agent.planner.noise-beta", "2.0"),
 ]
-PROGRAM = [sys.executable, "-c", "from forethought.cli import main; main()"]
 RUNS = {
     "pure": ["double-integrator", "--steps", "240"],
     "gymnasium": [
@@ -244,29 +231,6 @@ RUNS = {
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_run_killed_at_any_moment_goes_on_with_the_same_lines(kind, tmp_path):
     """Also in the middle of an episode, where intervals in Gymnasium end here."""
-    whole, path = tmp_path / "whole", tmp_path / "run"
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-
-    def start(*words):
-        return subprocess.Popen(
-            [*PROGRAM, *words], env=environment, stdout=subprocess.DEVNULL
-        )
-
-    assert start("train", *RUNS[kind], *WORDS, "--out", str(whole)).wait() == 0
-    expected = told(RunFolder(whole))
-    # Not seeded: which moment it is must not matter.
-    moment = np.random.default_rng().uniform(0, len(expected) - 1)
-    process = start("train", *RUNS[kind], *WORDS, "--out", str(path))
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and (
-        not (path / "config.json").exists()
-        or len(RunFolder(path).metrics()) < int(moment)
-    ):
-        assert process.poll() is None
-        time.sleep(0.005)
-    time.sleep(0.2 * (moment % 1))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start("resume", str(path)).wait() == 0, moment
-    assert told(RunFolder(path)) == expected, moment
+    words = [*RUNS[kind], *WORDS]
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    require_the_same_after_a_kill(words, tmp_path, 300, **quick)

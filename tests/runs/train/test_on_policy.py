@@ -1,6 +1,7 @@
 """Runs of an agent that learns from its own actions alone."""
 
 import pytest
+from interrupted import told
 
 from forethought.agents.on_policy.ppo import PPO
 from forethought.runs.store.folder import RunFolder
@@ -8,14 +9,6 @@ from forethought.runs.train.intervals import learn
 from forethought.runs.train.settings import Learning
 
 TINY = PPO(rollout=10, batch=4, epochs=2, width=4, depth=1)
-
-
-def told(folder):
-    """The metrics, but for what they took."""
-    return [
-        {name: value for name, value in row.items() if name not in ("seconds", "cpu")}
-        for row in folder.metrics()
-    ]
 
 
 def test_it_begins_without_random_actions_and_makes_twenty_updates():
